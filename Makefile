@@ -1,0 +1,104 @@
+# Skiff: one binary a component. `make` builds all of them into build/bin/.
+#   make up / down      start / remove a cluster of five hosts on this machine
+#   make test / bench   all tests / figures beside the peers
+#   make SAN=1          AddressSanitizer + UBSan build, under build/san/
+#   make SAN=thread     ThreadSanitizer build, under build/tsan/
+SHELL := /bin/bash
+COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy
+
+ifeq ($(SAN),1)
+BUILD := build/san
+SANFLAGS := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+OPT := -O1 -g
+else ifeq ($(SAN),thread)
+BUILD := build/tsan
+SANFLAGS := -fsanitize=thread -fno-omit-frame-pointer
+OPT := -O1 -g
+else
+BUILD := build
+OPT := -O2 -g -D_FORTIFY_SOURCE=2
+endif
+
+CC := gcc
+PKGS_common             := libmicrohttpd libcurl libcjson gnutls yaml-0.1 zlib
+PKGS_etcd-lite          := raft libuv
+PKGS_apiserver          :=
+PKGS_scheduler          :=
+PKGS_controller-manager :=
+PKGS_kubelet            := grpc libprotobuf-c
+PKGS_kube-proxy         := libnftables
+LIBS_common             := -lm
+
+# Packages are asked for once, and only when something is compiled.
+pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)
+pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null | sed 's/-Wl,--no-undefined//')
+
+WARN   := -Wall -Wextra -Werror
+CFLAGS_all = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -fPIE -fstack-protector-strong -fvisibility=hidden -pthread \
+	-I. -I$(BUILD)/gen -MMD -MP $(CFLAGS)
+LDFLAGS_all = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) -pthread $(LDFLAGS)
+
+.PHONY: all
+all: $(addprefix $(BUILD)/bin/,$(COMPONENTS))
+
+# --- how a component is built -------------------------------------------------------------
+# All .c files of its folder (two levels), archived without main.c so that unit tests link them.
+sources = $(wildcard $(1)/*.c) $(wildcard $(1)/*/*.c)
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out %/main.c $(wildcard $(1)/tools/*.c),$(call sources,$(1)))) $(GENOBJ_$(1))
+
+# Generated code: a component's own rules stand in <component>/build.mk; it may add to GENOBJ_<component>
+# (objects) and GENHDR_<component> (headers that must exist before its sources are compiled).
+-include $(wildcard $(addsuffix /build.mk,common $(COMPONENTS)))
+
+define component_rules
+CFLAGS_$(1) := $(call pkg_cflags,$(PKGS_common) $(PKGS_$(1)))
+$(BUILD)/obj/$(1)/%.o: $(1)/%.c Makefile $$(GENHDR_$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -c $$< -o $$@
+$(BUILD)/lib/$(1).a: $(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(foreach c,common $(COMPONENTS),$(eval $(call component_rules,$(c))))
+
+define binary_rules
+$(BUILD)/bin/$(1): $(BUILD)/obj/$(1)/main.o $(BUILD)/lib/$(1).a $(BUILD)/lib/common.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS_all) -o $$@ $$^ $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+.PHONY: $(1)
+$(1): $(BUILD)/bin/$(1)
+endef
+$(foreach c,$(COMPONENTS),$(eval $(call binary_rules,$(c))))
+
+# --- unit tests -------------------------------------------------------------------------------
+# tests/unit/<component>/test_<thing>.c is one Check program, linked with that component's objects.
+UNIT_SOURCES := $(wildcard tests/unit/*/test_*.c)
+UNIT_BINS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SOURCES))
+define unit_rules
+$(BUILD)/tests/unit/$(1)/%: tests/unit/$(1)/%.c $(if $(filter common,$(1)),,$(BUILD)/lib/$(1).a) $(BUILD)/lib/common.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,check $(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+endef
+$(foreach c,common $(COMPONENTS),$(eval $(call unit_rules,$(c))))
+
+.PHONY: unit-tests unit
+unit-tests: $(UNIT_BINS)
+unit: unit-tests
+	@tests/unit/run $(UNIT_BINS)
+
+.PHONY: up down test bench clean format
+up:
+	@deploy/up
+down:
+	@deploy/down
+test:
+	@tests/run
+bench:
+	@tests/bench/run
+clean:
+	rm -rf build
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
