@@ -1,0 +1,62 @@
+/* Where objects live: etcd's v3 API below (etcd-lite or etcd itself), a watch cache above.
+ *
+ * Reads are answered from the cache; a consistent read first asks the store for its revision and waits until the cache has
+ * reached it (many readers share one question). Writes are transactions on the store; they return the
+ * object as stored. Blocking calls: worker threads only. */
+#pragma once
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/error.h"
+
+struct resource;
+struct storage;
+
+/* One object as served: immutable, reference-counted. */
+struct stored {
+    int refs; /* atomic */
+    uint64_t revision; /* etcd mod revision = metadata.resourceVersion */
+    char *key;         /* etcd key */
+    const char *ns, *name, *uid;
+    char *json; /* with metadata.resourceVersion, apiVersion and kind */
+    size_t len;
+    const char **labels; /* key, value, key, value, ..., NULL */
+    const char **fields; /* values of resource->field_selectors, in their order */
+};
+struct stored *stored_ref(struct stored *s);
+void stored_unref(struct stored *s);
+void stored_cleanup(struct stored **s);
+#define cleanup_stored __attribute__((cleanup(stored_cleanup)))
+
+/* Keys that must be taken or given up together with an object (Service cluster IPs, node ports): in the same store transaction,
+ * so that none is ever handed out twice or leaked, whatever crashes. */
+struct storage_claim {
+    char *key; /* under /registry/ranges/, e.g. "serviceips/10.96.0.10" */
+    bool release; /* false: must not exist yet, is made; true: is deleted */
+};
+
+/* Consistent read. NULL and 404 NotFound (with Kubernetes' message and details) when absent. */
+struct stored *storage_get(struct storage *s, const struct resource *r, const char *ns, const char *name, struct error **err);
+/* 409 AlreadyExists when present; 409 Conflict with reason "ClaimTaken" when a claim is taken (nothing was written). Takes no
+ * ownership. The object's metadata.resourceVersion is ignored. */
+struct stored *storage_create(struct storage *s, const struct resource *r, const cJSON *object, const struct storage_claim *claims,
+                              int claim_count, struct error **err);
+/* Reads, lets `change` make the new object, writes if nobody wrote in between, else again (Kubernetes' GuaranteedUpdate).
+ * change: returns the new object (owned by storage afterwards), or NULL with an error to stop, or NULL without an error when nothing
+ * changes. current is a private copy that it may consume parts of but not free. It may be called several times. */
+struct storage_update {
+    cJSON *(*change)(void *userdata, cJSON *current, const struct stored *stored, struct error **err);
+    void *userdata;
+    /* Set by change() in each call if needed; owned by the caller. */
+    struct storage_claim *claims;
+    int claim_count;
+    bool delete_instead; /* set by change(): delete the object rather than write it (the last finalizer went) */
+};
+struct stored *storage_update(struct storage *s, const struct resource *r, const char *ns, const char *name, struct storage_update *u,
+                              struct error **err);
+/* Deletes if uid and revision match (NULL / 0: any). Claims are released in the same transaction. Returns the last state. */
+struct stored *storage_delete(struct storage *s, const struct resource *r, const char *ns, const char *name, const char *uid,
+                              uint64_t revision, const struct storage_claim *claims, int claim_count, struct error **err);
+/* A snapshot of a collection at one revision (consistent). items: references, caller unrefs each and frees the array. ns NULL: all. */
+bool storage_list(struct storage *s, const struct resource *r, const char *ns, struct stored ***items, size_t *count,
+                  uint64_t *revision, struct error **err);
