@@ -44,11 +44,22 @@ struct resource {
     const char *const *field_selectors;
     /* Value when an absent field has one ("spec.unschedulable" is "false"); NULL hook: "". */
     const char *(*field_default)(const char *path);
+    /* Value of a selectable field that is no plain path (an event's "source"); NULL hook, or NULL from it: the path decides. */
+    const char *(*field_value)(const cJSON *object, const char *path);
+    /* Other names under which fields may be selected: {name, field, name, field, ..., NULL}, or NULL. */
+    const char *const *field_aliases;
+
+    /* Another form of the objects of `stored_as` (events.k8s.io/v1 shows core/v1 Events): storage and watch cache know only that one.
+     * Both hooks give a new object, owned by the caller. NULL: the resource stores its own form. */
+    const struct resource *stored_as;
+    cJSON *(*from_stored)(const cJSON *stored);
+    cJSON *(*to_stored)(const cJSON *object);
 
     bool has_status;          /* status is written through /status only */
     bool graceful_delete;     /* pods */
     bool generation;          /* metadata.generation counts spec changes */
     int ttl_seconds;          /* events */
+    bool create_on_update;    /* PUT of a missing object makes it (leases, endpoints, events, ...) */
 
     /* Hooks; each may be NULL. `old` is NULL on create. sub is "" or the subresource's name. */
     void (*set_defaults)(cJSON *object);
@@ -62,3 +73,8 @@ size_t resource_count(void);
 const struct resource *resource_at(size_t i);
 const struct resource *resource_find(const char *group, const char *version, const char *plural);
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind);
+/* The resource whose form is stored: r itself, or r->stored_as. */
+static inline const struct resource *resource_stored(const struct resource *r)
+{
+    return r->stored_as ? r->stored_as : r;
+}

@@ -1,0 +1,284 @@
+/* The built-in resources: what discovery shows and what the request pipeline follows. */
+#include "apiserver/resource.h"
+#include <pthread.h>
+#include <string.h>
+#include "apiserver/registry/strategy.h"
+#include "apiserver/registry/tables.h"
+#include "apiserver/schema/schema.h"
+#include "common/mem.h"
+
+#define NAMES(...)   ((const char *const[]){__VA_ARGS__, NULL})
+#define COL(n, d)    {n, "string", "", d, 0}
+#define COLI(n, d)   {n, "integer", "", d, 0}
+#define WIDE(n, d)   {n, "string", "", d, 1}
+#define COL_NAME     {"Name", "string", "name", "Name must be unique within a namespace.", 0}
+#define COL_AGE      {"Age", "string", "", "Time since the object was created.", 0}
+#define COL_END      {NULL, NULL, NULL, NULL, 0}
+#define SUB_STATUS   {"status", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH}
+#define SUB_SCALE    {"scale", "autoscaling", "v1", "Scale", VERB_GET | VERB_UPDATE | VERB_PATCH}
+#define SUB_END      {NULL, NULL, NULL, NULL, 0}
+
+static const struct resource_column columns_pod[] = {
+    COL_NAME,
+    COL("Ready", "Containers that are ready, of all containers of the pod."),
+    COL("Status", "Aggregate state of the containers of the pod."),
+    COL("Restarts", "Restarts of the pod's containers, and when the last one was."),
+    COL_AGE,
+    WIDE("IP", "Address of the pod."),
+    WIDE("Node", "Node that the pod is bound to."),
+    WIDE("Nominated Node", "Node that the pod waits for after a preemption."),
+    WIDE("Readiness Gates", "Readiness gates that are true, of all of them."),
+    COL_END,
+};
+static const struct resource_column columns_node[] = {
+    COL_NAME,
+    COL("Status", "Readiness of the node."),
+    COL("Roles", "Roles of the node, from its labels."),
+    COL_AGE,
+    COL("Version", "Version of the kubelet."),
+    WIDE("Internal-IP", "Internal address of the node."),
+    WIDE("External-IP", "External address of the node."),
+    WIDE("OS-Image", "Operating system of the node."),
+    WIDE("Kernel-Version", "Kernel version of the node."),
+    WIDE("Container-Runtime", "Container runtime and its version."),
+    COL_END,
+};
+static const struct resource_column columns_namespace[] = {
+    COL_NAME,
+    COL("Status", "Phase of the namespace."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_service[] = {
+    COL_NAME,
+    COL("Type", "How the service is exposed."),
+    COL("Cluster-IP", "Virtual address of the service."),
+    COL("External-IP", "External addresses of the service."),
+    COL("Port(s)", "Ports that the service exposes."),
+    COL_AGE,
+    WIDE("Selector", "Pods that the service sends traffic to."),
+    COL_END,
+};
+static const struct resource_column columns_endpoints[] = {
+    COL_NAME,
+    COL("Endpoints", "Ready addresses and ports."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_endpointslice[] = {
+    COL_NAME,
+    COL("AddressType", "Type of the addresses of the slice."),
+    COL("Ports", "Ports of each endpoint of the slice."),
+    COL("Endpoints", "Addresses of the slice."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_configmap[] = {
+    COL_NAME,
+    COL("Data", "Number of keys."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_secret[] = {
+    COL_NAME,
+    COL("Type", "Kind of the secret's data."),
+    COL("Data", "Number of keys."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_serviceaccount[] = {
+    COL_NAME,
+    COL("Secrets", "Number of secrets that pods of this account may use."),
+    COL_AGE,
+    COL_END,
+};
+static const struct resource_column columns_event[] = {
+    COL("Last Seen", "When this was seen last."),
+    COL("Type", "Type of the event."),
+    COL("Reason", "Short, machine readable reason."),
+    COL("Object", "Object that the event is about."),
+    WIDE("Subobject", "Part of the object that the event is about."),
+    WIDE("Source", "Component that reports the event."),
+    COL("Message", "Description for people."),
+    WIDE("First Seen", "When this was seen first."),
+    WIDE("Count", "How often this was seen."),
+    {"Name", "string", "name", "Name must be unique within a namespace.", 1},
+    COL_END,
+};
+static const struct resource_column columns_deployment[] = {
+    COL_NAME,
+    COL("Ready", "Pods that are ready, of those wanted."),
+    COL("Up-to-date", "Pods that have the wanted template."),
+    COL("Available", "Pods that are available."),
+    COL_AGE,
+    WIDE("Containers", "Names of the containers of the template."),
+    WIDE("Images", "Images of the containers of the template."),
+    WIDE("Selector", "Pods that belong to the deployment."),
+    COL_END,
+};
+static const struct resource_column columns_replicaset[] = {
+    COL_NAME,
+    COLI("Desired", "Number of pods wanted."),
+    COLI("Current", "Number of pods observed."),
+    COLI("Ready", "Number of pods that are ready."),
+    COL_AGE,
+    WIDE("Containers", "Names of the containers of the template."),
+    WIDE("Images", "Images of the containers of the template."),
+    WIDE("Selector", "Pods that belong to the replica set."),
+    COL_END,
+};
+static const struct resource_column columns_lease[] = {
+    COL_NAME,
+    COL("Holder", "Identity of the current holder."),
+    COL_AGE,
+    COL_END,
+};
+const struct resource_column columns_scale[] = {
+    COL_NAME,
+    COLI("Desired", "Number of replicas wanted."),
+    COLI("Available", "Number of replicas observed."),
+    COL_AGE,
+    COL_END,
+};
+
+static const struct subresource subs_pod[] = {
+    {"binding", "", "v1", "Binding", VERB_CREATE},
+    {"eviction", "policy", "v1", "Eviction", VERB_CREATE},
+    {"log", NULL, NULL, NULL, VERB_GET},
+    SUB_STATUS,
+    SUB_END,
+};
+static const struct subresource subs_namespace[] = {
+    {"finalize", NULL, NULL, NULL, VERB_UPDATE},
+    SUB_STATUS,
+    SUB_END,
+};
+static const struct subresource subs_status[] = {SUB_STATUS, SUB_END};
+static const struct subresource subs_scale_status[] = {SUB_SCALE, SUB_STATUS, SUB_END};
+
+/* The labels under which events.k8s.io/v1 lets the fields of a core/v1 Event be selected. */
+static const char *const aliases_event[] = {
+    "regarding.kind", "involvedObject.kind",
+    "regarding.namespace", "involvedObject.namespace",
+    "regarding.name", "involvedObject.name",
+    "regarding.uid", "involvedObject.uid",
+    "regarding.apiVersion", "involvedObject.apiVersion",
+    "regarding.resourceVersion", "involvedObject.resourceVersion",
+    "regarding.fieldPath", "involvedObject.fieldPath",
+    "reportingController", "reportingComponent",
+    NULL,
+};
+#define EVENT_FIELDS                                                                                                     \
+    NAMES("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",                \
+          "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",           \
+          "reportingComponent", "source", "type")
+
+enum { EVENTS_CORE = 3 };
+
+/* In the order of discovery: by group as Kubernetes lists them, then by plural name. */
+static struct resource resources[] = {
+    {.group = "", .version = "v1", .kind = "Binding", .plural = "bindings", .singular = "binding", .namespaced = true,
+     .verbs = VERB_CREATE, .storage_prefix = "bindings"},
+    {.group = "", .version = "v1", .kind = "ConfigMap", .plural = "configmaps", .singular = "configmap",
+     .short_names = NAMES("cm"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "configmaps",
+     .columns = columns_configmap, .row = row_configmap, .prepare = configmap_prepare},
+    {.group = "", .version = "v1", .kind = "Endpoints", .plural = "endpoints", .singular = "endpoints",
+     .short_names = NAMES("ep"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "services/endpoints",
+     .columns = columns_endpoints, .row = row_endpoints, .create_on_update = true},
+    [EVENTS_CORE] = {.group = "", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
+     .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
+     .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_value = event_field_value,
+     .ttl_seconds = 3600, .create_on_update = true, .prepare = event_prepare},
+    {.group = "", .version = "v1", .kind = "Namespace", .plural = "namespaces", .singular = "namespace",
+     .short_names = NAMES("ns"), .verbs = VERBS_ALL & ~VERB_DELETECOLLECTION, .subresources = subs_namespace,
+     .storage_prefix = "namespaces", .columns = columns_namespace, .row = row_namespace,
+     .field_selectors = NAMES("status.phase"), .has_status = true, .prepare = namespace_prepare},
+    {.group = "", .version = "v1", .kind = "Node", .plural = "nodes", .singular = "node", .short_names = NAMES("no"),
+     .verbs = VERBS_ALL, .subresources = subs_status, .storage_prefix = "minions", .columns = columns_node,
+     .row = row_node, .field_selectors = NAMES("spec.unschedulable"), .field_default = node_field_default,
+     .has_status = true, .prepare = node_prepare},
+    {.group = "", .version = "v1", .kind = "Pod", .plural = "pods", .singular = "pod", .short_names = NAMES("po"),
+     .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL, .subresources = subs_pod,
+     .storage_prefix = "pods", .columns = columns_pod, .row = row_pod,
+     .field_selectors = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+                              "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
+                              "status.nominatedNodeName"),
+     .field_default = pod_field_default, .field_value = pod_field_value, .has_status = true, .graceful_delete = true,
+     .generation = true, .prepare = pod_prepare},
+    {.group = "", .version = "v1", .kind = "Secret", .plural = "secrets", .singular = "secret", .namespaced = true,
+     .verbs = VERBS_ALL, .storage_prefix = "secrets", .columns = columns_secret, .row = row_secret,
+     .field_selectors = NAMES("type"), .prepare = secret_prepare},
+    {.group = "", .version = "v1", .kind = "ServiceAccount", .plural = "serviceaccounts", .singular = "serviceaccount",
+     .short_names = NAMES("sa"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "serviceaccounts",
+     .columns = columns_serviceaccount, .row = row_serviceaccount},
+    {.group = "", .version = "v1", .kind = "Service", .plural = "services", .singular = "service",
+     .short_names = NAMES("svc"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
+     .subresources = subs_status, .storage_prefix = "services/specs", .columns = columns_service, .row = row_service,
+     .field_selectors = NAMES("spec.clusterIP", "spec.type"), .has_status = true, .create_on_update = true,
+     .prepare = service_prepare},
+
+    {.group = "events.k8s.io", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
+     .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
+     .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_aliases = aliases_event,
+     .ttl_seconds = 3600, .create_on_update = true, .prepare = event_prepare, .stored_as = &resources[EVENTS_CORE],
+     .from_stored = event_from_stored, .to_stored = event_to_stored},
+
+    {.group = "apps", .version = "v1", .kind = "Deployment", .plural = "deployments", .singular = "deployment",
+     .short_names = NAMES("deploy"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
+     .subresources = subs_scale_status, .storage_prefix = "deployments", .columns = columns_deployment,
+     .row = row_deployment, .has_status = true, .generation = true, .prepare = deployment_prepare},
+    {.group = "apps", .version = "v1", .kind = "ReplicaSet", .plural = "replicasets", .singular = "replicaset",
+     .short_names = NAMES("rs"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
+     .subresources = subs_scale_status, .storage_prefix = "replicasets", .columns = columns_replicaset,
+     .row = row_replicaset, .field_selectors = NAMES("status.replicas"), .field_default = replicaset_field_default,
+     .has_status = true, .generation = true, .prepare = replicaset_prepare},
+
+    {.group = "discovery.k8s.io", .version = "v1", .kind = "EndpointSlice", .plural = "endpointslices",
+     .singular = "endpointslice", .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "endpointslices",
+     .columns = columns_endpointslice, .row = row_endpointslice, .generation = true,
+     .prepare = endpointslice_prepare},
+    {.group = "coordination.k8s.io", .version = "v1", .kind = "Lease", .plural = "leases", .singular = "lease",
+     .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "leases", .columns = columns_lease, .row = row_lease,
+     .create_on_update = true},
+};
+
+static void find_types(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(resources); i++)
+        resources[i].type = schema_type_find(resources[i].group, resources[i].version, resources[i].kind);
+}
+
+static pthread_once_t types_found = PTHREAD_ONCE_INIT;
+
+size_t resource_count(void)
+{
+    return ARRAY_LEN(resources);
+}
+
+const struct resource *resource_at(size_t i)
+{
+    pthread_once(&types_found, find_types);
+    return &resources[i];
+}
+
+const struct resource *resource_find(const char *group, const char *version, const char *plural)
+{
+    pthread_once(&types_found, find_types);
+    for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
+        const struct resource *r = &resources[i];
+        if (!strcmp(r->plural, plural) && !strcmp(r->group, group) && !strcmp(r->version, version))
+            return r;
+    }
+    return NULL;
+}
+
+const struct resource *resource_find_kind(const char *group, const char *version, const char *kind)
+{
+    pthread_once(&types_found, find_types);
+    for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
+        const struct resource *r = &resources[i];
+        if (!strcmp(r->kind, kind) && !strcmp(r->group, group) && !strcmp(r->version, version))
+            return r;
+    }
+    return NULL;
+}

@@ -1,0 +1,27 @@
+/* What is particular to each kind, as hooks of its descriptor (Kubernetes' "strategies" and the admission plug-ins that
+ * belong to one kind). prepare: `sub` is "" or a subresource's name; `old` is NULL on create. */
+#pragma once
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include "common/error.h"
+
+bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err);
+const char *pod_field_default(const char *path);
+const char *pod_field_value(const cJSON *pod, const char *path);
+
+bool node_prepare(cJSON *node, const cJSON *old, const char *sub, struct error **err);
+const char *node_field_default(const char *path);
+bool namespace_prepare(cJSON *ns, const cJSON *old, const char *sub, struct error **err);
+bool service_prepare(cJSON *service, const cJSON *old, const char *sub, struct error **err);
+bool deployment_prepare(cJSON *deployment, const cJSON *old, const char *sub, struct error **err);
+bool replicaset_prepare(cJSON *replicaset, const cJSON *old, const char *sub, struct error **err);
+const char *replicaset_field_default(const char *path);
+bool endpointslice_prepare(cJSON *slice, const cJSON *old, const char *sub, struct error **err);
+bool configmap_prepare(cJSON *configmap, const cJSON *old, const char *sub, struct error **err);
+bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct error **err);
+
+/* core/v1 Events and their events.k8s.io/v1 form. */
+bool event_prepare(cJSON *event, const cJSON *old, const char *sub, struct error **err);
+const char *event_field_value(const cJSON *event, const char *path);
+cJSON *event_from_stored(const cJSON *core_event);
+cJSON *event_to_stored(const cJSON *event);
