@@ -20,6 +20,10 @@ OPT := -O2 -g -D_FORTIFY_SOURCE=2
 endif
 
 CC := gcc
+# V=1 shows the commands.
+ifneq ($(V),1)
+Q = @echo "  $(if $(filter %.o,$@),CC,LD)  $@";
+endif
 PKGS_common             := libmicrohttpd libcurl libcjson gnutls yaml-0.1 zlib
 PKGS_etcd-lite          := raft libuv
 PKGS_apiserver          :=
@@ -35,7 +39,7 @@ pkg_libs   = $(shell pkg-config --libs $(1) 2>/dev/null | sed 's/-Wl,--no-undefi
 
 WARN   := -Wall -Wextra -Werror
 CFLAGS_all = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -fPIE -fstack-protector-strong -fvisibility=hidden -pthread \
-	-I. -I$(BUILD)/gen -MMD -MP $(CFLAGS)
+	-I. -I$(BUILD)/gen $(CFLAGS)
 LDFLAGS_all = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) -pthread $(LDFLAGS)
 
 .PHONY: all
@@ -54,18 +58,17 @@ define component_rules
 CFLAGS_$(1) := $(call pkg_cflags,$(PKGS_common) $(PKGS_$(1)))
 $(BUILD)/obj/$(1)/%.o: $(1)/%.c Makefile $$(GENHDR_$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -c $$< -o $$@
+	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -MMD -MP -MT $$@ -MF $$(@:.o=.d) -c $$< -o $$@.$$$$$$$$ && mv -f $$@.$$$$$$$$ $$@
 $(BUILD)/lib/$(1).a: $(call objects,$(1))
 	@mkdir -p $$(@D)
-	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(Q)$$(AR) rcs $$@.$$$$$$$$ $$^ && mv -f $$@.$$$$$$$$ $$@
 endef
 $(foreach c,common $(COMPONENTS),$(eval $(call component_rules,$(c))))
 
 define binary_rules
 $(BUILD)/bin/$(1): $(BUILD)/obj/$(1)/main.o $(BUILD)/lib/$(1).a $(BUILD)/lib/common.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS_all) -o $$@ $$^ $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+	$$(Q)$$(CC) $$(LDFLAGS_all) -o $$@.$$$$$$$$ $$^ $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1)) && mv -f $$@.$$$$$$$$ $$@
 .PHONY: $(1)
 $(1): $(BUILD)/bin/$(1)
 endef
@@ -78,7 +81,7 @@ UNIT_BINS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SOURCES))
 define unit_rules
 $(BUILD)/tests/unit/$(1)/%: tests/unit/$(1)/%.c $(if $(filter common,$(1)),,$(BUILD)/lib/$(1).a) $(BUILD)/lib/common.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,check $(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -MMD -MP -MT $$@ -MF $$@.d $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,check $(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
 endef
 $(foreach c,common $(COMPONENTS),$(eval $(call unit_rules,$(c))))
 
@@ -101,4 +104,4 @@ clean:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
