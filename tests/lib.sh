@@ -83,3 +83,15 @@ finish() {
     printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
     [ "$FAILED" -eq 0 ] && [ "$PASSED" -gt 0 ]
 }
+
+# eventually_output SECONDS REGEX COMMAND...: repeats until the output matches, prints the last output.
+eventually_output() {
+    local limit=$1 regex=$2 end output
+    shift 2
+    end=$((SECONDS + limit))
+    until output=$("$@" 2>&1 </dev/null) && grep -qE -- "$regex" <<<"$output"; do
+        [ $SECONDS -lt $end ] || break
+        sleep 0.1
+    done
+    printf '%s\n' "$output"
+}
