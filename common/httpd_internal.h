@@ -1,0 +1,93 @@
+/* What the parts of the HTTP server share (httpd.c: server and answers; httpd_request.c: the request's
+ * parts; httpd_stream.c: streams). Nobody else includes this.
+ *
+ * Which thread does what. libmicrohttpd runs each connection on one I/O thread. A connection may only be suspended
+ * on that thread, inside a callback, and may be resumed by any. A response is therefore never queued
+ * elsewhere: an answer is stored in the request, the connection is resumed, and libmicrohttpd calls the access handler again on
+ * the right thread, where the stored response is queued. The request's mutex orders "is it suspended yet?"
+ * against "is there an answer yet?"; a stream's mutex does the same for "queue is empty" and "suspended". */
+#pragma once
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "common/httpd.h"
+
+struct pair {
+    char *name, *value;
+};
+
+/* What is known of one connection, made when it is accepted. */
+struct peer {
+    char address[64];
+    bool checked; /* the certificate was looked at (the handshake is over at the first request) */
+    bool invalid;
+    char *cn;
+    char **orgs;
+};
+
+struct stream_slot {
+    struct httpd_stream *stream; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+struct httpd {
+    struct httpd_options options; /* strings are not kept */
+    struct MHD_Daemon *daemon;
+    int port;
+    pthread_mutex_t mutex;
+    pthread_cond_t idle;
+    bool stopping;
+    unsigned unanswered; /* handlers running or deferred */
+    /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up while nothing is sent
+     * to them (libmicrohttpd does not look at a suspended connection). */
+    pthread_mutex_t streams_mutex;
+    struct stream_slot *slots;
+    uint32_t slot_count, first_free;
+    int hangup_epoll, hangup_wake;
+    pthread_t hangup_thread;
+};
+
+struct httpd_request {
+    atomic_int refs; /* libmicrohttpd's and the answering code's */
+    struct httpd *server;
+    struct MHD_Connection *connection;
+    struct peer *peer;
+    pthread_mutex_t mutex;
+    bool handed, deferred, suspended;
+    struct MHD_Response *response; /* the answer, until it is queued */
+    int status;
+
+    char *uri; /* as sent, cut at '?' */
+    char *query_string;
+    char *path; /* decoded */
+    char *method;
+    struct pair *query;
+    size_t query_count;
+    bool query_parsed;
+    char *query_memory;
+
+    char *body;
+    size_t body_len, body_cap;
+    size_t discarded; /* of a body that is too large */
+    bool too_large;
+
+    struct pair *headers; /* of the answer */
+    size_t header_count;
+    void *data;
+    void (*data_free)(void *);
+};
+
+struct httpd_request *httpd_request_new(const char *uri);
+void httpd_request_unref(struct httpd_request *r);
+/* Stores the answer and wakes the connection; uses up the answering code's reference. */
+void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Response *response);
+void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *response, const char *content_type);
+
+bool httpd_streams_start(struct httpd *h, struct error **err);
+/* Ends all streams' connections; then (all threads gone) frees. */
+void httpd_streams_close(struct httpd *h);
+void httpd_streams_free(struct httpd *h);
+
+void httpd_peer_check(struct peer *p, struct MHD_Connection *c);
+void httpd_peer_free(struct peer *p);
