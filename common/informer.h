@@ -47,6 +47,8 @@ struct informer_options {
     const char *resource;    /* "pods" */
     const char *ns;          /* one namespace, or NULL for all */
     const char *label_selector, *field_selector; /* or NULL */
+    /* Asks for PartialObjectMetadata (by the Accept header) and keeps apiVersion, kind and metadata only, whatever comes. */
+    bool metadata_only;
 };
 struct informer *informer_new(const struct informer_options *o); /* strings are copied */
 /* Before informer_start only. Any number of handlers. */
