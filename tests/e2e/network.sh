@@ -44,7 +44,11 @@ kind: Pod
 metadata: {name: udp, labels: {app: udp}}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{name: u, image: $BUSYBOX, command: [sh, -c, 'exec nc -u -lk -p 5353 -e cat'], ports: [{containerPort: 5353, protocol: UDP}]}]
+  containers:
+  - name: u
+    image: $DEMO_IMAGE
+    command: [node, -e, "const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>s.send(m,r.port,r.address));s.bind(5353)"]
+    ports: [{containerPort: 5353, protocol: UDP}]
 ---
 apiVersion: v1
 kind: Service

@@ -4,6 +4,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 export KUBECONFIG=$PWD/build/cluster/admin.kubeconfig
 KUBECTL=$(tests/tools/kubectl)
 BUSYBOX=skiff.local/busybox:1
+DEMO_IMAGE=skiff.local/my-nest-app:1
 CONTROL_PLANES=(cp-1 cp-2 cp-3)
 WORKERS=(worker-1 worker-2)
 CONTROL_PLANE_COMPONENTS=(etcd-lite apiserver scheduler controller-manager)

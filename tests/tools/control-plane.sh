@@ -39,6 +39,7 @@ EOF
 control_plane_member() { # index
     local i=$1 p=$((CP_PORT + 2 * $1)) cluster
     cluster="m0=https://127.0.0.1:$((CP_PORT + 1)),m1=https://127.0.0.1:$((CP_PORT + 3)),m2=https://127.0.0.1:$((CP_PORT + 5))"
+    [ -z "${CP_SINGLE:-}" ] || cluster="m$i=https://127.0.0.1:$((p + 1))"
     local tls=(--cert-file="$CP_DIR/pki/server.crt" --key-file="$CP_DIR/pki/server.key" --trusted-ca-file="$CP_DIR/pki/ca.crt"
         --client-cert-auth --peer-cert-file="$CP_DIR/pki/server.crt" --peer-key-file="$CP_DIR/pki/server.key"
         --peer-trusted-ca-file="$CP_DIR/pki/ca.crt")
