@@ -17,6 +17,9 @@ struct kube_client_config {
     char *key_file;
     char *token_file; /* bearer token, read again when it changes; may be NULL */
     char *user_agent; /* "kubelet/v1.36.0 (linux/amd64) skiff" */
+    /* Inline forms of the above (PEM; the token itself); they win over the files. */
+    char *ca_data, *cert_data, *key_data, *token;
+    bool insecure; /* insecure-skip-tls-verify */
 };
 /* Reads a kubeconfig (current context; file paths and inline *-data). Free with ..._clear. */
 bool kube_client_config_load(const char *kubeconfig_path, struct kube_client_config *out, struct error **err);
@@ -38,6 +41,9 @@ char *kube_path_new(const char *api_version, const char *resource, const char *n
  * Timeout 30 s. */
 cJSON *kube_request(struct kube_client *c, const char *method, const char *path_and_query, const char *content_type,
                     const cJSON *body, struct error **err);
+/* The same with a timeout of its own. */
+cJSON *kube_request_timeout(struct kube_client *c, const char *method, const char *path_and_query,
+                            const char *content_type, const cJSON *body, int timeout_ms, struct error **err);
 /* Shorthands. */
 cJSON *kube_get(struct kube_client *c, const char *path, struct error **err);
 cJSON *kube_create(struct kube_client *c, const char *collection_path, const cJSON *object, struct error **err);
@@ -53,6 +59,13 @@ bool kube_delete(struct kube_client *c, const char *path, const char *uid, int64
  * idle_timeout_ms: longest silence, 0 for none. */
 bool kube_stream(struct kube_client *c, const char *path_and_query, bool (*on_line)(void *userdata, const char *line, size_t len),
                  void *userdata, const volatile bool *stop, int idle_timeout_ms, struct error **err);
+
+/* The same without polling: `stop` is looked at when kube_stream_wake(c, stop) is called. */
+bool kube_stream_quiet(struct kube_client *c, const char *path_and_query,
+                       bool (*on_line)(void *userdata, const char *line, size_t len), void *userdata,
+                       const volatile bool *stop, int idle_timeout_ms, struct error **err);
+/* Wakes the streams that were given this `stop`. */
+void kube_stream_wake(struct kube_client *c, const volatile bool *stop);
 
 /* Is it this kind of answer? */
 bool kube_error_is(const struct error *e, const char *reason); /* "NotFound", "Conflict", "AlreadyExists", ... */
