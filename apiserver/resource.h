@@ -35,7 +35,7 @@ struct resource {
     bool namespaced;
     unsigned verbs;
     const struct subresource *subresources; /* ended by a NULL name, or NULL */
-    const char *storage_prefix; /* under /registry/: "pods", "services/specs", "minions" */
+    const char *storage_prefix; /* under /registry/: "pods", "services/specs", "minions"; NULL: never stored (reviews, bindings) */
     const struct schema_type *type;
     const struct resource_column *columns; /* ended by a NULL name; NULL: Name and Age */
     /* Fills one row: adds exactly as many cells as there are columns. */

@@ -178,7 +178,7 @@ enum { EVENTS_CORE = 3 };
 /* In the order of discovery: by group as Kubernetes lists them, then by plural name. */
 static struct resource resources[] = {
     {.group = "", .version = "v1", .kind = "Binding", .plural = "bindings", .singular = "binding", .namespaced = true,
-     .verbs = VERB_CREATE, .storage_prefix = "bindings"},
+     .verbs = VERB_CREATE},
     {.group = "", .version = "v1", .kind = "ConfigMap", .plural = "configmaps", .singular = "configmap",
      .short_names = NAMES("cm"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "configmaps",
      .columns = columns_configmap, .row = row_configmap, .prepare = configmap_prepare},
@@ -188,7 +188,7 @@ static struct resource resources[] = {
     [EVENTS_CORE] = {.group = "", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
      .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
      .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_value = event_field_value,
-     .ttl_seconds = 3600, .create_on_update = true, .prepare = event_prepare},
+     .ttl_seconds = 3600, .create_on_update = true},
     {.group = "", .version = "v1", .kind = "Namespace", .plural = "namespaces", .singular = "namespace",
      .short_names = NAMES("ns"), .verbs = VERBS_ALL & ~VERB_DELETECOLLECTION, .subresources = subs_namespace,
      .storage_prefix = "namespaces", .columns = columns_namespace, .row = row_namespace,
@@ -201,9 +201,9 @@ static struct resource resources[] = {
      .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL, .subresources = subs_pod,
      .storage_prefix = "pods", .columns = columns_pod, .row = row_pod,
      .field_selectors = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-                              "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
+                              "spec.hostNetwork", "status.phase", "status.podIP",
                               "status.nominatedNodeName"),
-     .field_default = pod_field_default, .field_value = pod_field_value, .has_status = true, .graceful_delete = true,
+     .field_default = pod_field_default, .has_status = true, .graceful_delete = true,
      .generation = true, .prepare = pod_prepare},
     {.group = "", .version = "v1", .kind = "Secret", .plural = "secrets", .singular = "secret", .namespaced = true,
      .verbs = VERBS_ALL, .storage_prefix = "secrets", .columns = columns_secret, .row = row_secret,
@@ -220,7 +220,7 @@ static struct resource resources[] = {
     {.group = "events.k8s.io", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
      .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
      .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_aliases = aliases_event,
-     .ttl_seconds = 3600, .create_on_update = true, .prepare = event_prepare, .stored_as = &resources[EVENTS_CORE],
+     .ttl_seconds = 3600, .create_on_update = true, .stored_as = &resources[EVENTS_CORE],
      .from_stored = event_from_stored, .to_stored = event_to_stored},
 
     {.group = "apps", .version = "v1", .kind = "Deployment", .plural = "deployments", .singular = "deployment",
@@ -240,12 +240,25 @@ static struct resource resources[] = {
     {.group = "coordination.k8s.io", .version = "v1", .kind = "Lease", .plural = "leases", .singular = "lease",
      .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "leases", .columns = columns_lease, .row = row_lease,
      .create_on_update = true},
+
+    /* Answered, never stored (auth/access_review.c). */
+    {.group = "authentication.k8s.io", .version = "v1", .kind = "SelfSubjectReview", .plural = "selfsubjectreviews",
+     .singular = "selfsubjectreview", .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io", .version = "v1", .kind = "LocalSubjectAccessReview",
+     .plural = "localsubjectaccessreviews", .singular = "localsubjectaccessreview", .namespaced = true,
+     .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io", .version = "v1", .kind = "SelfSubjectAccessReview",
+     .plural = "selfsubjectaccessreviews", .singular = "selfsubjectaccessreview", .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io", .version = "v1", .kind = "SelfSubjectRulesReview",
+     .plural = "selfsubjectrulesreviews", .singular = "selfsubjectrulesreview", .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io", .version = "v1", .kind = "SubjectAccessReview",
+     .plural = "subjectaccessreviews", .singular = "subjectaccessreview", .verbs = VERB_CREATE},
 };
 
 static void find_types(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(resources); i++)
-        resources[i].type = schema_type_find(resources[i].group, resources[i].version, resources[i].kind);
+        resources[i].type = schema_find(resources[i].group, resources[i].version, resources[i].kind);
 }
 
 static pthread_once_t types_found = PTHREAD_ONCE_INIT;

@@ -7,7 +7,6 @@
 
 bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err);
 const char *pod_field_default(const char *path);
-const char *pod_field_value(const cJSON *pod, const char *path);
 
 bool node_prepare(cJSON *node, const cJSON *old, const char *sub, struct error **err);
 const char *node_field_default(const char *path);
@@ -21,7 +20,6 @@ bool configmap_prepare(cJSON *configmap, const cJSON *old, const char *sub, stru
 bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct error **err);
 
 /* core/v1 Events and their events.k8s.io/v1 form. */
-bool event_prepare(cJSON *event, const cJSON *old, const char *sub, struct error **err);
 const char *event_field_value(const cJSON *event, const char *path);
 cJSON *event_from_stored(const cJSON *core_event);
 cJSON *event_to_stored(const cJSON *event);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdint.h>
+#include "apiserver/resource.h"
 
 void row_default(const cJSON *object, cJSON *cells); /* Name, Age (Created At) */
 void row_pod(const cJSON *pod, cJSON *cells);
