@@ -20,3 +20,5 @@ struct leader_election *leader_election_start(const struct leader_election_optio
 bool leader_election_is_leader(const struct leader_election *e);
 /* Stops and, if leading, gives the lease up (holderIdentity "") so that the next candidate need not wait. */
 void leader_election_release(struct leader_election *e);
+/* "<host name>_<random uuid>", caller frees. */
+char *leader_election_identity(void);
