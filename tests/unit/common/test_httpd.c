@@ -544,6 +544,7 @@ START_TEST(test_slow_client_is_cut_off)
     slow.c = client("/held", NULL, NULL);
     curl_easy_setopt(slow.c, CURLOPT_WRITEFUNCTION, slow_reader);
     curl_easy_setopt(slow.c, CURLOPT_WRITEDATA, &slow.go);
+    curl_easy_setopt(slow.c, CURLOPT_TIMEOUT_MS, 1500L); /* a paused transfer notices nothing else */
     pthread_t t;
     pthread_create(&t, NULL, slow_client, &slow);
     struct httpd_stream *s = take_held_stream();
@@ -667,7 +668,7 @@ START_TEST(test_garbage_harms_nobody)
         int fd = raw_socket();
         ck_assert_int_gt(send(fd, garbage[i], strlen(garbage[i]), MSG_NOSIGNAL), 0);
         shutdown(fd, SHUT_WR);
-        struct timeval limit = {.tv_sec = 2};
+        struct timeval limit = {.tv_usec = 300000};
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         char answer[1024];
         while (recv(fd, answer, sizeof answer, 0) > 0)
