@@ -3,6 +3,8 @@
 #   make test / bench   all tests / figures beside the peers
 #   make SAN=1          AddressSanitizer + UBSan build, under build/san/
 #   make SAN=thread     ThreadSanitizer build, under build/tsan/
+#   make fuzz           runs every fuzz target (clang's libFuzzer) for FUZZ_SECONDS each
+#   make lint           clang's warnings and cppcheck
 SHELL := /bin/bash
 COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy
 
@@ -14,12 +16,19 @@ else ifeq ($(SAN),thread)
 BUILD := build/tsan
 SANFLAGS := -fsanitize=thread -fno-omit-frame-pointer
 OPT := -O1 -g
+else ifeq ($(SAN),fuzz)
+BUILD := build/fuzz
+SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+OPT := -O1 -g
+CC := clang
 else
 BUILD := build
 OPT := -O2 -g -D_FORTIFY_SOURCE=2
 endif
 
+ifneq ($(SAN),fuzz)
 CC := gcc
+endif
 # V=1 shows the commands.
 ifneq ($(V),1)
 Q = @echo "  $(if $(filter %.o,$@),CC,LD)  $@";
@@ -89,6 +98,29 @@ $(foreach c,common $(COMPONENTS),$(eval $(call unit_rules,$(c))))
 unit-tests: $(UNIT_BINS)
 unit: unit-tests
 	@tests/unit/run $(UNIT_BINS)
+
+# --- fuzzing: tests/fuzz/<component>_<thing>.c is one libFuzzer target ----------------------------
+FUZZ_SECONDS ?= 30
+FUZZ_SOURCES := $(wildcard tests/fuzz/*_*.c)
+FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(BUILD)/bin/%,$(FUZZ_SOURCES))
+define fuzz_rules
+$(BUILD)/bin/$(1)_%: tests/fuzz/$(1)_%.c $(if $(filter common,$(1)),,$(BUILD)/lib/$(1).a) $(BUILD)/lib/common.a
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -fsanitize=fuzzer $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+endef
+ifeq ($(SAN),fuzz)
+$(foreach c,common $(COMPONENTS),$(eval $(call fuzz_rules,$(c))))
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_BINS)
+	@for f in $(FUZZ_BINS); do echo "== $$f"; mkdir -p build/fuzz/corpus/$$(basename $$f); \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$(basename $$f) 2>&1 | tail -n 12 || exit 1; done
+endif
+.PHONY: fuzz lint
+fuzz:
+	@$(MAKE) --no-print-directory SAN=fuzz fuzz-run
+lint:
+	cppcheck --quiet --enable=warning,portability --inline-suppr --suppress=varFuncNullUB --error-exitcode=1 -I. common $(COMPONENTS)
+	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang all
 
 .PHONY: up down test bench clean format
 up:
