@@ -1,0 +1,77 @@
+/* Which patch it is, and what is common to all. */
+#include "apiserver/patch/patch.h"
+#include <stdlib.h>
+#include <string.h>
+#include "apiserver/patch/kinds.h"
+#include "apiserver/validation/field_errors.h"
+#include "common/json.h"
+#include "common/mem.h"
+
+static const struct {
+    const char *content_type;
+    enum patch_kind kind;
+} types[] = {
+    {"application/json-patch+json", PATCH_JSON},
+    {"application/merge-patch+json", PATCH_MERGE},
+    {"application/strategic-merge-patch+json", PATCH_STRATEGIC},
+};
+
+bool patch_kind_parse(const char *content_type, enum patch_kind *out, struct error **err)
+{
+    size_t n = content_type ? strcspn(content_type, "; ") : 0;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        if (n == strlen(types[i].content_type) && !strncasecmp(content_type, types[i].content_type, n)) {
+            *out = types[i].kind;
+            return true;
+        }
+    }
+    error_set(err, 415, "UnsupportedMediaType",
+              "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+              "application/merge-patch+json, application/strategic-merge-patch+json");
+    return false;
+}
+
+void patch_error_unprocessable(struct error **err)
+{
+    error_set(err, 422, "Invalid", "the server rejected our request due to an error in our request");
+    if (err && *err && !(*err)->details)
+        (*err)->details = mem_strdup("{}");
+}
+
+void patch_error_invalid(struct error **err, const cJSON *patched, const char *why)
+{
+    cleanup_field_errors struct field_errors e = {0};
+    cleanup_free char *text = json_text(patched);
+    field_invalid_str(&e, PATH_ROOT("patch"), text, "%s", why);
+    field_errors_check(&e, "", "", "", err);
+}
+
+cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const cJSON *patch,
+                   struct error **err)
+{
+    if (kind == PATCH_JSON)
+        return json_patch_apply(json_dup(target), patch, err);
+    if (!cJSON_IsObject(patch)) {
+        const char *what = cJSON_IsArray(patch)    ? "array"
+                           : cJSON_IsString(patch) ? "string"
+                           : cJSON_IsNumber(patch) ? "number"
+                                                   : "bool";
+        error_set(err, 400, "BadRequest", "json: cannot unmarshal %s into Go value of type map[string]interface {}", what);
+        return NULL;
+    }
+    if (kind == PATCH_MERGE)
+        return merge_patch_apply(json_dup(target), patch);
+    return strategic_patch_apply(type, json_dup(target), patch, err);
+}
+
+cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const char *patch, size_t len,
+                        struct error **err)
+{
+    cleanup_error struct error *e = NULL;
+    cleanup_json cJSON *p = json_parse(patch, len, &e);
+    if (!p) {
+        error_set(err, 400, "BadRequest", "%s%s", kind == PATCH_JSON ? "error decoding patch: " : "", error_message(e));
+        return NULL;
+    }
+    return patch_apply(kind, type, target, p, err);
+}
