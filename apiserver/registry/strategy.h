@@ -8,15 +8,12 @@
 bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err);
 const char *pod_field_default(const char *path);
 
-bool node_prepare(cJSON *node, const cJSON *old, const char *sub, struct error **err);
 const char *node_field_default(const char *path);
 bool namespace_prepare(cJSON *ns, const cJSON *old, const char *sub, struct error **err);
 bool service_prepare(cJSON *service, const cJSON *old, const char *sub, struct error **err);
 bool deployment_prepare(cJSON *deployment, const cJSON *old, const char *sub, struct error **err);
 bool replicaset_prepare(cJSON *replicaset, const cJSON *old, const char *sub, struct error **err);
 const char *replicaset_field_default(const char *path);
-bool endpointslice_prepare(cJSON *slice, const cJSON *old, const char *sub, struct error **err);
-bool configmap_prepare(cJSON *configmap, const cJSON *old, const char *sub, struct error **err);
 bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct error **err);
 
 /* core/v1 Events and their events.k8s.io/v1 form. */

@@ -1,0 +1,173 @@
+/* Admission: checks that depend on other objects or on who asks, in Kubernetes' order.
+ * https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/ */
+#include <string.h>
+#include "apiserver/auth/auth.h"
+#include "apiserver/registry/registry.h"
+#include "common/json.h"
+#include "common/mem.h"
+
+#define MIRROR_POD_ANNOTATION "kubernetes.io/config.mirror"
+
+/* --- NamespaceLifecycle --- */
+
+static const struct resource *namespaces(void)
+{
+    return resource_find("", "v1", "namespaces");
+}
+
+static void error_terminating(struct write *w, const char *name, struct error **err)
+{
+    cleanup_free char *why =
+        mem_printf("unable to create new content in namespace %s because it is being terminated", w->ns);
+    api_error_forbidden(err, w->r, name, why);
+    if (!err || !*err)
+        return;
+    cJSON *causes = cJSON_CreateArray(), *cause = cJSON_CreateObject();
+    cleanup_free char *message = mem_printf("namespace %s is being terminated", w->ns);
+    json_map_set_str(cause, "reason", "NamespaceTerminating");
+    json_map_set_str(cause, "message", message);
+    json_map_set_str(cause, "field", "metadata.namespace");
+    cJSON_AddItemToArray(causes, cause);
+    free((*err)->details);
+    (*err)->details = api_error_details(w->r, name, causes);
+}
+
+static bool namespace_lifecycle_create(struct write *w, const cJSON *object, struct error **err)
+{
+    if (!w->r->namespaced)
+        return true;
+    cleanup_stored struct stored *s = storage_get(w->req->storage, namespaces(), "", w->ns, err);
+    if (!s)
+        return false;
+    cleanup_json cJSON *ns = json_parse(s->json, s->len, err);
+    if (!ns)
+        return false;
+    if (!meta_deleting(ns) && strcmp(json_str_or(ns, "status.phase", ""), "Terminating") != 0)
+        return true;
+    /* Who writes down why a namespace does not go away may do that in it. */
+    if (write_is(w->r, "authorization.k8s.io", "LocalSubjectAccessReview"))
+        return true;
+    error_terminating(w, json_str_or(object, "metadata.name", ""), err);
+    return false;
+}
+
+static bool namespace_lifecycle_delete(struct write *w, struct error **err)
+{
+    static const char *const immortal[] = {"default", "kube-system", "kube-public"};
+    if (!write_is(w->r, "", "Namespace"))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(immortal); i++)
+        if (!strcmp(w->name, immortal[i])) {
+            api_error_forbidden(err, w->r, w->name, "this namespace may not be deleted");
+            return false;
+        }
+    return true;
+}
+
+/* --- NodeRestriction: a kubelet writes its own node and the pods on it --- */
+
+static bool refuse(struct write *w, const char *name, char *why_taken, struct error **err)
+{
+    api_error_forbidden(err, w->r, name, why_taken);
+    free(why_taken);
+    return false;
+}
+
+bool admission_node_pod(struct write *w, const cJSON *pod, struct error **err)
+{
+    const char *node = auth_node_name(&w->req->user);
+    if (!node || !strcmp(json_str_or(pod, "spec.nodeName", ""), node))
+        return true;
+    const char *what = !strcmp(w->sub, "status")     ? "update pod status for"
+                       : !strcmp(w->sub, "eviction") ? "evict"
+                                                     : "delete";
+    return refuse(w, w->name, mem_printf("node \"%s\" can only %s pods with spec.nodeName set to itself", node, what), err);
+}
+
+static bool node_creates_pod(struct write *w, const char *node, const cJSON *pod, struct error **err)
+{
+    const char *name = json_str_or(pod, "metadata.name", "");
+    if (!json_map_str(json_path(pod, "metadata.annotations"), MIRROR_POD_ANNOTATION))
+        return refuse(w, name,
+                      mem_printf("pod does not have \"" MIRROR_POD_ANNOTATION
+                                 "\" annotation, node \"%s\" can only create mirror pods",
+                                 node),
+                      err);
+    if (strcmp(json_str_or(pod, "spec.nodeName", ""), node) != 0)
+        return refuse(w, name, mem_printf("node \"%s\" can only create pods with spec.nodeName set to itself", node), err);
+    if (*json_str_or(pod, "spec.serviceAccountName", ""))
+        return refuse(w, name, mem_printf("node \"%s\" can not create pods that reference a service account", node), err);
+    const cJSON *volume;
+    cJSON_ArrayForEach(volume, json_path(pod, "spec.volumes"))
+        if (json_get(volume, "secret") || json_get(volume, "configMap") || json_get(volume, "persistentVolumeClaim"))
+            return refuse(w, name, mem_printf("node \"%s\" can not create pods that reference secrets, configmaps or "
+                                              "persistentvolumeclaims", node), err);
+    return true;
+}
+
+static bool node_label_reserved(const cJSON *labels, const cJSON *old)
+{
+    static const char reserved[] = "node-restriction.kubernetes.io/";
+    const cJSON *l;
+    cJSON_ArrayForEach(l, labels)
+        if (!strncmp(l->string, reserved, sizeof reserved - 1) && !json_equal(l, json_get(old, l->string)))
+            return true;
+    cJSON_ArrayForEach(l, old)
+        if (!strncmp(l->string, reserved, sizeof reserved - 1) && !json_get(labels, l->string))
+            return true;
+    return false;
+}
+
+static bool node_writes_node(struct write *w, const char *node, const cJSON *object, const cJSON *old, struct error **err)
+{
+    const char *name = json_str_or(object, "metadata.name", "");
+    if (strcmp(name, node) != 0)
+        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify node \"%s\"", node, name), err);
+    if (node_label_reserved(json_path(object, "metadata.labels"), json_path(old, "metadata.labels")))
+        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify labels: node-restriction.kubernetes.io/*",
+                                          node), err);
+    if (old && !json_equal(json_path(object, "spec.taints"), json_path(old, "spec.taints")))
+        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify taints", node), err);
+    return true;
+}
+
+static bool node_restriction(struct write *w, const cJSON *object, const cJSON *old, struct error **err)
+{
+    const char *node = auth_node_name(&w->req->user);
+    if (!node)
+        return true;
+    if (write_is(w->r, "", "Pod"))
+        return old ? admission_node_pod(w, old, err) : node_creates_pod(w, node, object, err);
+    if (write_is(w->r, "", "Node"))
+        return node_writes_node(w, node, object, old, err);
+    const char *name = json_str_or(object, "metadata.name", "");
+    if (write_is(w->r, "coordination.k8s.io", "Lease") && strcmp(name, node) != 0)
+        return refuse(w, name, mem_strdup("can only access node lease with the same name as the requesting node"), err);
+    return true;
+}
+
+/* --- entry points --- */
+
+bool admission_create(struct write *w, cJSON *object, struct error **err)
+{
+    if (!namespace_lifecycle_create(w, object, err))
+        return false;
+    /* Before the pod's own admission gives it a service account: mirror pods have none. */
+    if (!node_restriction(w, object, NULL, err))
+        return false;
+    if (write_is(w->r, "", "Pod"))
+        return admission_pod(w, object, err);
+    return true;
+}
+
+bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err)
+{
+    return node_restriction(w, object, old, err);
+}
+
+bool admission_delete(struct write *w, const cJSON *old, struct error **err)
+{
+    if (!namespace_lifecycle_delete(w, err))
+        return false;
+    return !write_is(w->r, "", "Pod") || admission_node_pod(w, old, err);
+}

@@ -1,0 +1,212 @@
+/* Pods: what is filled in when one is made. */
+#include <string.h>
+#include <time.h>
+#include "apiserver/registry/registry.h"
+#include "apiserver/registry/strategy.h"
+#include "common/json.h"
+#include "common/mem.h"
+#include "common/quantity.h"
+#include "common/timefmt.h"
+
+#define MIRROR_POD_ANNOTATION "kubernetes.io/config.mirror"
+
+const char *pod_field_default(const char *path)
+{
+    return !strcmp(path, "spec.hostNetwork") ? "false" : "";
+}
+
+/* --- quality of service: https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/ --- */
+
+struct qos {
+    bool any, all_limits, seen;
+    __int128 requests[2], limits[2]; /* cpu, memory, in nano-units */
+};
+static const char *const qos_resources[] = {"cpu", "memory"};
+
+static __int128 positive_amount(const cJSON *list, const char *name)
+{
+    const cJSON *item = json_get(list, name);
+    struct quantity q;
+    if (!cJSON_IsString(item) || !quantity_parse(item->valuestring, &q) || q.nano <= 0)
+        return 0;
+    return q.nano;
+}
+
+static void qos_add(struct qos *q, const cJSON *resources)
+{
+    q->seen = true;
+    for (int i = 0; i < 2; i++) {
+        __int128 request = positive_amount(json_get(resources, "requests"), qos_resources[i]),
+                 limit = positive_amount(json_get(resources, "limits"), qos_resources[i]);
+        q->requests[i] += request;
+        q->limits[i] += limit;
+        q->any |= request > 0 || limit > 0;
+        if (limit == 0)
+            q->all_limits = false;
+    }
+}
+
+static const char *qos_class(const cJSON *pod)
+{
+    struct qos q = {.all_limits = true};
+    const cJSON *whole = json_path(pod, "spec.resources"), *c;
+    if (cJSON_GetArraySize(json_get(whole, "requests")) || cJSON_GetArraySize(json_get(whole, "limits"))) {
+        qos_add(&q, whole);
+    } else {
+        cJSON_ArrayForEach(c, json_path(pod, "spec.containers"))
+            qos_add(&q, json_get(c, "resources"));
+        cJSON_ArrayForEach(c, json_path(pod, "spec.initContainers"))
+            qos_add(&q, json_get(c, "resources"));
+    }
+    if (!q.any)
+        return "BestEffort";
+    bool equal = q.requests[0] == q.limits[0] && q.requests[1] == q.limits[1];
+    return q.seen && q.all_limits && equal ? "Guaranteed" : "Burstable";
+}
+
+static void add_gated_condition(cJSON *status)
+{
+    cJSON *condition = cJSON_CreateObject();
+    json_map_set_str(condition, "type", "PodScheduled");
+    json_map_set_str(condition, "status", "False");
+    json_map_set_str(condition, "reason", "SchedulingGated");
+    json_map_set_str(condition, "message", "Scheduling is blocked due to non-empty scheduling gates");
+    json_map_set(condition, "lastProbeTime", cJSON_CreateNull());
+    cJSON_AddItemToArray(json_ensure_array(status, "conditions"), condition);
+}
+
+bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err)
+{
+    (void)err;
+    if (old) {
+        if (!strcmp(sub, "status") && !json_path(pod, "status.qosClass") && json_path(old, "status.qosClass"))
+            json_set_str(pod, "status.qosClass", json_str(old, "status.qosClass"));
+        return true;
+    }
+    cJSON *status = cJSON_CreateObject();
+    json_map_set_str(status, "phase", "Pending");
+    json_map_set_str(status, "qosClass", qos_class(pod));
+    if (cJSON_GetArraySize(json_path(pod, "spec.schedulingGates")))
+        add_gated_condition(status);
+    json_map_set(pod, "status", status);
+    return true;
+}
+
+/* --- DefaultTolerationSeconds --- */
+
+static bool tolerates(const cJSON *tolerations, const char *taint)
+{
+    const cJSON *t;
+    cJSON_ArrayForEach(t, tolerations) {
+        const char *key = json_str_or(t, "key", ""), *effect = json_str_or(t, "effect", "");
+        if ((!strcmp(key, taint) || !*key) && (!strcmp(effect, "NoExecute") || !*effect))
+            return true;
+    }
+    return false;
+}
+
+static void default_tolerations(cJSON *pod)
+{
+    static const char *const taints[] = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"};
+    for (size_t i = 0; i < ARRAY_LEN(taints); i++) {
+        if (tolerates(json_path(pod, "spec.tolerations"), taints[i]))
+            continue;
+        cJSON *t = cJSON_CreateObject();
+        json_map_set_str(t, "key", taints[i]);
+        json_map_set_str(t, "operator", "Exists");
+        json_map_set_str(t, "effect", "NoExecute");
+        json_set_int(t, "tolerationSeconds", 300);
+        cJSON_AddItemToArray(json_ensure_array(pod, "spec.tolerations"), t);
+    }
+}
+
+/* --- Priority: the two classes that every cluster has --- */
+
+static bool set_priority(struct write *w, cJSON *pod, struct error **err)
+{
+    static const struct {
+        const char *name;
+        int64_t value;
+    } system[] = {{"system-cluster-critical", 2000000000}, {"system-node-critical", 2000001000}};
+    const char *name = json_str_or(pod, "metadata.name", ""), *class = json_str_or(pod, "spec.priorityClassName", "");
+    int64_t value = 0;
+    bool found = !*class;
+    for (size_t i = 0; i < ARRAY_LEN(system); i++)
+        if (!strcmp(class, system[i].name)) {
+            value = system[i].value;
+            found = true;
+        }
+    if (!found) {
+        cleanup_free char *why = mem_printf("no PriorityClass with name %s was found", class);
+        api_error_forbidden(err, w->r, name, why);
+        return false;
+    }
+    const cJSON *given = json_path(pod, "spec.priority");
+    if (cJSON_IsNumber(given) && json_int(pod, "spec.priority", 0) != value) {
+        cleanup_free char *why = mem_printf("the integer value of priority (%lld) must not be provided in pod spec; priority "
+                                            "admission controller computed %lld from the given PriorityClass name",
+                                            (long long)json_int(pod, "spec.priority", 0), (long long)value);
+        api_error_forbidden(err, w->r, name, why);
+        return false;
+    }
+    json_set_int(pod, "spec.priority", value);
+    if (!json_path(pod, "spec.preemptionPolicy"))
+        json_set_str(pod, "spec.preemptionPolicy", "PreemptLowerPriority");
+    return true;
+}
+
+/* --- ServiceAccount --- */
+
+/* The account of a new namespace is made by a controller: wait a moment for it, as Kubernetes does. */
+static struct stored *find_account(struct write *w, const char *name, struct error **err)
+{
+    enum { ATTEMPTS = 10, PAUSE_MS = 100 };
+    const struct resource *accounts = resource_find("", "v1", "serviceaccounts");
+    for (int i = 1;; i++) {
+        struct error *why = NULL;
+        struct stored *s = storage_get(w->req->storage, accounts, w->ns, name, &why);
+        if (s || !why || why->code != 404 || i == ATTEMPTS || strcmp(name, "default") != 0) {
+            error_move(err, why);
+            return s;
+        }
+        error_free(why);
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+    }
+}
+
+static bool set_service_account(struct write *w, cJSON *pod, struct error **err)
+{
+    if (json_map_str(json_path(pod, "metadata.annotations"), MIRROR_POD_ANNOTATION))
+        return true;
+    const char *pod_name = json_str_or(pod, "metadata.name", "");
+    const char *wanted = json_str_or(pod, "spec.serviceAccountName", "");
+    if (!*wanted)
+        wanted = json_str_or(pod, "spec.serviceAccount", "");
+    cleanup_free char *name = mem_strdup(*wanted ? wanted : "default");
+    json_set_str(pod, "spec.serviceAccountName", name);
+    json_set_str(pod, "spec.serviceAccount", name);
+    cleanup_error struct error *why = NULL;
+    cleanup_stored struct stored *s = find_account(w, name, &why);
+    if (!s) {
+        cleanup_free char *text = why && why->code == 404
+                                      ? mem_printf("error looking up service account %s/%s: serviceaccount \"%s\" not found",
+                                                   w->ns, name, name)
+                                      : mem_printf("error looking up service account %s/%s: %s", w->ns, name,
+                                                   error_message(why));
+        api_error_forbidden(err, w->r, pod_name, text);
+        return false;
+    }
+    cleanup_json cJSON *account = json_parse(s->json, s->len, NULL);
+    const cJSON *secrets = json_get(account, "imagePullSecrets");
+    if (cJSON_GetArraySize(secrets) && !cJSON_GetArraySize(json_path(pod, "spec.imagePullSecrets")))
+        json_set(pod, "spec.imagePullSecrets", json_dup(secrets));
+    return true;
+}
+
+bool admission_pod(struct write *w, cJSON *pod, struct error **err)
+{
+    if (!set_service_account(w, pod, err) || !set_priority(w, pod, err))
+        return false;
+    default_tolerations(pod);
+    return true;
+}

@@ -1,0 +1,208 @@
+/* Where writes enter, and what all of them share. */
+#include <string.h>
+#include <strings.h>
+#include "apiserver/auth/auth.h"
+#include "apiserver/patch/patch.h"
+#include "apiserver/registry/registry.h"
+#include "apiserver/registry/strategy.h"
+#include "apiserver/schema/defaults.h"
+#include "apiserver/validation/validation.h"
+#include "common/json.h"
+#include "common/mem.h"
+
+bool write_is(const struct resource *r, const char *group, const char *kind)
+{
+    return !strcmp(r->kind, kind) && !strcmp(r->group, group);
+}
+
+static bool is_media_type(const char *content_type, const char *type)
+{
+    size_t len = strlen(type);
+    return !strncasecmp(content_type, type, len) && (!content_type[len] || strchr("; \t", content_type[len]));
+}
+
+cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err)
+{
+    const char *content_type = httpd_header(w->req->http, "Content-Type");
+    if (content_type && *content_type && !is_media_type(content_type, "application/json") &&
+        !is_media_type(content_type, "*/*")) {
+        error_set(err, 415, "UnsupportedMediaType",
+                  "the body of the request was in an unknown format - accepted media types include: application/json");
+        return NULL;
+    }
+    size_t len = 0;
+    const char *body = httpd_body(w->req->http, &len);
+    return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
+}
+
+bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, struct error **err)
+{
+    cleanup_strict_errors struct strict_errors strict = {0};
+    cleanup_error struct error *why = NULL;
+    cleanup_json cJSON *as_patched = json_dup(object);
+    if (!schema_decode(type, object, &strict, &why)) {
+        patch_error_invalid(err, as_patched, error_message(why));
+        return false;
+    }
+    if (strict.count == 0 || w->field_validation == FIELD_VALIDATION_IGNORE)
+        return true;
+    if (w->field_validation == FIELD_VALIDATION_WARN) {
+        for (size_t i = 0; i < strict.count; i++)
+            api_warn(w->req, strict.items[i]);
+        return true;
+    }
+    cleanup_free char *text = strict_errors_text(&strict);
+    patch_error_invalid(err, as_patched, text);
+    return false;
+}
+
+void write_default(const struct resource *r, cJSON *object)
+{
+    defaults_fn *fn = schema_defaults_for(r->group, r->version, r->kind);
+    if (fn)
+        fn(object);
+    else if (r->type)
+        schema_default(r->type, object);
+    if (r->set_defaults)
+        r->set_defaults(object);
+}
+
+bool write_validate(const struct resource *r, const cJSON *object, const cJSON *old, const char *sub, struct error **err)
+{
+    cleanup_field_errors struct field_errors errors = {0};
+    validate_fn *fn = validation_for(r->group, r->version, r->kind);
+    if (fn)
+        fn(object, old, sub, &errors);
+    else
+        validate_generic(object, old, r->namespaced, &errors);
+    if (r->validate)
+        r->validate(object, old, sub, &errors);
+    return field_errors_check(&errors, r->group, r->kind, json_str_or(object, "metadata.name", ""), err);
+}
+
+cJSON *write_view(const struct write *w, const struct stored *s)
+{
+    cJSON *json = json_parse(s->json, s->len, NULL);
+    if (!json || !w->r->from_stored)
+        return json;
+    cJSON *view = w->r->from_stored(json);
+    cJSON_Delete(json);
+    return view;
+}
+
+void write_reply_stored(struct write *w, int status, struct stored *s)
+{
+    if (!w->r->from_stored) {
+        api_reply_stored(w->req, status, s);
+        return;
+    }
+    cleanup_json cJSON *view = write_view(w, s);
+    api_reply_json(w->req, status, view);
+}
+
+static bool parse_options(struct write *w, struct error **err)
+{
+    const char *dry_run[4];
+    size_t n = httpd_query_all(w->req->http, "dryRun", dry_run, ARRAY_LEN(dry_run));
+    for (size_t i = 0; i < n && i < ARRAY_LEN(dry_run); i++) {
+        if (!strcmp(dry_run[i], "All")) {
+            w->dry_run = true;
+        } else if (*dry_run[i]) {
+            cleanup_field_errors struct field_errors errors = {0};
+            field_not_supported(&errors, PATH_ROOT("dryRun"), dry_run[i], "All");
+            const char *verb = w->req->info.verb;
+            field_errors_check(&errors, "meta.k8s.io",
+                               !strcmp(verb, "create")   ? "CreateOptions"
+                               : !strcmp(verb, "update") ? "UpdateOptions"
+                               : !strcmp(verb, "patch")  ? "PatchOptions"
+                                                         : "DeleteOptions",
+                               "", err);
+            return false;
+        }
+    }
+    return field_validation_parse(httpd_query(w->req->http, "fieldValidation"), &w->field_validation, err);
+}
+
+static void review(struct write *w)
+{
+    cleanup_error struct error *err = NULL;
+    cleanup_json cJSON *object = w->r->type ? write_decode(w, w->r->type, &err) : NULL;
+    if (!object || !access_review(w->req, object, &err))
+        api_reply_error(w->req, err);
+    else
+        api_reply_json(w->req, 201, object);
+}
+
+static bool handle_subresource(struct write *w, const char *verb)
+{
+    if (!strcmp(w->sub, "scale"))
+        scale_handle(w);
+    else if (!strcmp(w->sub, "binding") && !strcmp(verb, "create"))
+        pod_bind(w);
+    else if (!strcmp(w->sub, "eviction") && !strcmp(verb, "create"))
+        pod_evict(w);
+    else if (!strcmp(w->sub, "log") && !strcmp(verb, "get"))
+        pod_log(w);
+    else if (!strcmp(w->sub, "finalize") && !strcmp(verb, "update"))
+        namespace_finalize(w);
+    else if (!strcmp(w->sub, "status") && !strcmp(verb, "update"))
+        write_update(w);
+    else if (!strcmp(w->sub, "status") && !strcmp(verb, "patch"))
+        write_patch(w);
+    else
+        return false;
+    return true;
+}
+
+static bool handle_resource(struct write *w, const char *verb)
+{
+    if (!strcmp(verb, "create")) {
+        if (access_review_handles(w->r))
+            review(w);
+        else if (write_is(w->r, "", "Binding"))
+            pod_bind(w);
+        else
+            write_create(w);
+    } else if (!strcmp(verb, "update")) {
+        write_update(w);
+    } else if (!strcmp(verb, "patch")) {
+        write_patch(w);
+    } else if (!strcmp(verb, "delete")) {
+        write_delete(w);
+    } else if (!strcmp(verb, "deletecollection")) {
+        write_delete_collection(w);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void registry_handle_write(struct api_request *req)
+{
+    struct write w = {
+        .req = req,
+        .r = req->resource,
+        .stored = resource_stored(req->resource),
+        .ns = req->info.ns,
+        .name = req->info.name,
+        .sub = req->info.subresource,
+    };
+    /* Below /api/v1/namespaces/x/... the namespace is x; /api/v1/namespaces/x itself is cluster-scoped. */
+    if (!w.r->namespaced)
+        w.ns = "";
+    const char *verb = req->info.verb;
+    cleanup_error struct error *err = NULL;
+    if (!parse_options(&w, &err)) {
+        api_reply_error(req, err);
+        return;
+    }
+    if (*w.sub ? handle_subresource(&w, verb) : handle_resource(&w, verb))
+        return;
+    api_error_method_not_allowed(&err);
+    api_reply_error(req, err);
+}
+
+bool registry_start(const struct api_config *config, struct storage *storage, struct error **err)
+{
+    return services_start(config, err) && bootstrap_start(config, storage, err);
+}
