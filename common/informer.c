@@ -78,6 +78,7 @@ struct informer {
     char *kind; /* of the items, learned from the list */
     struct handler *handlers;
     pthread_t thread;
+    bool metadata_only;
     bool started;
     volatile bool stop;
 
@@ -109,6 +110,8 @@ struct informer *informer_new(const struct informer_options *o)
     thread_cond_init(&i->changed);
     store_init(&i->store);
     i->must_list = true;
+    i->metadata_only = o->metadata_only;
+    i->list_consistent = o->consistent;
     i->seed = (unsigned)time_now_micros() ^ (unsigned)(uintptr_t)i;
     return i;
 }
@@ -135,28 +138,28 @@ static void notify(struct informer *i, enum informer_event event, const struct k
         h->fn(h->userdata, event, old, new_object);
 }
 
+/* With the lock held. */
 static void set_resource_version(struct informer *i, const char *rv)
 {
-    if (!rv || !*rv)
-        return;
-    pthread_mutex_lock(&i->lock);
-    snprintf(i->resource_version, sizeof(i->resource_version), "%s", rv);
-    pthread_mutex_unlock(&i->lock);
+    if (rv && *rv)
+        snprintf(i->resource_version, sizeof(i->resource_version), "%s", rv);
 }
 
 /* Stores the object (its reference is taken) and tells the handlers. */
 static void upsert(struct informer *i, struct kube_object *o)
 {
+    /* Deleted and made again while we were not looking: two objects, not one that changed. */
+    pthread_mutex_lock(&i->lock);
+    struct kube_object *known = store_find(&i->store, o->key);
+    cleanup_object struct kube_object *dead =
+        known && strcmp(known->uid, o->uid) ? store_remove(&i->store, o->key) : NULL;
+    pthread_mutex_unlock(&i->lock);
+    if (dead)
+        notify(i, INFORMER_DELETED, dead, NULL);
     pthread_mutex_lock(&i->lock);
     cleanup_object struct kube_object *old = store_put(&i->store, o);
     pthread_mutex_unlock(&i->lock);
-    /* Deleted and made again while we were not looking: two objects, not one that changed. */
-    if (old && strcmp(old->uid, o->uid)) {
-        notify(i, INFORMER_DELETED, old, NULL);
-        notify(i, INFORMER_ADDED, NULL, o);
-    } else {
-        notify(i, old ? INFORMER_UPDATED : INFORMER_ADDED, old, o);
-    }
+    notify(i, old ? INFORMER_UPDATED : INFORMER_ADDED, old, o);
     kube_object_unref(o);
 }
 
@@ -167,6 +170,11 @@ static struct kube_object *object_from(struct informer *i, cJSON *json)
         json_set_str(json, "apiVersion", i->api_version);
     if (!json_get(json, "kind") && i->kind)
         json_set_str(json, "kind", i->kind);
+    for (cJSON *m = i->metadata_only ? json->child : NULL, *next; m; m = next) {
+        next = m->next;
+        if (strcmp(m->string, "apiVersion") && strcmp(m->string, "kind") && strcmp(m->string, "metadata"))
+            cJSON_Delete(cJSON_DetachItemViaPointer(json, m));
+    }
     return kube_object_new(json);
 }
 
@@ -208,7 +216,7 @@ static void replace_store(struct informer *i, cJSON *list)
         if (same)
             kube_object_unref(o);
         else
-            upsert(i, o);
+            upsert(i, o, NULL);
     }
     for (;;) {
         pthread_mutex_lock(&i->lock);
@@ -218,7 +226,9 @@ static void replace_store(struct informer *i, cJSON *list)
             break;
         notify(i, INFORMER_DELETED, gone, NULL);
     }
+    pthread_mutex_lock(&i->lock);
     set_resource_version(i, json_str(list, "metadata.resourceVersion"));
+    pthread_mutex_unlock(&i->lock);
 }
 
 static bool list(struct informer *i, struct error **err)
@@ -269,17 +279,21 @@ static bool on_watch_line(void *userdata, const char *line, size_t len)
     cleanup_free char *rv = mem_strdup(json_str_or(object, "metadata.resourceVersion", ""));
     if (!strcmp(type, "ADDED") || !strcmp(type, "MODIFIED")) {
         cJSON_DetachItemViaPointer(event, object);
-        upsert(i, object_from(i, object));
+        upsert(i, object_from(i, object), rv);
     } else if (!strcmp(type, "DELETED")) {
         cJSON_DetachItemViaPointer(event, object);
         cleanup_object struct kube_object *last = object_from(i, object);
         pthread_mutex_lock(&i->lock);
         cleanup_object struct kube_object *old = store_remove(&i->store, last->key);
+        set_resource_version(i, rv);
         pthread_mutex_unlock(&i->lock);
         if (old)
             notify(i, INFORMER_DELETED, strcmp(old->uid, last->uid) ? old : last, NULL);
+    } else if (!strcmp(type, "BOOKMARK")) {
+        pthread_mutex_lock(&i->lock);
+        set_resource_version(i, rv);
+        pthread_mutex_unlock(&i->lock);
     }
-    set_resource_version(i, rv);
     return !i->stop;
 }
 
