@@ -145,8 +145,8 @@ static void set_resource_version(struct informer *i, const char *rv)
         snprintf(i->resource_version, sizeof(i->resource_version), "%s", rv);
 }
 
-/* Stores the object (its reference is taken) and tells the handlers. */
-static void upsert(struct informer *i, struct kube_object *o)
+/* Stores the object (its reference is taken), with the version that the store now has, and tells the handlers. */
+static void upsert(struct informer *i, struct kube_object *o, const char *rv)
 {
     /* Deleted and made again while we were not looking: two objects, not one that changed. */
     pthread_mutex_lock(&i->lock);
@@ -158,6 +158,7 @@ static void upsert(struct informer *i, struct kube_object *o)
         notify(i, INFORMER_DELETED, dead, NULL);
     pthread_mutex_lock(&i->lock);
     cleanup_object struct kube_object *old = store_put(&i->store, o);
+    set_resource_version(i, rv);
     pthread_mutex_unlock(&i->lock);
     notify(i, old ? INFORMER_UPDATED : INFORMER_ADDED, old, o);
     kube_object_unref(o);

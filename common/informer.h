@@ -47,8 +47,11 @@ struct informer_options {
     const char *resource;    /* "pods" */
     const char *ns;          /* one namespace, or NULL for all */
     const char *label_selector, *field_selector; /* or NULL */
-    /* Asks for PartialObjectMetadata (by the Accept header) and keeps apiVersion, kind and metadata only, whatever comes. */
+    /* Keeps apiVersion, kind and metadata only: for who follows everything and needs little of it. */
     bool metadata_only;
+    /* The first list is the newest state of the store, not what the server's cache happens to have: for who counts objects in order to
+     * create what is missing. */
+    bool consistent;
 };
 struct informer *informer_new(const struct informer_options *o); /* strings are copied */
 /* Before informer_start only. Any number of handlers. */
