@@ -102,7 +102,6 @@ static bool record_revision(struct sync *x, const char *revision, struct error *
         return true;
     cleanup_json cJSON *patch = cJSON_CreateObject();
     json_set_str(patch, "metadata.uid", meta_uid(x->d));
-    json_set_str(patch, "metadata.resourceVersion", json_str(x->d, "metadata.resourceVersion"));
     meta_set_annotation(patch, REVISION_ANNOTATION, revision);
     cleanup_free char *path = kube_path_new("apps/v1", "deployments", meta_ns(x->d), meta_name(x->d), NULL);
     cJSON *answer = kube_merge_patch(x->c->client, path, patch, err);

@@ -96,7 +96,8 @@ static struct informer *shared_informer(struct manager *m, const char *api_versi
     i = informer_new(&(struct informer_options){.client = m->options.client,
                                                 .api_version = api_version,
                                                 .resource = resource,
-                                                .metadata_only = metadata_only});
+                                                .metadata_only = metadata_only,
+                                                .consistent = true});
     m->informers = mem_realloc(m->informers, (m->informer_count + 1) * sizeof(*m->informers));
     m->informers[m->informer_count++] = (struct shared_informer){
         .api_version = mem_strdup(api_version), .resource = mem_strdup(resource), .informer = i};

@@ -48,6 +48,13 @@ void meta_set_annotation(cJSON *o, const char *key, const char *value)
     json_map_set_str(json_ensure_object(o, "metadata.annotations"), key, value);
 }
 
+void map_remove(cJSON *map, const char *key)
+{
+    cJSON *item = json_get(map, key);
+    if (item)
+        cJSON_Delete(cJSON_DetachItemViaPointer(map, item));
+}
+
 const cJSON *meta_labels(const cJSON *o)
 {
     return json_get(meta(o), "labels");
@@ -321,9 +328,7 @@ static cJSON *without_hash(const cJSON *pod_template)
     cJSON *copy = json_dup(pod_template);
     cJSON *m = json_get(copy, "metadata");
     cJSON *labels = json_get(m, "labels");
-    cJSON *hash = json_get(labels, "pod-template-hash");
-    if (hash)
-        cJSON_Delete(cJSON_DetachItemViaPointer(labels, hash));
+    map_remove(labels, "pod-template-hash");
     static const char *const maps[] = {"labels", "annotations"};
     for (size_t i = 0; i < ARRAY_LEN(maps); i++) {
         cJSON *map = json_get(m, maps[i]);

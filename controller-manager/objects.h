@@ -12,6 +12,7 @@ const char *meta_ns(const cJSON *o); /* "" if none */
 const char *meta_uid(const cJSON *o);
 const char *meta_annotation(const cJSON *o, const char *key); /* NULL when absent */
 void meta_set_annotation(cJSON *o, const char *key, const char *value);
+void map_remove(cJSON *map, const char *key); /* key taken literally; NULL map is fine */
 const cJSON *meta_labels(const cJSON *o);
 int64_t meta_created(const cJSON *o); /* seconds; 0 when absent */
 bool meta_deleting(const cJSON *o);   /* has a deletionTimestamp */

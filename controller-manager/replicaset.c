@@ -148,8 +148,12 @@ static void count_related(struct replicas *r, const struct kube_object *set, con
     cleanup_objects struct kube_object_list siblings = {0};
     if (owner)
         informer_by_index(r->sets, "controller", owner, &siblings);
-    for (size_t i = 0; i < siblings.count; i++)
-        informer_by_index(r->pods, "controller", siblings.items[i]->uid, &related);
+    for (size_t i = 0; i < siblings.count; i++) {
+        cleanup_objects struct kube_object_list pods = {0};
+        informer_by_index(r->pods, "controller", siblings.items[i]->uid, &pods);
+        for (size_t p = 0; p < pods.count; p++)
+            object_list_add(&related, pods.items[p]);
+    }
     const struct kube_object_list *all = related.count ? &related : own;
     for (size_t i = 0; i < count; i++) {
         const char *node = json_str_or(ranked[i].pod, "spec.nodeName", "");
