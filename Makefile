@@ -38,8 +38,8 @@ PKGS_etcd-lite          := raft libuv
 PKGS_apiserver          :=
 PKGS_scheduler          :=
 PKGS_controller-manager :=
-PKGS_kubelet            := grpc libprotobuf-c
-PKGS_kube-proxy         := libnftables
+PKGS_kubelet            := grpc_unsecure libprotobuf-c
+PKGS_kube-proxy         := libnftables libmnl libnetfilter_conntrack
 LIBS_common             := -lm
 
 # Packages are asked for once, and only when something is compiled.
