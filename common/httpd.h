@@ -74,6 +74,9 @@ struct httpd_stream *httpd_stream_start(struct httpd_request *r, int status, con
                                         size_t max_queued, void (*gone)(void *), void *userdata);
 /* Copies. False when the stream is over already. */
 bool httpd_stream_write(struct httpd_stream *s, const void *p, size_t n);
+/* The same, but waits for room in the queue instead of cutting a slow client off. For a stream with one writer, on a thread that
+ * may block. n at most max_queued. */
+bool httpd_stream_write_wait(struct httpd_stream *s, const void *p, size_t n);
 /* Shares without a copy; release(owner) is called once, also when it fails. */
 bool httpd_stream_write_shared(struct httpd_stream *s, const void *p, size_t n, void (*release)(void *), void *owner);
 /* Ends the answer after what is queued and gives the handle up. Must be called exactly once per

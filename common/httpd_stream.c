@@ -28,7 +28,7 @@ struct httpd_stream {
     struct MHD_Connection *connection; /* NULL once the response is over */
     uint32_t slot;
     pthread_mutex_t mutex;
-    pthread_cond_t told; /* gone() has returned */
+    pthread_cond_t told; /* gone() has returned; room in the queue; dead */
     struct chunk *head, *tail;
     size_t offset; /* of head, already sent */
     size_t queued, max_queued;
@@ -92,6 +92,7 @@ static void wake(struct httpd_stream *s)
 static void kill_stream(struct httpd_stream *s)
 {
     s->dead = true;
+    pthread_cond_broadcast(&s->told);
     if (!s->connection)
         return;
     const union MHD_ConnectionInfo *info =
@@ -127,6 +128,8 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *out, size_t max)
         *done_end = c;
         done_end = &c->next;
     }
+    if (n)
+        pthread_cond_broadcast(&s->told);
     ssize_t result = (ssize_t)n;
     if (s->dead) {
         result = MHD_CONTENT_READER_END_WITH_ERROR;
@@ -163,6 +166,7 @@ static void stream_over(void *cls)
     s->connection = NULL;
     s->suspended = false;
     s->dead = true;
+    pthread_cond_broadcast(&s->told);
     struct chunk *queue = take_queue(s);
     bool tell = !s->ended && s->gone;
     if (tell) {
@@ -262,6 +266,16 @@ bool httpd_stream_write(struct httpd_stream *s, const void *p, size_t n)
     *c = (struct chunk){.data = c->copy, .len = n};
     memcpy(c->copy, p, n);
     return enqueue(s, c);
+}
+
+bool httpd_stream_write_wait(struct httpd_stream *s, const void *p, size_t n)
+{
+    pthread_mutex_lock(&s->mutex);
+    while (!s->dead && s->queued && s->queued + n > s->max_queued)
+        pthread_cond_wait(&s->told, &s->mutex);
+    bool ok = !s->dead;
+    pthread_mutex_unlock(&s->mutex);
+    return ok && httpd_stream_write(s, p, n);
 }
 
 bool httpd_stream_write_shared(struct httpd_stream *s, const void *p, size_t n, void (*release)(void *), void *owner)
