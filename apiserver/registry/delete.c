@@ -85,6 +85,15 @@ static bool from_query(const char *(*get)(void *, const char *), void *ctx, stru
     return true;
 }
 
+bool delete_options_from_json(const cJSON *body, struct delete_options *out, struct error **err)
+{
+    *out = (struct delete_options){.orphan_dependents = -1};
+    if (from_body(body, out, err) && check_options(out, err))
+        return true;
+    delete_options_clear(out);
+    return false;
+}
+
 bool delete_options_parse(const char *body, size_t len, const char *(*get)(void *ctx, const char *name), void *ctx,
                           struct delete_options *out, struct error **err)
 {
@@ -308,9 +317,8 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     return out;
 }
 
-/* Deletes w->name. The final state is given to *last (stored form, caller frees), also in a dry run. */
-static bool delete_one(struct write *w, const struct delete_options *o, enum delete_outcome *outcome, cJSON **last,
-                       struct error **err)
+bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome, cJSON **last,
+                   struct error **err)
 {
     struct deletion d = {.w = w, .options = o};
     struct error *why = NULL;
@@ -370,7 +378,7 @@ void write_delete(struct write *w)
     }
     enum delete_outcome outcome;
     cleanup_json cJSON *last = NULL;
-    bool ok = delete_one(w, &options, &outcome, &last, &err);
+    bool ok = delete_object(w, &options, &outcome, &last, &err);
     bool accepted = options.orphan_dependents == 0;
     delete_options_clear(&options);
     if (!ok) {
@@ -443,7 +451,7 @@ static bool delete_matching(struct write *w, const struct delete_options *o, con
             enum delete_outcome outcome;
             cJSON *last = NULL;
             struct error *why = NULL;
-            if (delete_one(&one, o, &outcome, &last, &why)) {
+            if (delete_object(&one, o, &outcome, &last, &why)) {
                 cJSON *view = w->r->from_stored ? w->r->from_stored(last) : json_dup(last);
                 cJSON_AddItemToArray(items, view);
             } else if (why && why->code != 404) {

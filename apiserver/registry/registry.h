@@ -96,11 +96,17 @@ void delete_options_clear(struct delete_options *o);
 /* Body (len 0: none) and query (get may be NULL). */
 bool delete_options_parse(const char *body, size_t len, const char *(*get)(void *ctx, const char *name), void *ctx,
                           struct delete_options *out, struct error **err);
+/* From a parsed DeleteOptions; NULL json: none. */
+bool delete_options_from_json(const cJSON *body, struct delete_options *out, struct error **err);
 enum delete_outcome { DELETE_NOW, DELETE_LATER, DELETE_PENDING, DELETE_FAILED };
 /* Decides what deleting does to the object, and marks it when it lingers (DELETE_LATER). DELETE_PENDING: it is being deleted
  * already and nothing changes. */
 enum delete_outcome delete_decide(const struct resource *r, cJSON *object, const struct delete_options *o, struct error **err);
 enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_options *o, struct error **err);
+
+/* Deletes w->name. Its last state is given in *last (stored form, caller frees), also in a dry run. */
+bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome, cJSON **last,
+                   struct error **err);
 
 /* --- admission.c: what depends on other objects or on who asks --- */
 bool admission_create(struct write *w, cJSON *object, struct error **err);

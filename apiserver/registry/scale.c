@@ -1,0 +1,108 @@
+/* The subresource scale: autoscaling/v1's view of Deployments and ReplicaSets. */
+#include <string.h>
+#include "apiserver/patch/patch.h"
+#include "apiserver/registry/registry.h"
+#include "apiserver/schema/schema.h"
+#include "common/json.h"
+#include "common/mem.h"
+#include "common/selector.h"
+
+static cJSON *scale_of(const cJSON *object)
+{
+    cJSON *scale = cJSON_CreateObject();
+    json_map_set_str(scale, "kind", "Scale");
+    json_map_set_str(scale, "apiVersion", "autoscaling/v1");
+    cJSON *meta = cJSON_AddObjectToObject(scale, "metadata");
+    static const char *const copied[] = {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
+    for (size_t i = 0; i < ARRAY_LEN(copied); i++) {
+        const cJSON *v = json_get(json_get(object, "metadata"), copied[i]);
+        if (v)
+            json_map_set(meta, copied[i], json_dup(v));
+    }
+    cJSON *spec = cJSON_AddObjectToObject(scale, "spec");
+    int64_t replicas = json_int(object, "spec.replicas", 0);
+    if (replicas)
+        json_set_int(spec, "replicas", replicas);
+    cJSON *status = cJSON_AddObjectToObject(scale, "status");
+    json_set_int(status, "replicas", json_int(object, "status.replicas", 0));
+    struct label_selector *selector = label_selector_from_json(json_path(object, "spec.selector"), NULL);
+    if (selector) {
+        cleanup_free char *text = label_selector_text(selector);
+        json_map_set_str(status, "selector", text);
+        label_selector_free(selector);
+    }
+    return scale;
+}
+
+struct scaling {
+    const cJSON *put; /* the body of a PUT; NULL for a PATCH */
+};
+
+static cJSON *make_scaled(struct update *u, const cJSON *current, struct error **err)
+{
+    const struct scaling *s = u->userdata;
+    cleanup_json cJSON *view = scale_of(current);
+    cleanup_json cJSON *scale = s->put ? json_dup(s->put)
+                                       : update_patched(u->w, schema_find("autoscaling", "v1", "Scale"), view, err);
+    if (!scale)
+        return NULL;
+    const char *name = json_str_or(scale, "metadata.name", "");
+    if (strcmp(name, u->w->name) != 0) {
+        api_error_bad_request(err, "the name of the object (%s) does not match the name on the URL (%s)", name, u->w->name);
+        return NULL;
+    }
+    int64_t replicas = json_int(scale, "spec.replicas", 0);
+    if (replicas < 0) {
+        cleanup_field_errors struct field_errors errors = {0};
+        field_invalid_int(&errors, PATH_CHILD(PATH_ROOT("spec"), "replicas"), replicas,
+                          "must be greater than or equal to 0");
+        field_errors_check(&errors, "autoscaling", "Scale", u->w->name, err);
+        return NULL;
+    }
+    cJSON *object = json_dup(current);
+    const char *uid = json_str(scale, "metadata.uid"), *version = json_str(scale, "metadata.resourceVersion");
+    if (uid && *uid)
+        json_set_str(object, "metadata.uid", uid);
+    json_set_str(object, "metadata.resourceVersion", version && *version ? version : NULL);
+    json_set_int(object, "spec.replicas", replicas);
+    return object;
+}
+
+static void reply_scale(struct write *w, const cJSON *object)
+{
+    cleanup_json cJSON *scale = scale_of(object);
+    api_reply_json(w->req, 200, scale);
+}
+
+void scale_handle(struct write *w)
+{
+    cleanup_error struct error *err = NULL;
+    const char *verb = w->req->info.verb;
+    if (!strcmp(verb, "get")) {
+        cleanup_stored struct stored *s = storage_get(w->req->storage, w->stored, w->ns, w->name, &err);
+        cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
+        if (object)
+            reply_scale(w, object);
+        else
+            api_reply_error(w->req, err);
+        return;
+    }
+    struct scaling scaling = {0};
+    cleanup_json cJSON *body = NULL;
+    if (!strcmp(verb, "update")) {
+        body = write_decode(w, schema_find("autoscaling", "v1", "Scale"), &err);
+        if (!body) {
+            api_reply_error(w->req, err);
+            return;
+        }
+        scaling.put = body;
+    }
+    struct update u = {.w = w, .make = make_scaled, .userdata = &scaling, .sub = ""};
+    cleanup_stored struct stored *s = update_run(&u, &err);
+    cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
+    if (err)
+        api_reply_error(w->req, err);
+    else
+        reply_scale(w, object ? object : u.result);
+    update_clear(&u);
+}
