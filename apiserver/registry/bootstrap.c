@@ -1,7 +1,7 @@
 /* What every cluster has from the start: the system namespaces, and the Service "kubernetes" through which pods reach the API.
  *
- * The Service's endpoints are the living apiservers. Each keeps a Lease in kube-system and counts another as living while
- * that one's Lease was seen to change on its own monotonic clock during the last seconds: no clocks are compared. */
+ * The Service's endpoints are the living apiservers: each keeps a key in the store that ends with it
+ * (/registry/masterleases/<address>, as Kubernetes' do). */
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <string.h>
@@ -14,22 +14,14 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 
-#define IDENTITY_LABEL   "apiserver.kubernetes.io/identity"
-#define IDENTITY_VALUE   "kube-apiserver"
-#define ADDRESS_ANNOTATION "skiff/advertise-address"
-enum { RENEW_MS = 5000, DEAD_AFTER_MS = 15000, RETRY_MS = 500, LEASE_SECONDS = 3600, PEERS_MAX = 64 };
+#define LEASES "masterleases/"
+enum { RENEW_MS = 5000, RETRY_MS = 500, LEASE_SECONDS = 15 };
 
-struct peer {
-    char *name, *renewed;
-    int64_t seen_ms;
-};
 /* The bootstrap thread's own. */
 static struct {
     const struct api_config *config;
     struct storage *storage;
-    char *lease_name;
-    struct peer peers[PEERS_MAX];
-    int peer_count;
+    bool reachable; /* at an address that other hosts know */
 } self;
 
 static const char *const system_namespaces[] = {"kube-system", "kube-public", "kube-node-lease", "default"};
@@ -133,91 +125,30 @@ static bool ensure_service(struct error **err)
 
 /* --- the living apiservers --- */
 
-static cJSON *renew(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
-{
-    (void)userdata;
-    (void)stored;
-    (void)err;
-    char now[TIME_TEXT_MAX];
-    cJSON *lease = json_dup(current);
-    json_set_str(lease, "spec.renewTime", time_format_micro(time_now_micros(), now));
-    json_map_set_str(json_ensure_object(lease, "metadata.annotations"), ADDRESS_ANNOTATION, self.config->advertise_address);
-    return lease;
-}
-
-static bool renew_lease(struct error **err)
-{
-    const struct resource *r = resource_find("coordination.k8s.io", "v1", "leases");
-    struct storage_update u = {.change = renew};
-    struct error *why = NULL;
-    stored_unref(storage_update(self.storage, r, "kube-system", self.lease_name, &u, &why));
-    if (!why)
-        return true;
-    if (why->code != 404) {
-        error_move(err, why);
-        return false;
-    }
-    error_free(why);
-    char now[TIME_TEXT_MAX], uid[37];
-    meta_uuid(uid);
-    cleanup_json cJSON *lease = new_object("coordination.k8s.io/v1", "Lease", "kube-system", self.lease_name);
-    json_map_set_str(json_ensure_object(lease, "metadata.labels"), IDENTITY_LABEL, IDENTITY_VALUE);
-    json_map_set_str(json_ensure_object(lease, "metadata.annotations"), ADDRESS_ANNOTATION, self.config->advertise_address);
-    cleanup_free char *holder = mem_printf("%s_%s", self.lease_name, uid);
-    json_set_str(lease, "spec.holderIdentity", holder);
-    json_set_int(lease, "spec.leaseDurationSeconds", LEASE_SECONDS);
-    json_set_str(lease, "spec.renewTime", time_format_micro(time_now_micros(), now));
-    return ensure(r, lease, NULL, err);
-}
-
-/* Notes what the lease says now; true while its holder counts as living. */
-static bool observe(const char *name, const char *renewed)
-{
-    int64_t now = time_monotonic_ms();
-    for (int i = 0; i < self.peer_count; i++) {
-        struct peer *p = &self.peers[i];
-        if (strcmp(p->name, name) != 0)
-            continue;
-        if (strcmp(p->renewed, renewed) != 0) {
-            free(p->renewed);
-            p->renewed = mem_strdup(renewed);
-            p->seen_ms = now;
-        }
-        return now - p->seen_ms < DEAD_AFTER_MS;
-    }
-    if (self.peer_count == PEERS_MAX)
-        return false;
-    self.peers[self.peer_count++] = (struct peer){mem_strdup(name), mem_strdup(renewed), now};
-    return true;
-}
-
 static int compare_text(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorted addresses; each freed by the caller. */
-static bool living_addresses(char **out, size_t *n, struct error **err)
+/* Sorted addresses, freed by the caller; NULL with an error. */
+static char **living_addresses(size_t *n, struct error **err)
 {
-    struct stored **list = NULL;
-    size_t count = 0;
-    uint64_t revision;
+    cleanup_free char *key = mem_printf(LEASES "%s", self.config->advertise_address);
+    if (!storage_put_ttl(self.storage, key, "{}", LEASE_SECONDS, err))
+        return NULL;
+    char **list = storage_keys(self.storage, LEASES, err);
     *n = 0;
-    if (!storage_list(self.storage, resource_find("coordination.k8s.io", "v1", "leases"), "kube-system", &list, &count, &revision,
-                      err))
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        cleanup_json cJSON *lease = json_parse(list[i]->json, list[i]->len, NULL);
-        const char *label = json_map_str(json_path(lease, "metadata.labels"), IDENTITY_LABEL);
-        const char *address = json_map_str(json_path(lease, "metadata.annotations"), ADDRESS_ANNOTATION);
-        if (label && !strcmp(label, IDENTITY_VALUE) && address && address_parse(address, NULL) &&
-            observe(list[i]->name, json_str_or(lease, "spec.renewTime", "")) && *n < PEERS_MAX)
-            out[(*n)++] = mem_strdup(address);
-        stored_unref(list[i]);
+    for (char **a = list; a && *a; a++) {
+        if (address_parse(*a, NULL))
+            list[(*n)++] = *a;
+        else
+            free(*a);
     }
-    free(list);
-    qsort(out, *n, sizeof *out, compare_text);
-    return true;
+    if (list) {
+        list[*n] = NULL;
+        qsort(list, *n, sizeof *list, compare_text);
+    }
+    return list;
 }
 
 static cJSON *replace_with(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
@@ -291,13 +222,14 @@ static bool reconcile(struct error **err)
 {
     if (!ensure_namespaces(err) || !ensure_service(err))
         return false;
-    if (!self.lease_name)
+    if (!self.reachable)
         return true;
-    char *addresses[PEERS_MAX] = {0};
     size_t n = 0;
-    bool ok = renew_lease(err) && living_addresses(addresses, &n, err) && (n == 0 || put_endpoints(addresses, n, err));
+    char **addresses = living_addresses(&n, err);
+    bool ok = addresses && (n == 0 || put_endpoints(addresses, n, err));
     for (size_t i = 0; i < n; i++)
         free(addresses[i]);
+    free(addresses);
     return ok;
 }
 
@@ -320,24 +252,13 @@ static void *run(void *arg)
     return NULL;
 }
 
-static uint64_t hash(const char *s)
-{
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    for (; *s; s++)
-        h = (h ^ (unsigned char)*s) * 1099511628211u;
-    return h;
-}
-
 bool bootstrap_start(const struct api_config *config, struct storage *storage, struct error **err)
 {
     self.config = config;
     self.storage = storage;
     const char *address = config->advertise_address;
-    if (address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") && strcmp(address, "::") &&
-        strncmp(address, "127.", 4)) {
-        cleanup_free char *id = mem_printf("%s:%lld", address, (long long)config->secure_port);
-        self.lease_name = mem_printf("apiserver-%016llx", (unsigned long long)hash(id));
-    }
+    self.reachable = address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") && strcmp(address, "::") &&
+                     strncmp(address, "127.", 4);
     pthread_t thread;
     int rc = pthread_create(&thread, NULL, run, NULL);
     if (rc) {
