@@ -79,6 +79,7 @@ struct informer {
     struct handler *handlers;
     pthread_t thread;
     bool metadata_only;
+    void (*strip)(cJSON *object);
     bool started;
     volatile bool stop;
 
@@ -111,6 +112,7 @@ struct informer *informer_new(const struct informer_options *o)
     store_init(&i->store);
     i->must_list = true;
     i->metadata_only = o->metadata_only;
+    i->strip = o->strip;
     i->list_consistent = o->consistent;
     i->seed = (unsigned)time_now_micros() ^ (unsigned)(uintptr_t)i;
     return i;
@@ -176,6 +178,8 @@ static struct kube_object *object_from(struct informer *i, cJSON *json)
         if (strcmp(m->string, "apiVersion") && strcmp(m->string, "kind") && strcmp(m->string, "metadata"))
             cJSON_Delete(cJSON_DetachItemViaPointer(json, m));
     }
+    if (i->strip)
+        i->strip(json);
     return kube_object_new(json);
 }
 

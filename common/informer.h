@@ -52,6 +52,8 @@ struct informer_options {
     /* The first list is the newest state of the store, not what the server's cache happens to have: for who counts objects in order to
      * create what is missing. */
     bool consistent;
+    /* Called on each object before it is stored, to drop what this process never reads. NULL: none. */
+    void (*strip)(cJSON *object);
 };
 struct informer *informer_new(const struct informer_options *o); /* strings are copied */
 /* Before informer_start only. Any number of handlers. */

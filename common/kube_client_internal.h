@@ -5,7 +5,7 @@
 #include <time.h>
 #include "common/kube_client.h"
 
-#define IDLE_HANDLES_MAX 4
+#define IDLE_HANDLES_MAX 6
 
 struct stream_wake {
     struct stream_wake *next;
