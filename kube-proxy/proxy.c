@@ -1,0 +1,392 @@
+#include "kube-proxy/proxy.h"
+#include <arpa/inet.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include "common/component.h"
+#include "common/informer.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/timefmt.h"
+#include "kube-proxy/conntrack.h"
+#include "kube-proxy/nft.h"
+#include "kube-proxy/route.h"
+#include "kube-proxy/rules.h"
+
+struct proxy {
+    char *node_name;
+    char *service_cidr;
+    int64_t min_sync_ms, sync_ms;
+    struct informer *services, *slices, *nodes;
+    struct rules *rules;   /* these three: the sync thread's */
+    struct nft *nft;
+    struct routes *routes;
+    bool everything;       /* the whole table must be written */
+    pthread_t thread;
+    pthread_mutex_t lock;  /* for what follows */
+    pthread_cond_t changed;
+    char **dirty;          /* names of Services, with repetitions */
+    size_t dirty_count, dirty_capacity;
+    bool nodes_dirty, stopping, synced_once;
+    struct metric *duration, *last_sync, *failures, *service_changes, *endpoint_changes;
+};
+
+/* --- what changed --- */
+
+static void mark_service(struct proxy *p, const char *ns, const char *name)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->dirty_count == p->dirty_capacity) {
+        p->dirty_capacity = p->dirty_capacity ? p->dirty_capacity * 2 : 64;
+        p->dirty = mem_realloc(p->dirty, p->dirty_capacity * sizeof *p->dirty);
+    }
+    p->dirty[p->dirty_count++] = mem_printf("%s/%s", ns, name);
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void on_service(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+{
+    (void)event;
+    struct proxy *p = userdata;
+    const struct kube_object *o = now ? now : old;
+    metric_add(p->service_changes, "", 1);
+    mark_service(p, o->ns, o->name);
+}
+
+static const char *service_of(const struct kube_object *slice)
+{
+    return slice ? json_map_str(json_path(slice->json, "metadata.labels"), "kubernetes.io/service-name") : NULL;
+}
+
+static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+{
+    (void)event;
+    struct proxy *p = userdata;
+    const char *before = service_of(old), *after = service_of(now);
+    metric_add(p->endpoint_changes, "", 1);
+    if (before && (!after || strcmp(before, after) != 0))
+        mark_service(p, old->ns, before);
+    if (after)
+        mark_service(p, now->ns, after);
+}
+
+static const char *internal_ip(const cJSON *node)
+{
+    const cJSON *address;
+    cJSON_ArrayForEach(address, json_path(node, "status.addresses"))
+    {
+        const char *ip = json_str(address, "address");
+        if (ip && strcmp(json_str_or(address, "type", ""), "InternalIP") == 0 && !strchr(ip, ':'))
+            return ip;
+    }
+    return NULL;
+}
+
+static bool texts_differ(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
+static void on_node(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+{
+    struct proxy *p = userdata;
+    /* Nodes tell that they are alive all the time; only these two matter here. */
+    if (event == INFORMER_UPDATED && !texts_differ(internal_ip(old->json), internal_ip(now->json)) &&
+        json_equal(json_path(old->json, "spec.podCIDRs"), json_path(now->json, "spec.podCIDRs")) &&
+        !texts_differ(json_str(old->json, "spec.podCIDR"), json_str(now->json, "spec.podCIDR")))
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->nodes_dirty = true;
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void index_service(const cJSON *slice, void (*add)(void *, const char *), void *ctx)
+{
+    const char *service = json_map_str(json_path(slice, "metadata.labels"), "kubernetes.io/service-name");
+    const char *ns = json_str(slice, "metadata.namespace");
+    if (service && ns) {
+        cleanup_free char *key = mem_printf("%s/%s", ns, service);
+        add(ctx, key);
+    }
+}
+
+/* --- bringing it to the kernel --- */
+
+static void update_service(struct proxy *p, const char *key)
+{
+    cleanup_object struct kube_object *service = informer_get(p->services, key);
+    if (!service) {
+        rules_set(p->rules, key, NULL);
+        return;
+    }
+    cleanup_objects struct kube_object_list slices = {0};
+    informer_by_index(p->slices, "service", key, &slices);
+    const cJSON **json = mem_alloc((slices.count + 1) * sizeof *json);
+    for (size_t i = 0; i < slices.count; i++)
+        json[i] = slices.items[i]->json;
+    rules_set(p->rules, key, proxy_service_build(service->json, json, slices.count, p->node_name));
+    free(json);
+}
+
+static bool program_rules(struct proxy *p)
+{
+    cleanup_buf struct buf commands = {0};
+    if (p->everything)
+        rules_take_all(p->rules, &commands);
+    else
+        rules_take_changes(p->rules, &commands);
+    if (commands.len == 0)
+        return true;
+    log_debug(5, "Running nftables transaction", "commands", buf_str(&commands));
+    cleanup_error struct error *err = NULL;
+    if (!nft_run(p->nft, buf_str(&commands), &err)) {
+        log_error("Could not program the Services", "err", error_message(err));
+        if (p->everything) {
+            /* Another version's table may be in the way. Within one transaction nobody sees it missing. */
+            cleanup_buf struct buf again = {0};
+            cleanup_error struct error *again_err = NULL;
+            buf_adds(&again, "add table ip " RULES_TABLE "\ndelete table ip " RULES_TABLE "\n");
+            rules_take_all(p->rules, &again);
+            if (nft_run(p->nft, buf_str(&again), &again_err)) {
+                p->everything = false;
+                return true;
+            }
+        }
+        metric_add(p->failures, "", 1);
+        p->everything = true;
+        return false;
+    }
+    p->everything = false;
+    return true;
+}
+
+static void clean_flows(struct proxy *p)
+{
+    struct rules_udp *udp;
+    size_t count = rules_take_udp(p->rules, &udp);
+    if (count > 0) {
+        cleanup_error struct error *err = NULL;
+        int deleted = conntrack_clean(udp, count, &err);
+        if (deleted < 0)
+            log_error("Could not forget stale UDP flows", "err", error_message(err));
+        else if (deleted > 0)
+            log_debug(2, "Forgot stale UDP flows", "count", log_int(deleted));
+    }
+    rules_udp_free(udp, count);
+}
+
+static bool program_routes(struct proxy *p)
+{
+    cleanup_objects struct kube_object_list nodes = {0};
+    informer_list(p->nodes, &nodes);
+    struct route *routes = mem_alloc((nodes.count + 1) * sizeof *routes);
+    size_t count = 0;
+    for (size_t i = 0; i < nodes.count; i++) {
+        struct in_addr ip;
+        const char *address = internal_ip(nodes.items[i]->json);
+        if (!address || inet_pton(AF_INET, address, &ip) != 1)
+            continue;
+        struct route *r = &routes[count];
+        *r = (struct route){0};
+        if (strcmp(nodes.items[i]->name, p->node_name) == 0) {
+            r->source = ip.s_addr;
+            count += route_parse_cidr(p->service_cidr, &r->destination, &r->prefix);
+        } else {
+            r->gateway = ip.s_addr;
+            count += route_parse_cidr(json_str(nodes.items[i]->json, "spec.podCIDR"), &r->destination, &r->prefix);
+        }
+    }
+    cleanup_error struct error *err = NULL;
+    bool ok = routes_sync(p->routes, routes, count, &err);
+    if (!ok)
+        log_error("Could not program the routes", "err", error_message(err));
+    free(routes);
+    return ok;
+}
+
+/* Somebody may have flushed the ruleset. */
+static bool table_is_there(struct proxy *p)
+{
+    return nft_run(p->nft, "list chain ip " RULES_TABLE " services\n", NULL);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sync_services(struct proxy *p, char **names, size_t count)
+{
+    qsort(names, count, sizeof *names, compare_names);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+            update_service(p, names[i]);
+    for (size_t i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+}
+
+/* Waits until there is something to do or it is time to look; false when stopping. */
+static bool wait_for_changes(struct proxy *p, int64_t until_ms)
+{
+    struct timespec t = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    while (!p->stopping && p->dirty_count == 0 && !p->nodes_dirty)
+        if (pthread_cond_timedwait(&p->changed, &p->lock, &t) != 0)
+            break;
+    return !p->stopping;
+}
+
+static void pause_until(struct proxy *p, int64_t until_ms)
+{
+    struct timespec t = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    while (!p->stopping && pthread_cond_timedwait(&p->changed, &p->lock, &t) == 0)
+        ;
+}
+
+static void *sync_thread(void *arg)
+{
+    struct proxy *p = arg;
+    if (!informer_wait_synced(p->services) || !informer_wait_synced(p->slices) || !informer_wait_synced(p->nodes))
+        return NULL;
+    int64_t last = 0, retry = 0, look = 0;
+    p->everything = true;
+    bool routes_failed = false;
+    pthread_mutex_lock(&p->lock);
+    while (wait_for_changes(p, retry ? retry : look)) {
+        if (last && time_monotonic_ms() < last + p->min_sync_ms)
+            pause_until(p, last + p->min_sync_ms);
+        char **names = p->dirty;
+        size_t count = p->dirty_count;
+        bool nodes = p->nodes_dirty || routes_failed;
+        p->dirty = NULL;
+        p->dirty_count = p->dirty_capacity = 0;
+        p->nodes_dirty = false;
+        pthread_mutex_unlock(&p->lock);
+
+        int64_t began = time_monotonic_ms();
+        struct timespec from, to;
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        if (began >= look) {
+            nodes = true;
+            p->everything |= last != 0 && !table_is_there(p);
+            look = began + p->sync_ms;
+        }
+        sync_services(p, names, count);
+        bool whole = p->everything, ok = program_rules(p);
+        if (ok)
+            clean_flows(p);
+        if (nodes)
+            routes_failed = !program_routes(p);
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        metric_observe(p->duration, "", (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+        if (whole)
+            malloc_trim(0); /* the parser's memory for the whole table is not needed again */
+        last = time_monotonic_ms();
+        retry = ok && !routes_failed ? 0 : last + 1000;
+        if (ok)
+            metric_set(p->last_sync, "", (double)time_now_micros() / 1e6);
+        pthread_mutex_lock(&p->lock);
+        p->synced_once |= ok;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* --- the outside --- */
+
+static struct informer *watch(const struct proxy_options *o, const char *api_version, const char *resource, const char *labels,
+                              informer_handler *handler, struct proxy *p)
+{
+    struct informer *i = informer_new(&(struct informer_options){
+        .client = o->client, .api_version = api_version, .resource = resource, .label_selector = labels});
+    informer_add_handler(i, handler, p);
+    return i;
+}
+
+struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
+{
+    struct nft *nft = nft_new(err);
+    if (!nft)
+        return NULL;
+    struct routes *routes = routes_new(err);
+    if (!routes) {
+        nft_free(nft);
+        return NULL;
+    }
+    struct proxy *p = mem_alloc(sizeof *p);
+    p->node_name = mem_strdup(o->node_name);
+    p->service_cidr = mem_strdup(o->service_cidr);
+    p->min_sync_ms = o->min_sync_ms;
+    p->sync_ms = o->sync_ms;
+    p->nft = nft;
+    p->routes = routes;
+    p->rules = rules_new(o->cluster_cidr, o->service_cidr);
+    p->duration = metric_new(METRIC_HISTOGRAM, "kubeproxy_sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", "",
+                             NULL);
+    p->last_sync = metric_new(METRIC_GAUGE, "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+                              "The last time proxy rules were successfully synced", "", NULL);
+    p->failures = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+                             "Cumulative proxy nftables sync failures", "", NULL);
+    p->service_changes = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_service_changes_total",
+                                    "Cumulative proxy rules Service changes", "", NULL);
+    p->endpoint_changes = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+                                     "Cumulative proxy rules Endpoint changes", "", NULL);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->changed, &attr);
+    pthread_condattr_destroy(&attr);
+
+    p->services = watch(o, "v1", "services", "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_service, p);
+    p->slices = watch(o, "discovery.k8s.io/v1", "endpointslices",
+                      "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_slice, p);
+    p->nodes = watch(o, "v1", "nodes", NULL, on_node, p);
+    informer_add_index(p->slices, "service", index_service);
+    informer_start(p->services);
+    informer_start(p->slices);
+    informer_start(p->nodes);
+    pthread_create(&p->thread, NULL, sync_thread, p);
+    return p;
+}
+
+bool proxy_ready(void *proxy, struct error **why)
+{
+    struct proxy *p = proxy;
+    pthread_mutex_lock(&p->lock);
+    bool ready = p->synced_once;
+    pthread_mutex_unlock(&p->lock);
+    if (!ready)
+        error_setf(why, "the Services have not been programmed yet");
+    return ready;
+}
+
+void proxy_stop(struct proxy *p)
+{
+    informer_stop(p->services);
+    informer_stop(p->slices);
+    informer_stop(p->nodes);
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    pthread_join(p->thread, NULL);
+    informer_free(p->services);
+    informer_free(p->slices);
+    informer_free(p->nodes);
+    for (size_t i = 0; i < p->dirty_count; i++)
+        free(p->dirty[i]);
+    free(p->dirty);
+    rules_free(p->rules);
+    routes_free(p->routes);
+    nft_free(p->nft);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+    free(p->node_name);
+    free(p->service_cidr);
+    free(p);
+}
