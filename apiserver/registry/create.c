@@ -4,7 +4,7 @@
 #include "common/mem.h"
 
 /* Kubernetes gives up after that many generated names were taken. */
-enum { NAME_ATTEMPTS = 8, CLAIM_ATTEMPTS = 8, NAME_MAX_LENGTH = 63 };
+enum { NAME_ATTEMPTS = 8, NAME_MAX_LENGTH = 63 };
 
 static void generate_name(cJSON *object, const char *base)
 {
@@ -19,35 +19,10 @@ static bool error_is(const struct error *e, const char *reason)
     return e && e->reason && !strcmp(e->reason, reason);
 }
 
-static struct stored *store(struct write *w, const cJSON *object, const struct claims *claims, struct error **err)
+static struct stored *store(struct write *w, const cJSON *object, struct error **err)
 {
     cleanup_json cJSON *converted = w->r->to_stored ? w->r->to_stored(object) : NULL;
-    return storage_create(w->req->storage, w->stored, converted ? converted : object, claims ? claims->items : NULL,
-                          claims ? claims->count : 0, err);
-}
-
-/* A Service is stored together with the addresses and ports that it takes. */
-static struct stored *store_service(struct write *w, cJSON *object, struct error **err)
-{
-    for (int attempt = 0;; attempt++) {
-        cleanup_json cJSON *service = json_dup(object);
-        struct claims claims = {0};
-        cleanup_error struct error *why = NULL;
-        struct stored *s = NULL;
-        if (service_allocate(w->req->storage, service, NULL, attempt, &claims, &why))
-            s = store(w, service, &claims, &why);
-        claims_clear(&claims);
-        if (s)
-            return s;
-        if (!error_is(why, "ClaimTaken") || attempt == CLAIM_ATTEMPTS ||
-            !service_explain_taken(w->req->storage, object, NULL, err)) {
-            if (!err || !*err) {
-                error_move(err, why);
-                why = NULL;
-            }
-            return NULL;
-        }
-    }
+    return storage_create(w->req->storage, w->stored, converted ? converted : object, NULL, 0, err);
 }
 
 /* As the answer to a dry run: everything but the store's own part. */
@@ -106,7 +81,7 @@ void write_create_object(struct write *w, cJSON *taken)
     for (int attempt = 1;; attempt++) {
         error_cleanup(&err);
         err = NULL;
-        cleanup_stored struct stored *s = service ? store_service(w, object, &err) : store(w, object, NULL, &err);
+        cleanup_stored struct stored *s = service ? service_create(w->req->storage, object, &err) : store(w, object, &err);
         if (s) {
             write_reply_stored(w, 201, s);
             return;

@@ -131,6 +131,8 @@ bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old,
 /* After ClaimTaken: the error for an address or port that was asked for by name; NULL when it was our own choice that was taken
  * (try again). asked: the Service before service_allocate. */
 bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJSON *old, struct error **err);
+/* Stores a new Service together with what it takes. */
+struct stored *service_create(struct storage *storage, const cJSON *service, struct error **err);
 void service_release(const cJSON *service, struct claims *out);
 
 /* --- subresources --- */

@@ -12,6 +12,9 @@
 #include "common/json.h"
 #include "common/mem.h"
 
+/* Others that choose at the same time may be faster, but not for ever. */
+enum { CLAIM_ATTEMPTS = 32 };
+
 /* Set by services_start, constant afterwards. */
 static struct cidr range;
 static char *range_text;
@@ -396,6 +399,35 @@ bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJ
         return ip_error(asked, ips->child->valuestring, "provided IP is already allocated", err);
     return port_error(asked, 0, json_int(json_path(asked, "spec.ports")->child, "nodePort", 0),
                       "provided port is already allocated", err);
+}
+
+struct stored *service_create(struct storage *storage, const cJSON *asked, struct error **err)
+{
+    const struct resource *services = resource_find("", "v1", "services");
+    for (int attempt = 0;; attempt++) {
+        cleanup_json cJSON *service = json_dup(asked);
+        struct claims claims = {0};
+        struct error *why = NULL;
+        struct stored *s = NULL;
+        if (service_allocate(storage, service, NULL, attempt, &claims, &why))
+            s = storage_create(storage, services, service, claims.items, claims.count, &why);
+        claims_clear(&claims);
+        if (s)
+            return s;
+        struct error *explained = NULL;
+        bool again = why && !strcmp(why->reason, "ClaimTaken") && attempt < CLAIM_ATTEMPTS &&
+                     service_explain_taken(storage, asked, NULL, &explained);
+        if (again) {
+            error_free(why);
+            continue;
+        }
+        if (explained) {
+            error_free(why);
+            why = explained;
+        }
+        error_move(err, why);
+        return NULL;
+    }
 }
 
 void service_release(const cJSON *service, struct claims *out)

@@ -5,7 +5,7 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-enum { CLAIM_ATTEMPTS = 8 };
+enum { CLAIM_ATTEMPTS = 32 };
 
 /* One run of storage_update's callback, with what it leaves behind. */
 struct run {
