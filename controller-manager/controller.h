@@ -23,9 +23,10 @@ struct controller_type {
     void (*setup)(struct controller *c);
     /* After the informers have synced, before the workers start; may be NULL. */
     void (*start)(struct controller *c);
-    /* true: done, the key's failures are forgotten. false: logged, and the key comes again after a back-off. To come again
-     * at a certain time, workqueue_add_after(c->queue, ...) and return true. */
+    /* true: done, the key's failures are forgotten. false: logged (unless without an error), and the key comes again after a
+     * back-off. To come again at a certain time, workqueue_add_after(c->queue, ...) and return true. */
     bool (*reconcile)(struct controller *c, const char *key, struct error **err);
+    void (*stop)(struct controller *c);       /* wakes what waits in reconcile; may be NULL */
     void (*free_state)(struct controller *c); /* after the informers have ended; may be NULL */
 };
 

@@ -217,7 +217,7 @@ static void *work(void *p)
             workqueue_forget(c->queue, key);
         } else {
             /* Conflicts are daily business: the cache was a little behind. */
-            if (kube_error_is(e, "Conflict"))
+            if (!e || kube_error_is(e, "Conflict"))
                 log_debug(2, "Error syncing, will retry", "controller", c->type->name, "key", key, "err", error_message(e));
             else
                 log_warn("Error syncing, will retry", "controller", c->type->name, "key", key, "err", error_message(e));
@@ -271,6 +271,9 @@ void manager_stop(struct manager *m)
         informer_stop(m->informers[i].informer);
     for (size_t i = 0; i < m->controller_count; i++)
         workqueue_shut_down(m->controllers[i].queue);
+    for (size_t i = 0; i < m->controller_count; i++)
+        if (m->controllers[i].type->stop)
+            m->controllers[i].type->stop(&m->controllers[i]);
     if (m->started)
         pthread_join(m->starter, NULL);
     m->started = false;
