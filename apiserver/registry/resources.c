@@ -88,7 +88,6 @@ static const struct resource_column columns_secret[] = {
 };
 static const struct resource_column columns_serviceaccount[] = {
     COL_NAME,
-    COL("Secrets", "Number of secrets that pods of this account may use."),
     COL_AGE,
     COL_END,
 };

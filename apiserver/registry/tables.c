@@ -154,7 +154,6 @@ void row_secret(const cJSON *secret, cJSON *cells)
 void row_serviceaccount(const cJSON *account, cJSON *cells)
 {
     cell_name(cells, account);
-    cell_int(cells, cJSON_GetArraySize(json_get(account, "secrets")));
     cell_age(cells, json_str(account, "metadata.creationTimestamp"));
 }
 

@@ -224,7 +224,7 @@ START_TEST(test_small_kinds)
     check_row(row_namespace, "{" META ",'status':{'phase':'Active'}}", "web|Active|10m");
     check_row(row_configmap, "{" META ",'data':{'a':'1'},'binaryData':{'b':'MQ=='}}", "web|2|10m");
     check_row(row_secret, "{" META ",'type':'Opaque','data':{'a':'MQ=='}}", "web|Opaque|1|10m");
-    check_row(row_serviceaccount, "{" META "}", "web|0|10m");
+    check_row(row_serviceaccount, "{" META "}", "web|10m");
     check_row(row_lease, "{" META ",'spec':{'holderIdentity':'me'}}", "web|me|10m");
     check_row(row_scale, "{" META ",'spec':{'replicas':3},'status':{'replicas':2}}", "web|3|2|10m");
 }
