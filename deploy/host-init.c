@@ -4,14 +4,14 @@
  *   host-init --supervise PIDFILE COMMAND [ARG...]
  *
  * The first form makes a host. It
- * enters the network namespace NETNS (a path), makes mount, pid, UTS and IPC namespaces, and becomes the init of them in
- * a child: runs SETUP NAME once (it prepares the mounts), then keeps COMMAND running and reaps orphans, such as the
- * containerd shims whose parents leave at once. The parent stays as the handle of the host: PIDFILE tells the
- * child's pid as seen from outside; SIGTERM to the parent shuts the host down, SIGKILL is like pulling the plug,
- * because the kernel kills everything in a pid namespace whose init dies.
+ * enters the network namespace NETNS (a path), makes mount, pid, UTS and IPC namespaces, and becomes the init
+ * of them in a child: runs SETUP NAME once (it prepares the mounts), then keeps COMMAND running and reaps
+ * orphans, such as the containerd shims whose parents leave at once. The parent stays as the handle of the
+ * host: PIDFILE tells the child's pid as seen from outside; SIGTERM to the parent shuts the host down,
+ * SIGKILL is like pulling the plug, because the kernel kills everything in a pid namespace whose init dies.
  *
- * The second form keeps COMMAND running without namespaces and reaps what the processes below it leave behind. When it is
- * killed nothing else is. */
+ * The second form keeps COMMAND running without namespaces and reaps what the processes below it leave
+ * behind. When it is killed nothing else is. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -76,7 +76,8 @@ static int supervise(char *const *command, const sigset_t *signals, const sigset
         if (reap(pid))
             pid = spawn(command, old);
     }
-    /* runsvdir hands SIGHUP on to its services as SIGTERM. What is left in a host after that goes with this process. */
+    /* runsvdir hands SIGHUP on to its services as SIGTERM. What is left in a host after that goes with this
+     * process. */
     kill(pid, SIGHUP);
     time_t deadline = time(NULL) + SHUTDOWN_SECONDS;
     do {
@@ -86,7 +87,8 @@ static int supervise(char *const *command, const sigset_t *signals, const sigset
     return 0;
 }
 
-static int init_main(const char *name, char *setup, char **command, const sigset_t *signals, const sigset_t *old)
+static int init_main(const char *name, char *setup, char **command, const sigset_t *signals,
+                     const sigset_t *old)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (sethostname(name, strlen(name)) != 0)

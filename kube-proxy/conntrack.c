@@ -50,7 +50,8 @@ static int on_entry(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
         .ip = nfct_get_attr_u32(ct, ATTR_REPL_IPV4_SRC),
         .port = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_SRC)),
     };
-    if (!is_stale(d, nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST), ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)), &reached))
+    if (!is_stale(d, nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST),
+                  ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST)), &reached))
         return NFCT_CB_CONTINUE;
     d->stale = mem_realloc(d->stale, (d->stale_count + 1) * sizeof *d->stale);
     d->stale[d->stale_count++] = nfct_clone(ct);

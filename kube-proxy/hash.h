@@ -1,4 +1,5 @@
-/* A hash table from strings to pointers. Zero-initialized is empty. Keys are copied, values are the caller's. */
+/* A hash table from strings to pointers. Zero-initialized is empty. Keys are copied, values are the caller's.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,9 +13,9 @@ struct hash {
     size_t capacity; /* a power of two, or 0 */
     size_t count;
 };
-void *hash_get(const struct hash *h, const char *key); /* NULL when absent */
+void *hash_get(const struct hash *h, const char *key);       /* NULL when absent */
 void hash_set(struct hash *h, const char *key, void *value); /* value not NULL */
-void *hash_remove(struct hash *h, const char *key); /* the value it had, or NULL */
+void *hash_remove(struct hash *h, const char *key);          /* the value it had, or NULL */
 void hash_clear(struct hash *h, void (*free_value)(void *)); /* free_value may be NULL */
 /* for (struct hash_entry *e = NULL; (e = hash_next(h, e));) — the table must not change meanwhile. */
 struct hash_entry *hash_next(const struct hash *h, const struct hash_entry *after);

@@ -14,12 +14,16 @@ static int64_t min_sync_ms = 10, sync_ms = 30000;
 static const struct flag flags[] = {
     {"kubeconfig", FLAG_STRING, &kubeconfig, "Path to the kubeconfig that tells how to reach the API server"},
     {"hostname-override", FLAG_STRING, &node_name, "Name of this node; the host's name if empty"},
-    {"cluster-cidr", FLAG_STRING, &cluster_cidr, "Range of the pods' addresses; what comes from elsewhere is masqueraded"},
-    {"service-cluster-ip-range", FLAG_STRING, &service_cidr, "Range of the Services' addresses; connections to unused ones are refused"},
+    {"cluster-cidr", FLAG_STRING, &cluster_cidr,
+     "Range of the pods' addresses; what comes from elsewhere is masqueraded"},
+    {"service-cluster-ip-range", FLAG_STRING, &service_cidr,
+     "Range of the Services' addresses; connections to unused ones are refused"},
     {"healthz-bind-address", FLAG_STRING, &healthz_address, "Address and port of /healthz; empty for none"},
     {"metrics-bind-address", FLAG_STRING, &metrics_address, "Address and port of /metrics; empty for none"},
-    {"nftables-min-sync-period", FLAG_DURATION_MS, &min_sync_ms, "Changes within this time are brought to nftables together"},
-    {"nftables-sync-period", FLAG_DURATION_MS, &sync_ms, "How often to look whether rules and routes are still there"},
+    {"nftables-min-sync-period", FLAG_DURATION_MS, &min_sync_ms,
+     "Changes within this time are brought to nftables together"},
+    {"nftables-sync-period", FLAG_DURATION_MS, &sync_ms,
+     "How often to look whether rules and routes are still there"},
     {0},
 };
 
@@ -34,8 +38,10 @@ static bool serve(const char *address, struct proxy *p, struct error **err)
         return false;
     }
     cleanup_free char *host = mem_strndup(address, (size_t)(colon - address));
-    return component_serve(&(struct component_server_options){.bind_address = host, .port = port, .ready = proxy_ready, .userdata = p},
-                           err) != NULL;
+    return component_serve(
+               &(struct component_server_options){
+                   .bind_address = host, .port = port, .ready = proxy_ready, .userdata = p},
+               err) != NULL;
 }
 
 static bool run(struct error **err)
@@ -43,7 +49,8 @@ static bool run(struct error **err)
     uint32_t ip;
     uint8_t prefix;
     if (!route_parse_cidr(cluster_cidr, &ip, &prefix) || !route_parse_cidr(service_cidr, &ip, &prefix)) {
-        error_setf(err, "--cluster-cidr and --service-cluster-ip-range must be IPv4 ranges such as 10.244.0.0/16");
+        error_setf(err,
+                   "--cluster-cidr and --service-cluster-ip-range must be IPv4 ranges such as 10.244.0.0/16");
         return false;
     }
     struct kube_client_config config = {0};

@@ -37,7 +37,8 @@ bool nft_run(struct nft *n, const char *commands, struct error **err)
     if (!ok) {
         /* Its first line tells what is wrong, the others repeat the command, which may be long. */
         const char *text = message && *message ? message : "unknown error";
-        error_setf(err, "nftables: %.*s", (int)strcspn(text, "\n") > 300 ? 300 : (int)strcspn(text, "\n"), text);
+        error_setf(err, "nftables: %.*s", (int)strcspn(text, "\n") > 300 ? 300 : (int)strcspn(text, "\n"),
+                   text);
     }
     nft_ctx_get_output_buffer(n->ctx);
     return ok;

@@ -20,14 +20,14 @@ struct proxy {
     char *service_cidr;
     int64_t min_sync_ms, sync_ms;
     struct informer *services, *slices, *nodes;
-    struct rules *rules;   /* these three: the sync thread's */
+    struct rules *rules; /* these three: the sync thread's */
     struct nft *nft;
     struct routes *routes;
-    bool everything;       /* the whole table must be written */
+    bool everything; /* the whole table must be written */
     pthread_t thread;
-    pthread_mutex_t lock;  /* for what follows */
+    pthread_mutex_t lock; /* for what follows */
     pthread_cond_t changed;
-    char **dirty;          /* names of Services, with repetitions */
+    char **dirty; /* names of Services, with repetitions */
     size_t dirty_count, dirty_capacity;
     bool nodes_dirty, stopping, synced_once;
     struct metric *duration, *last_sync, *failures, *service_changes, *endpoint_changes;
@@ -47,7 +47,8 @@ static void mark_service(struct proxy *p, const char *ns, const char *name)
     pthread_mutex_unlock(&p->lock);
 }
 
-static void on_service(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+static void on_service(void *userdata, enum informer_event event, const struct kube_object *old,
+                       const struct kube_object *now)
 {
     (void)event;
     struct proxy *p = userdata;
@@ -58,10 +59,12 @@ static void on_service(void *userdata, enum informer_event event, const struct k
 
 static const char *service_of(const struct kube_object *slice)
 {
-    return slice ? json_map_str(json_path(slice->json, "metadata.labels"), "kubernetes.io/service-name") : NULL;
+    return slice ? json_map_str(json_path(slice->json, "metadata.labels"), "kubernetes.io/service-name")
+                 : NULL;
 }
 
-static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old,
+                     const struct kube_object *now)
 {
     (void)event;
     struct proxy *p = userdata;
@@ -90,7 +93,8 @@ static bool texts_differ(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") != 0;
 }
 
-static void on_node(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *now)
+static void on_node(void *userdata, enum informer_event event, const struct kube_object *old,
+                    const struct kube_object *now)
 {
     struct proxy *p = userdata;
     /* Nodes tell that they are alive all the time; only these two matter here. */
@@ -197,7 +201,8 @@ static bool program_routes(struct proxy *p)
             count += route_parse_cidr(p->service_cidr, &r->destination, &r->prefix);
         } else {
             r->gateway = ip.s_addr;
-            count += route_parse_cidr(json_str(nodes.items[i]->json, "spec.podCIDR"), &r->destination, &r->prefix);
+            count +=
+                route_parse_cidr(json_str(nodes.items[i]->json, "spec.podCIDR"), &r->destination, &r->prefix);
         }
     }
     cleanup_error struct error *err = NULL;
@@ -250,7 +255,8 @@ static void pause_until(struct proxy *p, int64_t until_ms)
 static void *sync_thread(void *arg)
 {
     struct proxy *p = arg;
-    if (!informer_wait_synced(p->services) || !informer_wait_synced(p->slices) || !informer_wait_synced(p->nodes))
+    if (!informer_wait_synced(p->services) || !informer_wait_synced(p->slices) ||
+        !informer_wait_synced(p->nodes))
         return NULL;
     int64_t last = 0, retry = 0, look = 0;
     p->everything = true;
@@ -282,7 +288,8 @@ static void *sync_thread(void *arg)
         if (nodes)
             routes_failed = !program_routes(p);
         clock_gettime(CLOCK_MONOTONIC, &to);
-        metric_observe(p->duration, "", (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+        metric_observe(p->duration, "",
+                       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
         if (whole)
             malloc_trim(0); /* the parser's memory for the whole table is not needed again */
         last = time_monotonic_ms();
@@ -298,8 +305,8 @@ static void *sync_thread(void *arg)
 
 /* --- the outside --- */
 
-static struct informer *watch(const struct proxy_options *o, const char *api_version, const char *resource, const char *labels,
-                              informer_handler *handler, struct proxy *p)
+static struct informer *watch(const struct proxy_options *o, const char *api_version, const char *resource,
+                              const char *labels, informer_handler *handler, struct proxy *p)
 {
     struct informer *i = informer_new(&(struct informer_options){
         .client = o->client, .api_version = api_version, .resource = resource, .label_selector = labels});
@@ -325,8 +332,8 @@ struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
     p->nft = nft;
     p->routes = routes;
     p->rules = rules_new(o->cluster_cidr, o->service_cidr);
-    p->duration = metric_new(METRIC_HISTOGRAM, "kubeproxy_sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", "",
-                             NULL);
+    p->duration = metric_new(METRIC_HISTOGRAM, "kubeproxy_sync_proxy_rules_duration_seconds",
+                             "SyncProxyRules latency in seconds", "", NULL);
     p->last_sync = metric_new(METRIC_GAUGE, "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
                               "The last time proxy rules were successfully synced", "", NULL);
     p->failures = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
@@ -342,9 +349,12 @@ struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
     pthread_cond_init(&p->changed, &attr);
     pthread_condattr_destroy(&attr);
 
-    p->services = watch(o, "v1", "services", "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_service, p);
-    p->slices = watch(o, "discovery.k8s.io/v1", "endpointslices",
-                      "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_slice, p);
+    p->services =
+        watch(o, "v1", "services",
+              "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_service, p);
+    p->slices =
+        watch(o, "discovery.k8s.io/v1", "endpointslices",
+              "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_slice, p);
     p->nodes = watch(o, "v1", "nodes", NULL, on_node, p);
     informer_add_index(p->slices, "service", index_service);
     informer_start(p->services);

@@ -1,5 +1,5 @@
-/* The loop that keeps the kernel as the API says: what changed is collected by name, and brought to nftables, connection tracking
- * and the routing table in one go, on one thread. */
+/* The loop that keeps the kernel as the API says: what changed is collected by name, and brought to nftables,
+ * connection tracking and the routing table in one go, on one thread. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -21,8 +21,8 @@ bool route_parse_cidr(const char *text, uint32_t *address, uint8_t *prefix)
 {
     unsigned a, b, c, d, bits;
     char end;
-    if (!text || sscanf(text, "%3u.%3u.%3u.%3u/%2u%c", &a, &b, &c, &d, &bits, &end) != 5 || a > 255 || b > 255 || c > 255 || d > 255 ||
-        bits > 32)
+    if (!text || sscanf(text, "%3u.%3u.%3u.%3u/%2u%c", &a, &b, &c, &d, &bits, &end) != 5 || a > 255 ||
+        b > 255 || c > 255 || d > 255 || bits > 32)
         return false;
     uint32_t mask = bits ? ~0u << (32 - bits) : 0;
     *address = htonl((a << 24 | b << 16 | c << 8 | d) & mask);
@@ -32,7 +32,8 @@ bool route_parse_cidr(const char *text, uint32_t *address, uint8_t *prefix)
 
 bool route_equal(const struct route *a, const struct route *b)
 {
-    return a->destination == b->destination && a->prefix == b->prefix && a->gateway == b->gateway && a->source == b->source;
+    return a->destination == b->destination && a->prefix == b->prefix && a->gateway == b->gateway &&
+           a->source == b->source;
 }
 
 struct routes *routes_new(struct error **err)
@@ -138,10 +139,17 @@ static int on_route(const struct nlmsghdr *h, void *data)
         if (mnl_attr_get_payload_len(a) != sizeof(uint32_t))
             continue;
         switch (mnl_attr_get_type(a)) {
-        case RTA_DST: route.destination = mnl_attr_get_u32(a); break;
-        case RTA_GATEWAY: route.gateway = mnl_attr_get_u32(a); break;
-        case RTA_PREFSRC: route.source = mnl_attr_get_u32(a); break;
-        default: break;
+        case RTA_DST:
+            route.destination = mnl_attr_get_u32(a);
+            break;
+        case RTA_GATEWAY:
+            route.gateway = mnl_attr_get_u32(a);
+            break;
+        case RTA_PREFSRC:
+            route.source = mnl_attr_get_u32(a);
+            break;
+        default:
+            break;
         }
     }
     f->routes = mem_realloc(f->routes, (f->count + 1) * sizeof *f->routes);
@@ -181,8 +189,9 @@ static bool same_destination(const struct route *route, const struct route *list
 static void describe(struct error **err, int errno_value, const char *verb, const struct route *route)
 {
     char to[INET_ADDRSTRLEN], via[INET_ADDRSTRLEN];
-    error_set_errno(err, errno_value, "%s the route to %s/%d via %s", verb, inet_ntop(AF_INET, &route->destination, to, sizeof to),
-                    route->prefix, inet_ntop(AF_INET, &route->gateway, via, sizeof via));
+    error_set_errno(err, errno_value, "%s the route to %s/%d via %s", verb,
+                    inet_ntop(AF_INET, &route->destination, to, sizeof to), route->prefix,
+                    inet_ntop(AF_INET, &route->gateway, via, sizeof via));
 }
 
 bool routes_sync(struct routes *r, const struct route *wanted, size_t count, struct error **err)
@@ -195,7 +204,8 @@ bool routes_sync(struct routes *r, const struct route *wanted, size_t count, str
     }
     bool ok = true;
     for (size_t i = 0; i < have.count; i++) {
-        if (!same_destination(&have.routes[i], wanted, count) && !change(r, false, &have.routes[i]) && errno != ESRCH && ok) {
+        if (!same_destination(&have.routes[i], wanted, count) && !change(r, false, &have.routes[i]) &&
+            errno != ESRCH && ok) {
             describe(err, errno, "removing", &have.routes[i]);
             ok = false;
         }

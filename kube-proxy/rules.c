@@ -18,7 +18,8 @@ struct applied {
 struct rules {
     struct rules_skeleton skeleton;
     struct hash services;  /* name -> struct applied */
-    struct hash frontends; /* "key" of service-ips and node-ports, with the map's character -> struct applied that has it */
+    struct hash frontends; /* "key" of service-ips and node-ports, with the map's character -> struct applied
+                              that has it */
     struct hash numbers;   /* number of a group or of an endpoint in a group, as text -> its name (owned) */
     struct hash hairpins;  /* element -> how many Services have it, as a pointer */
     struct hash chains;    /* chains made since the last whole table -> self */
@@ -30,7 +31,8 @@ struct rules {
 struct rules *rules_new(const char *cluster_cidr, const char *service_cidr)
 {
     struct rules *r = mem_alloc(sizeof *r);
-    r->skeleton = (struct rules_skeleton){.cluster_cidr = mem_strdup(cluster_cidr), .service_cidr = mem_strdup(service_cidr)};
+    r->skeleton = (struct rules_skeleton){.cluster_cidr = mem_strdup(cluster_cidr),
+                                          .service_cidr = mem_strdup(service_cidr)};
     return r;
 }
 
@@ -64,7 +66,8 @@ void rules_free(struct rules *r)
     free(r);
 }
 
-/* --- numbers: derived from names, so that a restarted kube-proxy gives the same ones and affinity survives --- */
+/* --- numbers: derived from names, so that a restarted kube-proxy gives the same ones and affinity survives
+ * --- */
 
 static void number_key(char key[16], uint32_t number)
 {
@@ -109,7 +112,8 @@ struct element_list {
     size_t count, capacity;
 };
 
-__attribute__((format(printf, 3, 4))) static void element(struct element_list *l, enum rules_map map, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void element(struct element_list *l, enum rules_map map,
+                                                          const char *fmt, ...)
 {
     char text[160];
     va_list ap;
@@ -149,8 +153,8 @@ static const char *protocol_text(uint8_t protocol)
     return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
 }
 
-static void need_chain(struct rules *r, const char *name, void (*print)(struct buf *, const char *, unsigned, int), unsigned n,
-                       int seconds)
+static void need_chain(struct rules *r, const char *name,
+                       void (*print)(struct buf *, const char *, unsigned, int), unsigned n, int seconds)
 {
     if (hash_get(&r->chains, name))
         return;
@@ -159,7 +163,8 @@ static void need_chain(struct rules *r, const char *name, void (*print)(struct b
 }
 
 /* Where a group's connections go; number has MASQUERADE_BIT for those whose answers must come back here. */
-static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t number, struct element_list *l)
+static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t number,
+                          struct element_list *l)
 {
     bool masquerade = number & MASQUERADE_BIT;
     unsigned n = (unsigned)g->count;
@@ -184,7 +189,8 @@ static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t
     element(l, RULES_GROUPS, "%u : goto %s", number, chain);
 }
 
-static void group_elements(struct rules *r, const struct proxy_group *g, uint32_t number, bool masqueraded, struct element_list *l)
+static void group_elements(struct rules *r, const struct proxy_group *g, uint32_t number, bool masqueraded,
+                           struct element_list *l)
 {
     for (size_t i = 0; i < g->count; i++) {
         const struct proxy_endpoint *e = &g->endpoints[i];
@@ -243,7 +249,8 @@ static void render(struct rules *r, struct applied *a, struct element_list *l)
         enum rules_map map = f->ip ? RULES_SERVICE_IPS : RULES_NODE_PORTS;
         char key[48], ip[INET_ADDRSTRLEN];
         if (f->ip)
-            snprintf(key, sizeof key, "%s . %s . %d", inet_ntop(AF_INET, &f->ip, ip, sizeof ip), protocol_text(g->protocol), f->port);
+            snprintf(key, sizeof key, "%s . %s . %d", inet_ntop(AF_INET, &f->ip, ip, sizeof ip),
+                     protocol_text(g->protocol), f->port);
         else
             snprintf(key, sizeof key, "%s . %d", protocol_text(g->protocol), f->port);
         if (claim(r, a, map, key))
@@ -256,8 +263,8 @@ static void render(struct rules *r, struct applied *a, struct element_list *l)
 
 /* --- endpoints keep their numbers --- */
 
-/* Orders the new endpoints so that those which stay keep their place, new ones fill the gaps, and the rest of the gaps is filled
- * from the end: one change touches one or two elements, not all. */
+/* Orders the new endpoints so that those which stay keep their place, new ones fill the gaps, and the rest of
+ * the gaps is filled from the end: one change touches one or two elements, not all. */
 static void keep_places(const struct proxy_group *old, struct proxy_group *g)
 {
     struct proxy_endpoint *placed = mem_alloc((g->count + 1) * sizeof *placed);
@@ -327,7 +334,8 @@ static void change(struct buf *list, const char *element_text, bool with_value)
     buf_add(list, element_text, end ? (size_t)(end - element_text) : strlen(element_text));
 }
 
-/* An element of `hairpin` belongs to all Services that have this endpoint. Is this the first, or the last one? */
+/* An element of `hairpin` belongs to all Services that have this endpoint. Is this the first, or the last
+ * one? */
 static bool hairpin_edge(struct rules *r, const char *text, int by)
 {
     size_t count = (size_t)(uintptr_t)hash_get(&r->hairpins, text) + (size_t)by;
@@ -460,7 +468,8 @@ void rules_set(struct rules *r, const char *name, struct proxy_service *desired)
         hash_remove(&r->services, name);
         applied_free(a);
     }
-    if (r->frontends.count < frontends_before || r->removed[RULES_SERVICE_IPS].len || r->removed[RULES_NODE_PORTS].len)
+    if (r->frontends.count < frontends_before || r->removed[RULES_SERVICE_IPS].len ||
+        r->removed[RULES_NODE_PORTS].len)
         reconcile_conflicts(r);
 }
 
@@ -485,7 +494,8 @@ static void print_elements(struct buf *out, const char *verb, struct buf *lists)
 {
     for (int i = 0; i < RULES_MAP_COUNT; i++)
         if (lists[i].len > 0)
-            buf_printf(out, "%s element ip " RULES_TABLE " %s { %s }\n", verb, rules_map_names[i], lists[i].data);
+            buf_printf(out, "%s element ip " RULES_TABLE " %s { %s }\n", verb, rules_map_names[i],
+                       lists[i].data);
 }
 
 void rules_take_changes(struct rules *r, struct buf *out)

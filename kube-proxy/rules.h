@@ -1,18 +1,18 @@
 /* The node's Services as one nftables table, kept as text commands. Pure: nothing here touches the kernel.
  *
- * The table has a fixed skeleton of chains and maps; Services are nothing but elements of the maps, so that an update costs what
- * changed. A connection's first packet takes this way:
+ * The table has a fixed skeleton of chains and maps; Services are nothing but elements of the maps, so that
+ * an update costs what changed. A connection's first packet takes this way:
  *
- *   services:   address, protocol, port  ->  ct mark = number of a group of endpoints     maps service-ips, node-ports
- *               ct mark                  ->  goto pick-N, N the number of endpoints       map groups
- *   pick-N:     ct mark, random below N  ->  ct mark = number of an endpoint              map picks
- *               ct mark                  ->  dnat to its address and port                 map endpoints
+ *   services:   address, protocol, port  ->  ct mark = number of a group of endpoints     maps service-ips,
+ * node-ports ct mark                  ->  goto pick-N, N the number of endpoints       map groups pick-N: ct
+ * mark, random below N  ->  ct mark = number of an endpoint              map picks ct mark ->  dnat to its
+ * address and port                 map endpoints
  *
- * Where answers must come back through this node, service-ips and node-ports give the group's number with a bit more
- * (MASQUERADE_BIT), which leads to masquerade-N: it moves that bit to the packet mark, and postrouting masquerades.
- * With session affinity the group leads to affinity-N-SECONDS: a dynamic map remembers which endpoint a client was
- * given; if that one is gone, another is picked and remembered.
- * A group without endpoints is not in `groups` but in `no-endpoints`, where the filter chains reject its connections.
+ * Where answers must come back through this node, service-ips and node-ports give the group's number with a
+ * bit more (MASQUERADE_BIT), which leads to masquerade-N: it moves that bit to the packet mark, and
+ * postrouting masquerades. With session affinity the group leads to affinity-N-SECONDS: a dynamic map
+ * remembers which endpoint a client was given; if that one is gone, another is picked and remembered. A group
+ * without endpoints is not in `groups` but in `no-endpoints`, where the filter chains reject its connections.
  * The maps hold IPv4; a second table of family ip6 with the same skeleton is the place for IPv6. */
 #pragma once
 #include "common/buf.h"
@@ -25,15 +25,18 @@ struct rules *rules_new(const char *cluster_cidr, const char *service_cidr);
 void rules_free(struct rules *r);
 /* Makes the state of one Service the desired one (taken; NULL: no such Service any more). */
 void rules_set(struct rules *r, const char *name, struct proxy_service *desired);
-/* Appends the transaction that brings the kernel from the state of the last call to now; nothing when all is equal. */
+/* Appends the transaction that brings the kernel from the state of the last call to now; nothing when all is
+ * equal. */
 void rules_take_changes(struct rules *r, struct buf *out);
-/* Appends the transaction that makes the whole table anew, whatever was there; clients keep their affinity. */
+/* Appends the transaction that makes the whole table anew, whatever was there; clients keep their affinity.
+ */
 void rules_take_all(struct rules *r, struct buf *out);
 /* Names of all Services that are set. */
 void rules_each(const struct rules *r, void (*fn)(void *ctx, const char *name), void *ctx);
 
-/* A UDP frontend of a Service that changed since the last rules_take_udp: flows to it that go to anything but these endpoints are
- * stale, because connection tracking holds on to them for as long as the client keeps sending. */
+/* A UDP frontend of a Service that changed since the last rules_take_udp: flows to it that go to anything but
+ * these endpoints are stale, because connection tracking holds on to them for as long as the client keeps
+ * sending. */
 struct rules_udp {
     uint32_t ip; /* network byte order; 0: a node port */
     uint16_t port;

@@ -41,7 +41,8 @@ static const char rules[] =
     " chain without-endpoints {\n"
     "  ct state new ct mark vmap @no-endpoints\n"
     " }\n"
-    /* What is still addressed to the Services' range here is no Service; it must never leave by a default route. */
+    /* What is still addressed to the Services' range here is no Service; it must never leave by a default
+       route. */
     " chain unknown-services {\n"
     "  ip daddr %2$s goto reject-service\n"
     " }\n"
@@ -84,7 +85,9 @@ void rules_print_skeleton(struct buf *out, const struct rules_skeleton *s)
         buf_adds(out, "\n");
     }
     /* Not flushed: clients stay with their endpoints when kube-proxy restarts. */
-    buf_adds(out, " map affinity { typeof ip saddr . meta mark : ct mark; size 262144; flags dynamic,timeout; }\n}\n");
+    buf_adds(
+        out,
+        " map affinity { typeof ip saddr . meta mark : ct mark; size 262144; flags dynamic,timeout; }\n}\n");
     for (int i = 0; i < RULES_MAP_COUNT; i++)
         buf_printf(out, "flush %.3s " TABLE " %s\n", map_types[i], rules_map_names[i]);
     for (const char *p = rules; *p; p++) {
@@ -107,8 +110,9 @@ static void rule(struct buf *out, const char *chain, const char *text)
     buf_printf(out, "add rule " TABLE " %s %s\n", chain, text);
 }
 
-/* A transaction swaps rules and elements at once, but a packet on its way between the two may still hold a number that is gone:
- * the second try is for it; else there is nothing at an endpoint's number for it to find. */
+/* A transaction swaps rules and elements at once, but a packet on its way between the two may still hold a
+ * number that is gone: the second try is for it; else there is nothing at an endpoint's number for it to
+ * find. */
 void rules_print_pick(struct buf *out, const char *name, unsigned n, int seconds)
 {
     (void)seconds;
@@ -127,8 +131,8 @@ void rules_print_masquerade(struct buf *out, const char *name, unsigned n, int s
     buf_printf(out, "add rule " TABLE " %s goto pick-%u\n", name, n);
 }
 
-/* The packet mark holds the group's number meanwhile, and the masquerade bit to the end. `update` refreshes the time of an element
- * but not its value, hence the delete. */
+/* The packet mark holds the group's number meanwhile, and the masquerade bit to the end. `update` refreshes
+ * the time of an element but not its value, hence the delete. */
 void rules_print_affinity(struct buf *out, const char *name, unsigned n, int seconds)
 {
     begin_chain(out, name);
@@ -136,7 +140,8 @@ void rules_print_affinity(struct buf *out, const char *name, unsigned n, int sec
     rule(out, name, "ct mark set ip saddr . meta mark map @affinity");
     rule(out, name, "ct mark vmap @affinity-alive");
     rule(out, name, "delete @affinity { ip saddr . meta mark : ct mark }");
-    buf_printf(out, "add rule " TABLE " %s ct mark set meta mark . numgen random mod %u map @picks\n", name, n);
+    buf_printf(out, "add rule " TABLE " %s ct mark set meta mark . numgen random mod %u map @picks\n", name,
+               n);
     buf_printf(out, "add rule " TABLE " %s goto remembered-%d\n", name, seconds);
 }
 
@@ -144,7 +149,8 @@ void rules_print_remembered(struct buf *out, const char *name, unsigned n, int s
 {
     (void)n;
     begin_chain(out, name);
-    buf_printf(out, "add rule " TABLE " %s update @affinity { ip saddr . meta mark timeout %ds : ct mark }\n", name, seconds);
+    buf_printf(out, "add rule " TABLE " %s update @affinity { ip saddr . meta mark timeout %ds : ct mark }\n",
+               name, seconds);
     rule(out, name, "meta mark set meta mark & 0x4000");
     rule(out, name, ANY_PORT "dnat to ct mark map @endpoints");
 }

@@ -49,8 +49,8 @@ static void add_endpoint(struct proxy_group *g, struct proxy_endpoint e)
     g->endpoints[g->count++] = e;
 }
 
-/* Which of an EndpointSlice's endpoints count: those that are ready; if there is none in the whole group, those that still serve
- * while terminating (KEP-1669). */
+/* Which of an EndpointSlice's endpoints count: those that are ready; if there is none in the whole group,
+ * those that still serve while terminating (KEP-1669). */
 enum pass { PASS_READY, PASS_SERVING_TERMINATING };
 
 static bool counts(const cJSON *endpoint, enum pass pass)
@@ -58,7 +58,8 @@ static bool counts(const cJSON *endpoint, enum pass pass)
     bool ready = json_bool(endpoint, "conditions.ready", true);
     if (pass == PASS_READY)
         return ready;
-    return !ready && json_bool(endpoint, "conditions.serving", false) && json_bool(endpoint, "conditions.terminating", false);
+    return !ready && json_bool(endpoint, "conditions.serving", false) &&
+           json_bool(endpoint, "conditions.terminating", false);
 }
 
 /* The slice's port of that name and protocol; 0 if it has none. */
@@ -76,8 +77,8 @@ static uint16_t slice_port(const cJSON *slice, const char *port_name, uint8_t pr
     return 0;
 }
 
-static void collect(struct proxy_group *g, const char *port_name, bool only_local, enum pass pass, const cJSON *const *slices,
-                    size_t slice_count, const char *node_name)
+static void collect(struct proxy_group *g, const char *port_name, bool only_local, enum pass pass,
+                    const cJSON *const *slices, size_t slice_count, const char *node_name)
 {
     for (size_t i = 0; i < slice_count; i++) {
         uint16_t port = slice_port(slices[i], port_name, g->protocol);
@@ -111,7 +112,8 @@ struct builder {
     int affinity_seconds;
 };
 
-static size_t add_group(struct builder *b, const char *port_name, uint8_t protocol, const char *protocol_name, bool only_local)
+static size_t add_group(struct builder *b, const char *port_name, uint8_t protocol, const char *protocol_name,
+                        bool only_local)
 {
     struct proxy_service *s = b->out;
     s->groups = mem_realloc(s->groups, (s->group_count + 1) * sizeof *s->groups);
@@ -147,7 +149,8 @@ static void add_addresses(struct builder *b, const cJSON *list, const char *memb
 
 static void add_port(struct builder *b, const cJSON *port)
 {
-    const char *type = json_str_or(b->service, "spec.type", "ClusterIP"), *name = json_str_or(port, "name", "");
+    const char *type = json_str_or(b->service, "spec.type", "ClusterIP"),
+               *name = json_str_or(port, "name", "");
     const char *protocol_name = json_str_or(port, "protocol", "TCP");
     int64_t number = json_int(port, "port", 0), node_port = json_int(port, "nodePort", 0);
     uint8_t protocol;
@@ -160,7 +163,8 @@ static void add_port(struct builder *b, const cJSON *port)
     const cJSON *ingress = json_path(b->service, "status.loadBalancer.ingress");
     bool local_inside = strcmp(json_str_or(b->service, "spec.internalTrafficPolicy", ""), "Local") == 0;
     bool local_outside = strcmp(json_str_or(b->service, "spec.externalTrafficPolicy", ""), "Local") == 0;
-    bool has_outside = (external && node_port > 0) || cJSON_GetArraySize(external_ips) > 0 || cJSON_GetArraySize(ingress) > 0;
+    bool has_outside = (external && node_port > 0) || cJSON_GetArraySize(external_ips) > 0 ||
+                       cJSON_GetArraySize(ingress) > 0;
 
     size_t all = SIZE_MAX, local = SIZE_MAX;
     if (!local_inside || (has_outside && !local_outside))
@@ -168,7 +172,8 @@ static void add_port(struct builder *b, const cJSON *port)
     if (local_inside || (has_outside && local_outside))
         local = add_group(b, name, protocol, protocol_name, true);
 
-    struct proxy_frontend f = {.ip = cluster_ip, .port = (uint16_t)number, .group = local_inside ? local : all};
+    struct proxy_frontend f = {
+        .ip = cluster_ip, .port = (uint16_t)number, .group = local_inside ? local : all};
     add_frontend(b, f);
     f.group = local_outside ? local : all;
     f.masquerade = !local_outside;
@@ -182,14 +187,15 @@ static void add_port(struct builder *b, const cJSON *port)
     }
 }
 
-struct proxy_service *proxy_service_build(const cJSON *service, const cJSON *const *slices, size_t slice_count,
-                                          const char *node_name)
+struct proxy_service *proxy_service_build(const cJSON *service, const cJSON *const *slices,
+                                          size_t slice_count, const char *node_name)
 {
     const char *ns = json_str(service, "metadata.namespace"), *name = json_str(service, "metadata.name");
     const cJSON *labels = json_path(service, "metadata.labels");
     uint32_t ip;
     if (!ns || !name || strcmp(json_str_or(service, "spec.type", ""), "ExternalName") == 0 ||
-        !parse_ip(json_str(service, "spec.clusterIP"), &ip) || json_map_str(labels, "service.kubernetes.io/service-proxy-name"))
+        !parse_ip(json_str(service, "spec.clusterIP"), &ip) ||
+        json_map_str(labels, "service.kubernetes.io/service-proxy-name"))
         return NULL;
     struct builder b = {
         .out = mem_alloc(sizeof *b.out),

@@ -1,4 +1,5 @@
-/* Holds a pod's namespaces: sleeps until it is told to end, and reaps what is left to it when pods share a pid namespace. */
+/* Holds a pod's namespaces: sleeps until it is told to end, and reaps what is left to it when pods share a
+ * pid namespace. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

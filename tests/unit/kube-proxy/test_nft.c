@@ -1,4 +1,5 @@
-/* The rules in a real kernel: each test has a network namespace of its own, in which all addresses are the loopback device's. */
+/* The rules in a real kernel: each test has a network namespace of its own, in which all addresses are the
+ * loopback device's. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -47,7 +48,8 @@ static void rewrite(void)
 static void setup(void)
 {
     ck_assert_msg(unshare(CLONE_NEWNET) == 0, "unshare: %s", strerror(errno));
-    shell("ip link set lo up && ip addr add 10.89.0.21/32 dev lo && ip addr add 10.244.1.2/32 dev lo && ip addr add 10.244.1.3/32 dev lo"
+    shell("ip link set lo up && ip addr add 10.89.0.21/32 dev lo && ip addr add 10.244.1.2/32 dev lo && ip "
+          "addr add 10.244.1.3/32 dev lo"
           " && ip route add 10.96.0.0/16 dev lo src 10.89.0.21");
     nft = nft_new(NULL);
     ck_assert_ptr_nonnull(nft);
@@ -64,15 +66,19 @@ static void teardown(void)
 /* A Service at 10.96.0.7:80 and node port 30080 with the first `count` endpoints from `first`. */
 static void set_service(const char *protocol, const char *extra, int first, int count)
 {
-    cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":"
-                                         "\"10.96.0.7\",\"ports\":[{\"protocol\":\"%s\",\"port\":80,\"nodePort\":30080}]%s}}",
-                                         protocol, extra);
+    cleanup_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":"
+                   "\"NodePort\",\"clusterIP\":"
+                   "\"10.96.0.7\",\"ports\":[{\"protocol\":\"%s\",\"port\":80,\"nodePort\":30080}]%s}}",
+                   protocol, extra);
     cleanup_buf struct buf slice_text = {0};
     buf_printf(&slice_text, "{\"ports\":[{\"protocol\":\"%s\",\"port\":8080}],\"endpoints\":[", protocol);
     for (int i = first; i < first + count; i++)
-        buf_printf(&slice_text, "%s{\"addresses\":[\"%s\"],\"nodeName\":\"here\"}", i > first ? "," : "", endpoint_ips[i]);
+        buf_printf(&slice_text, "%s{\"addresses\":[\"%s\"],\"nodeName\":\"here\"}", i > first ? "," : "",
+                   endpoint_ips[i]);
     buf_adds(&slice_text, "]}");
-    cleanup_json cJSON *service = json_parse(text, strlen(text), NULL), *slice = json_parse(slice_text.data, slice_text.len, NULL);
+    cleanup_json cJSON *service = json_parse(text, strlen(text), NULL),
+                       *slice = json_parse(slice_text.data, slice_text.len, NULL);
     ck_assert(service && slice);
     rules_set(rules, "default/web", proxy_service_build(service, (const cJSON *[]){slice}, 1, "here"));
     commit();
@@ -80,7 +86,8 @@ static void set_service(const char *protocol, const char *extra, int first, int 
 
 static struct sockaddr_in address(const char *ip, int port)
 {
-    return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(ip)};
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(ip)};
 }
 
 static int server(int type, const char *ip)
@@ -97,7 +104,8 @@ static int client(int type, const char *from, const char *ip, int port)
 {
     struct sockaddr_in a = address(ip, port);
     int fd = socket(AF_INET, type, 0);
-    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){.tv_sec = 2}, sizeof(struct timeval)), 0);
+    ck_assert_int_eq(
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){.tv_sec = 2}, sizeof(struct timeval)), 0);
     if (from) {
         struct sockaddr_in f = address(from, 0);
         ck_assert_int_eq(bind(fd, (struct sockaddr *)&f, sizeof f), 0);
@@ -133,7 +141,8 @@ static int reach(const int servers[2], const char *from, const char *ip, int por
 
 START_TEST(connections_are_spread)
 {
-    int servers[2] = {server(SOCK_STREAM, endpoint_ips[0]), server(SOCK_STREAM, endpoint_ips[1])}, got[2] = {0, 0};
+    int servers[2] = {server(SOCK_STREAM, endpoint_ips[0]), server(SOCK_STREAM, endpoint_ips[1])},
+        got[2] = {0, 0};
     set_service("TCP", "", 0, 2);
     for (int i = 0; i < 200; i++)
         got[reach(servers, NULL, "10.96.0.7", 80, NULL)]++;
@@ -153,7 +162,7 @@ START_TEST(sources_seen_by_endpoints)
     uint32_t peer;
     set_service("TCP", "", 1, 1);
     reach(servers, "10.244.1.2", "10.96.0.7", 80, &peer);
-    ck_assert_uint_eq(peer, inet_addr("10.244.1.2")); /* pods keep their address */
+    ck_assert_uint_eq(peer, inet_addr("10.244.1.2"));                     /* pods keep their address */
     run("get element ip kube-proxy hairpin { 10.244.1.3 . 10.244.1.3 }"); /* except towards themselves */
     reach(servers, "10.244.1.3", "10.96.0.7", 80, NULL);
     reach(servers, "10.244.1.2", "10.89.0.21", 30080, &peer);
@@ -167,10 +176,10 @@ END_TEST
 START_TEST(refused_at_once)
 {
     set_service("TCP", "", 0, 0);
-    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.0.7", 80), -ECONNREFUSED);   /* no endpoints */
+    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.0.7", 80), -ECONNREFUSED); /* no endpoints */
     ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.89.0.21", 30080), -ECONNREFUSED);
-    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.0.7", 81), -ECONNREFUSED);   /* no such port */
-    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.77.7", 80), -ECONNREFUSED);  /* no such Service */
+    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.0.7", 81), -ECONNREFUSED);  /* no such port */
+    ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.77.7", 80), -ECONNREFUSED); /* no such Service */
     rules_set(rules, "default/web", NULL);
     commit();
     ck_assert_int_eq(client(SOCK_STREAM, NULL, "10.96.0.7", 80), -ECONNREFUSED);
@@ -180,9 +189,11 @@ END_TEST
 START_TEST(clients_stay_with_their_endpoint)
 {
     int servers[2] = {server(SOCK_STREAM, endpoint_ips[0]), server(SOCK_STREAM, endpoint_ips[1])};
-    const char *affinity = ",\"sessionAffinity\":\"ClientIP\",\"sessionAffinityConfig\":{\"clientIP\":{\"timeoutSeconds\":60}}";
+    const char *affinity =
+        ",\"sessionAffinity\":\"ClientIP\",\"sessionAffinityConfig\":{\"clientIP\":{\"timeoutSeconds\":60}}";
     set_service("TCP", affinity, 0, 2);
-    int first = reach(servers, NULL, "10.96.0.7", 80, NULL), by_port = reach(servers, NULL, "10.89.0.21", 30080, NULL);
+    int first = reach(servers, NULL, "10.96.0.7", 80, NULL),
+        by_port = reach(servers, NULL, "10.89.0.21", 30080, NULL);
     for (int i = 0; i < 20; i++) {
         ck_assert_int_eq(reach(servers, NULL, "10.96.0.7", 80, NULL), first);
         ck_assert_int_eq(reach(servers, NULL, "10.89.0.21", 30080, NULL), by_port);
@@ -200,7 +211,8 @@ END_TEST
 
 START_TEST(affinity_ends)
 {
-    int servers[2] = {server(SOCK_STREAM, endpoint_ips[0]), server(SOCK_STREAM, endpoint_ips[1])}, got[2] = {0, 0};
+    int servers[2] = {server(SOCK_STREAM, endpoint_ips[0]), server(SOCK_STREAM, endpoint_ips[1])},
+        got[2] = {0, 0};
     set_service("TCP", ",\"sessionAffinity\":\"ClientIP\"", 0, 2);
     for (int i = 0; i < 100; i++) {
         got[reach(servers, NULL, "10.96.0.7", 80, NULL)]++;
@@ -261,14 +273,17 @@ END_TEST
 
 START_TEST(thousands_of_services)
 {
-    static const char slice_text[] = "{\"ports\":[{\"port\":8080}],\"endpoints\":[{\"addresses\":[\"10.244.1.2\"]},"
-                                     "{\"addresses\":[\"10.244.1.3\"]}]}";
+    static const char slice_text[] =
+        "{\"ports\":[{\"port\":8080}],\"endpoints\":[{\"addresses\":[\"10.244.1.2\"]},"
+        "{\"addresses\":[\"10.244.1.3\"]}]}";
     cleanup_json cJSON *slice = json_parse(slice_text, sizeof slice_text - 1, NULL);
     ck_assert_ptr_nonnull(slice);
     for (int i = 0; i < 2000; i++) {
-        cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"s%d\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.%d.%d\","
-                                             "\"sessionAffinity\":\"%s\",\"ports\":[{\"port\":80},{\"name\":\"b\",\"port\":81}]}}",
-                                             i, 1 + i / 200, 1 + i % 200, i % 2 ? "ClientIP" : "None");
+        cleanup_free char *text =
+            mem_printf("{\"metadata\":{\"name\":\"s%d\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":"
+                       "\"10.96.%d.%d\","
+                       "\"sessionAffinity\":\"%s\",\"ports\":[{\"port\":80},{\"name\":\"b\",\"port\":81}]}}",
+                       i, 1 + i / 200, 1 + i % 200, i % 2 ? "ClientIP" : "None");
         cleanup_free char *name = mem_printf("default/s%d", i);
         cleanup_json cJSON *service = json_parse(text, strlen(text), NULL);
         rules_set(rules, name, proxy_service_build(service, (const cJSON *[]){slice}, 1, "here"));
@@ -293,11 +308,14 @@ static int count_routes(const char *grep)
 
 START_TEST(routes_follow_the_nodes)
 {
-    shell("ip route del 10.96.0.0/16 && ip link add br0 type bridge && ip addr add 10.89.0.22/24 dev br0 && ip link set br0 up");
+    shell("ip route del 10.96.0.0/16 && ip link add br0 type bridge && ip addr add 10.89.0.22/24 dev br0 && "
+          "ip link set br0 up");
     cleanup_error struct error *err = NULL;
     struct routes *r = routes_new(&err);
     ck_assert_ptr_nonnull(r);
-    struct route wanted[3] = {{.gateway = inet_addr("10.89.0.31")}, {.gateway = inet_addr("10.89.0.32")}, {.source = inet_addr("10.89.0.22")}};
+    struct route wanted[3] = {{.gateway = inet_addr("10.89.0.31")},
+                              {.gateway = inet_addr("10.89.0.32")},
+                              {.source = inet_addr("10.89.0.22")}};
     ck_assert(route_parse_cidr("10.244.1.0/24", &wanted[0].destination, &wanted[0].prefix));
     ck_assert(route_parse_cidr("10.244.2.7/24", &wanted[1].destination, &wanted[1].prefix));
     ck_assert(route_parse_cidr("10.96.0.0/16", &wanted[2].destination, &wanted[2].prefix));
@@ -319,7 +337,8 @@ START_TEST(routes_follow_the_nodes)
     ck_assert_msg(routes_sync(r, NULL, 0, NULL), "removal");
     ck_assert_int_eq(count_routes("10.244"), 0);
     routes_free(r);
-    static const char *const bad[] = {"", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "300.0.0.0/8", "10.0.0.0/8x", "fd00::/8", NULL};
+    static const char *const bad[] = {
+        "", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "300.0.0.0/8", "10.0.0.0/8x", "fd00::/8", NULL};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert(!route_parse_cidr(bad[i], &wanted[0].destination, &wanted[0].prefix));
 }

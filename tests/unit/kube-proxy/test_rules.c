@@ -17,22 +17,25 @@ static cJSON *parse(const char *text)
     return o;
 }
 
-#define WEB                                                                                                             \
-    "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":\"NodePort\",\"clusterIP\":\"10.96.0.7\","  \
+#define WEB                                                                                                  \
+    "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"type\":\"NodePort\","            \
+    "\"clusterIP\":\"10.96.0.7\","                                                                           \
     "\"ports\":[{\"name\":\"http\",\"protocol\":\"TCP\",\"port\":80,\"nodePort\":30080}]%s}}"
 
 static cJSON *slice_of(const char *port_name, const char *protocol, int port, const char *endpoints)
 {
-    cleanup_free char *text = mem_printf("{\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"%s\",\"protocol\":\"%s\",\"port\":%d}],"
-                                         "\"endpoints\":[%s]}",
-                                         port_name, protocol, port, endpoints);
+    cleanup_free char *text =
+        mem_printf("{\"addressType\":\"IPv4\",\"ports\":[{\"name\":\"%s\",\"protocol\":\"%s\",\"port\":%d}],"
+                   "\"endpoints\":[%s]}",
+                   port_name, protocol, port, endpoints);
     return parse(text);
 }
 
-#define EP(ip)             "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":true},\"nodeName\":\"other\"}"
-#define EP_HERE(ip)        "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":true},\"nodeName\":\"here\"}"
-#define EP_NOT_READY(ip)   "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":false}}"
-#define EP_TERMINATING(ip) "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}}"
+#define EP(ip)           "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":true},\"nodeName\":\"other\"}"
+#define EP_HERE(ip)      "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":true},\"nodeName\":\"here\"}"
+#define EP_NOT_READY(ip) "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":false}}"
+#define EP_TERMINATING(ip)                                                                                   \
+    "{\"addresses\":[\"" ip "\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}}"
 
 static struct proxy_service *build(const char *extra, const char *endpoints)
 {
@@ -50,7 +53,8 @@ static char *changes(struct rules *r)
 
 START_TEST(service_with_node_port)
 {
-    struct proxy_service *s = build("", EP("10.244.1.2") "," EP_HERE("10.244.0.3") "," EP_NOT_READY("10.244.1.9"));
+    struct proxy_service *s =
+        build("", EP("10.244.1.2") "," EP_HERE("10.244.0.3") "," EP_NOT_READY("10.244.1.9"));
     ck_assert_str_eq(s->name, "default/web");
     ck_assert_uint_eq(s->group_count, 1);
     ck_assert_uint_eq(s->groups[0].count, 2);
@@ -83,8 +87,8 @@ END_TEST
 
 START_TEST(traffic_policies)
 {
-    struct proxy_service *s =
-        build(",\"externalTrafficPolicy\":\"Local\",\"externalIPs\":[\"192.0.2.9\"]", EP("10.244.1.2") "," EP_HERE("10.244.0.3"));
+    struct proxy_service *s = build(",\"externalTrafficPolicy\":\"Local\",\"externalIPs\":[\"192.0.2.9\"]",
+                                    EP("10.244.1.2") "," EP_HERE("10.244.0.3"));
     ck_assert_uint_eq(s->group_count, 2);
     ck_assert_uint_eq(s->groups[0].count, 2);
     ck_assert_uint_eq(s->groups[1].count, 1);
@@ -110,21 +114,27 @@ START_TEST(services_that_are_not_ours)
         "{}",
         "[]",
         "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"}}",
-        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{\"port\":80}]}}",
-        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"type\":\"ExternalName\",\"clusterIP\":\"10.96.0.1\"}}",
-        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"fd00::1\",\"ports\":[{\"port\":80}]}}",
+        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"None\",\"ports\":[{"
+        "\"port\":80}]}}",
+        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"type\":\"ExternalName\","
+        "\"clusterIP\":\"10.96.0.1\"}}",
+        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"fd00::1\",\"ports\":[{"
+        "\"port\":80}]}}",
         "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":7,\"ports\":\"no\"}}",
-        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\",\"labels\":{\"service.kubernetes.io/service-proxy-name\":\"p\"}},"
+        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\",\"labels\":{\"service.kubernetes.io/"
+        "service-proxy-name\":\"p\"}},"
         "\"spec\":{\"clusterIP\":\"10.96.0.1\"}}",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         cleanup_json cJSON *service = parse(texts[i]);
         ck_assert_ptr_null(proxy_service_build(service, NULL, 0, "here"));
     }
-    cleanup_json cJSON *odd = parse("{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"10.96.0.1\","
-                                    "\"ports\":[{\"port\":0},{\"port\":70000},{\"port\":80,\"protocol\":\"ICMP\"},7,{\"port\":80}]}}");
-    cleanup_json cJSON *slice = parse("{\"ports\":[{\"port\":-1},{\"port\":8080}],\"endpoints\":[{},{\"addresses\":[1]},"
-                                      "{\"addresses\":[\"x\"]},{\"addresses\":[\"10.244.0.1\"]}]}");
+    cleanup_json cJSON *odd = parse(
+        "{\"metadata\":{\"name\":\"x\",\"namespace\":\"y\"},\"spec\":{\"clusterIP\":\"10.96.0.1\","
+        "\"ports\":[{\"port\":0},{\"port\":70000},{\"port\":80,\"protocol\":\"ICMP\"},7,{\"port\":80}]}}");
+    cleanup_json cJSON *slice =
+        parse("{\"ports\":[{\"port\":-1},{\"port\":8080}],\"endpoints\":[{},{\"addresses\":[1]},"
+              "{\"addresses\":[\"x\"]},{\"addresses\":[\"10.244.0.1\"]}]}");
     struct proxy_service *s = proxy_service_build(odd, (const cJSON *[]){slice}, 1, "here");
     ck_assert_uint_eq(s->frontend_count, 1);
     ck_assert_uint_eq(s->groups[0].count, 1);
@@ -210,8 +220,8 @@ START_TEST(removal_takes_everything_back)
     rules_set(r, "default/web", NULL);
     cleanup_free char *gone = changes(r);
     ck_assert_uint_eq(count_of(gone, "add"), 0);
-    for (const char *const *map = (const char *[]){"service-ips", "node-ports", "groups", "picks", "endpoints", "affinity-alive",
-                                                   "hairpin", NULL};
+    for (const char *const *map = (const char *[]){"service-ips", "node-ports", "groups", "picks",
+                                                   "endpoints", "affinity-alive", "hairpin", NULL};
          *map; map++) {
         cleanup_free char *command = mem_printf("delete element ip kube-proxy %s { ", *map);
         ck_assert_msg(strstr(gone, command) != NULL, "%s", *map);
@@ -270,7 +280,8 @@ END_TEST
 START_TEST(stale_udp_frontends_are_told)
 {
     struct rules *r = rules_new("10.244.0.0/16", "10.96.0.0/16");
-    cleanup_json cJSON *dns = parse("{\"metadata\":{\"name\":\"dns\",\"namespace\":\"kube-system\"},\"spec\":{\"clusterIP\":\"10.96.0.10\","
+    cleanup_json cJSON *dns = parse("{\"metadata\":{\"name\":\"dns\",\"namespace\":\"kube-system\"},\"spec\":"
+                                    "{\"clusterIP\":\"10.96.0.10\","
                                     "\"ports\":[{\"name\":\"dns\",\"protocol\":\"UDP\",\"port\":53}]}}");
     cleanup_json cJSON *slice = slice_of("dns", "UDP", 5353, EP("10.244.1.2"));
     struct rules_udp *udp;
@@ -297,7 +308,8 @@ START_TEST(numbers_are_the_same_in_every_process)
     cleanup_buf struct buf a = {0}, b = {0};
     for (int i = 0; i < 2; i++) {
         struct rules *r = rules_new("10.244.0.0/16", "10.96.0.0/16");
-        rules_set(r, "default/web", build(",\"sessionAffinity\":\"ClientIP\"", EP_HERE("10.244.0.3") "," EP("10.244.1.2")));
+        rules_set(r, "default/web",
+                  build(",\"sessionAffinity\":\"ClientIP\"", EP_HERE("10.244.0.3") "," EP("10.244.1.2")));
         rules_take_all(r, i ? &a : &b);
         rules_free(r);
     }
