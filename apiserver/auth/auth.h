@@ -36,6 +36,11 @@ const char *auth_node_name(const struct api_user *u);
 /* Kubelets' rights; `decided` is false when the user is none. */
 bool node_authorize(const struct auth_attributes *a, bool *decided, struct buf *reason);
 
+/* Starts to keep track of which Secrets and ConfigMaps the pods of each node refer to. */
+bool node_graph_start(struct storage *storage, struct error **err);
+/* resource: "secrets" or "configmaps". Before the start (and in tests) nothing is known. */
+bool node_graph_has(const char *node, const char *resource, const char *ns, const char *name);
+
 /* Impersonate-User, -Group, -Uid: replaces req->user if the real user may do that. */
 bool auth_impersonate(struct api_request *req, struct error **err);
 

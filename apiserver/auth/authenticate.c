@@ -7,10 +7,8 @@
 bool auth_start(const struct api_config *config, struct storage *storage, struct error **err)
 {
     (void)config;
-    (void)storage;
-    (void)err;
     rbac_start();
-    return true;
+    return node_graph_start(storage, err);
 }
 
 void api_user_clear(struct api_user *u)

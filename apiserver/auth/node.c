@@ -26,7 +26,7 @@ static bool one_of(const char *value, const char *list)
     return false;
 }
 
-enum scope { ANY, OWN_NAME, OWN_OR_NEW, OWN_LEASE, BY_NAME };
+enum scope { ANY, OWN_NAME, OWN_OR_NEW, OWN_LEASE, OF_A_POD };
 static const struct {
     const char *group, *resource, *subresource, *verbs;
     enum scope scope;
@@ -44,8 +44,8 @@ static const struct {
     {"events.k8s.io", "events", "", "create,update,patch", ANY},
     {"coordination.k8s.io", "leases", "", "create,get,update,patch,delete", OWN_LEASE},
     /* One object at a time: a list or watch limited to one name counts as one. */
-    {"", "configmaps", "", "get,list,watch", BY_NAME},
-    {"", "secrets", "", "get,list,watch", BY_NAME},
+    {"", "configmaps", "", "get,list,watch", OF_A_POD},
+    {"", "secrets", "", "get,list,watch", OF_A_POD},
     {"", "persistentvolumeclaims", "", "get", ANY},
     {"", "persistentvolumes", "", "get", ANY},
     {"", "serviceaccounts", "", "get", ANY},
@@ -82,10 +82,14 @@ static bool in_scope(enum scope scope, const struct auth_attributes *a, const ch
         if (!own && !creates)
             buf_adds(reason, "can only access node lease with the same name as the requesting node");
         return own || creates;
-    case BY_NAME:
+    case OF_A_POD:
         if (!*a->name)
             buf_adds(reason, "No Object name found");
-        return *a->name;
+        else if (node_graph_has(node, a->resource, a->ns, a->name))
+            return true;
+        else
+            buf_printf(reason, "no relationship found between node '%s' and this object", node);
+        return false;
     }
     return false;
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 #include "apiserver/registry/registry.h"
 #include "apiserver/schema/schema.h"
+#include "apiserver/server/server.h"
 #include "common/json.h"
 #include "common/mem.h"
-#include "common/selector.h"
 #include "common/timefmt.h"
 
 #define FINALIZER_ORPHAN     "orphan"
@@ -395,46 +395,8 @@ void write_delete(struct write *w)
 
 /* --- a collection --- */
 
-/* The position of a selectable field; -2, -1 for metadata.name and .namespace; -3 when there is none. */
-static int field_index(const struct write *w, const char *field)
-{
-    if (!strcmp(field, "metadata.name"))
-        return -2;
-    if (!strcmp(field, "metadata.namespace") && w->r->namespaced)
-        return -1;
-    for (const char *const *a = w->r->field_aliases; a && *a; a += 2)
-        if (!strcmp(*a, field))
-            field = a[1];
-    const char *const *fields = w->stored->field_selectors;
-    for (int i = 0; fields && fields[i]; i++)
-        if (!strcmp(fields[i], field))
-            return i;
-    return -3;
-}
-
-static bool fields_match(const struct write *w, const struct field_selector *selector, const struct stored *s)
-{
-    for (int i = 0; i < selector->count; i++) {
-        int at = field_index(w, selector->terms[i].field);
-        const char *value = at == -2 ? s->name : at == -1 ? s->ns : s->fields[at];
-        if (!strcmp(value ? value : "", selector->terms[i].value) != selector->terms[i].equals)
-            return false;
-    }
-    return true;
-}
-
-static bool check_fields(const struct write *w, const struct field_selector *selector, struct error **err)
-{
-    for (int i = 0; i < selector->count; i++)
-        if (field_index(w, selector->terms[i].field) == -3) {
-            api_error_bad_request(err, "field label not supported: %s", selector->terms[i].field);
-            return false;
-        }
-    return true;
-}
-
-static bool delete_matching(struct write *w, const struct delete_options *o, const struct label_selector *labels,
-                            const struct field_selector *fields, cJSON *items, struct error **err)
+static bool delete_matching(struct write *w, const struct delete_options *o, const struct object_filter *filter,
+                            cJSON *items, struct error **err)
 {
     struct stored **list = NULL;
     size_t count = 0;
@@ -444,7 +406,7 @@ static bool delete_matching(struct write *w, const struct delete_options *o, con
     bool ok = true;
     for (size_t i = 0; i < count; i++) {
         struct stored *s = list[i];
-        if (ok && label_selector_matches_flat(labels, s->labels) && fields_match(w, fields, s)) {
+        if (ok && filter_matches(filter, s)) {
             struct write one = *w;
             one.name = s->name;
             one.ns = w->r->namespaced ? s->ns : "";
@@ -487,12 +449,11 @@ void write_delete_collection(struct write *w)
     cJSON_AddItemToObject(list, "metadata", cJSON_CreateObject());
     cJSON *items = cJSON_AddArrayToObject(list, "items");
 
-    struct label_selector *labels = label_selector_parse(httpd_query(w->req->http, "labelSelector"), &err);
-    struct field_selector fields = {0};
-    bool ok = labels && field_selector_parse(httpd_query(w->req->http, "fieldSelector"), &fields, &err) &&
-              check_fields(w, &fields, &err) && delete_matching(w, &options, labels, &fields, items, &err);
-    label_selector_free(labels);
-    field_selector_clear(&fields);
+    struct object_filter filter = {0};
+    bool ok = filter_parse(w->r, w->ns, httpd_query(w->req->http, "labelSelector"),
+                           httpd_query(w->req->http, "fieldSelector"), &filter, &err) &&
+              delete_matching(w, &options, &filter, items, &err);
+    filter_clear(&filter);
     delete_options_clear(&options);
     if (ok)
         api_reply_json(w->req, 200, list);

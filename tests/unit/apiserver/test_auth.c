@@ -149,7 +149,7 @@ START_TEST(test_node)
     ck_assert(may(NODE, "list", "", "pods", "", "", ""));
     ck_assert(may(NODE, "delete", "", "pods", "", "default", "web"));
     ck_assert(!may(NODE, "patch", "", "pods", "", "default", "web"));
-    ck_assert(may(NODE, "get", "", "secrets", "", "default", "s"));
+    ck_assert(!may(NODE, "get", "", "secrets", "", "default", "s")); /* no pod on the node refers to it */
     ck_assert(!may(NODE, "list", "", "secrets", "", "default", ""));
     ck_assert(!may(NODE, "list", "", "configmaps", "", "", ""));
     ck_assert(!may(NODE, "create", "apps", "deployments", "", "default", ""));
