@@ -1,0 +1,171 @@
+/* What can be said about a request without looking at the store. */
+#include <stdlib.h>
+#include <string.h>
+#include "common/mem.h"
+#include "etcd-lite/state.h"
+
+enum kv_status check_range(const struct range_request *r)
+{
+    if (r->key.n == 0)
+        return KV_EMPTY_KEY;
+    if (r->sort_order < SORT_NONE || r->sort_order > SORT_DESCEND || r->sort_target < SORT_BY_KEY || r->sort_target > SORT_BY_VALUE)
+        return KV_INVALID_SORT_OPTION;
+    return KV_OK;
+}
+
+enum kv_status check_put(const struct put_request *r)
+{
+    if (r->key.n == 0)
+        return KV_EMPTY_KEY;
+    if (r->ignore_value && r->value.n)
+        return KV_VALUE_PROVIDED;
+    if (r->ignore_lease && r->lease)
+        return KV_LEASE_PROVIDED;
+    return KV_OK;
+}
+
+enum kv_status check_delete_range(const struct delete_range_request *r)
+{
+    return r->key.n == 0 ? KV_EMPTY_KEY : KV_OK;
+}
+
+static enum kv_status check_ops(const struct msg_list *ops, int depth);
+
+static enum kv_status check_txn_at(const struct txn_request *r, int depth)
+{
+    if (depth > MSG_MAX_DEPTH)
+        return KV_TOO_MANY_OPS;
+    size_t n = r->compare.n;
+    if (r->success.n > n)
+        n = r->success.n;
+    if (r->failure.n > n)
+        n = r->failure.n;
+    if (n > TXN_MAX_OPS)
+        return KV_TOO_MANY_OPS;
+    const struct compare *c = r->compare.items;
+    for (size_t i = 0; i < r->compare.n; i++)
+        if (c[i].key.n == 0)
+            return KV_EMPTY_KEY;
+    enum kv_status s = check_ops(&r->success, depth);
+    return s ? s : check_ops(&r->failure, depth);
+}
+
+static enum kv_status check_ops(const struct msg_list *ops, int depth)
+{
+    const struct request_op *op = ops->items;
+    enum kv_status s = KV_OK;
+    for (size_t i = 0; i < ops->n && !s; i++) {
+        if (op[i].range)
+            s = check_range(op[i].range);
+        else if (op[i].put)
+            s = check_put(op[i].put);
+        else if (op[i].delete_range)
+            s = check_delete_range(op[i].delete_range);
+        else if (op[i].txn)
+            s = check_txn_at(op[i].txn, depth + 1);
+        else
+            s = KV_KEY_NOT_FOUND; /* etcd's answer to an operation that is none */
+    }
+    return s;
+}
+
+/* --- no key may be changed twice ---
+ * Puts of one branch must differ, and no delete of the same branch may cover a put. Branches that
+ * exclude each other (success, failure) are looked at apart. */
+struct key_set {
+    struct bytes *puts;
+    size_t n_puts, cap_puts;
+    const struct delete_range_request **deletes;
+    size_t n_deletes, cap_deletes;
+};
+
+static void add_put(struct key_set *s, struct bytes key)
+{
+    if (s->n_puts == s->cap_puts)
+        s->puts = mem_realloc(s->puts, (s->cap_puts = s->cap_puts ? s->cap_puts * 2 : 16) * sizeof(*s->puts));
+    s->puts[s->n_puts++] = key;
+}
+
+static void add_delete(struct key_set *s, const struct delete_range_request *d)
+{
+    if (s->n_deletes == s->cap_deletes)
+        s->deletes = mem_realloc(s->deletes, (s->cap_deletes = s->cap_deletes ? s->cap_deletes * 2 : 16) * sizeof(*s->deletes));
+    s->deletes[s->n_deletes++] = d;
+}
+
+static bool has_put(const struct key_set *s, struct bytes key)
+{
+    for (size_t i = 0; i < s->n_puts; i++)
+        if (s->puts[i].n == key.n && memcmp(s->puts[i].p, key.p, key.n) == 0)
+            return true;
+    return false;
+}
+
+static bool collides(const struct key_set *a, const struct key_set *b)
+{
+    for (size_t i = 0; i < b->n_puts; i++) {
+        if (has_put(a, b->puts[i]))
+            return true;
+        for (size_t k = 0; k < a->n_deletes; k++)
+            if (mvcc_range_contains(a->deletes[k]->key, a->deletes[k]->range_end, b->puts[i]))
+                return true;
+    }
+    return false;
+}
+
+static void merge(struct key_set *into, const struct key_set *from)
+{
+    for (size_t i = 0; i < from->n_puts; i++)
+        add_put(into, from->puts[i]);
+    for (size_t i = 0; i < from->n_deletes; i++)
+        add_delete(into, from->deletes[i]);
+}
+
+static void key_set_clear(struct key_set *s)
+{
+    free(s->puts);
+    free(s->deletes);
+}
+
+static bool branch_is_valid(const struct msg_list *ops, struct key_set *out)
+{
+    const struct request_op *op = ops->items;
+    for (size_t i = 0; i < ops->n; i++)
+        if (op[i].delete_range)
+            add_delete(out, op[i].delete_range);
+    bool ok = true;
+    for (size_t i = 0; i < ops->n && ok; i++) {
+        if (!op[i].txn)
+            continue;
+        struct key_set yes = {0}, no = {0};
+        ok = branch_is_valid(&op[i].txn->success, &yes) && branch_is_valid(&op[i].txn->failure, &no) && !collides(out, &yes) &&
+             !collides(&yes, out) && !collides(out, &no) && !collides(&no, out);
+        if (ok) {
+            merge(out, &yes);
+            merge(out, &no);
+        }
+        key_set_clear(&yes);
+        key_set_clear(&no);
+    }
+    for (size_t i = 0; i < ops->n && ok; i++) {
+        if (!op[i].put)
+            continue;
+        struct key_set one = {.puts = &op[i].put->key, .n_puts = 1};
+        ok = !collides(out, &one);
+        if (ok)
+            add_put(out, op[i].put->key);
+    }
+    return ok;
+}
+
+enum kv_status check_txn(const struct txn_request *r)
+{
+    enum kv_status s = check_txn_at(r, 0);
+    if (s)
+        return s;
+    struct key_set yes = {0}, no = {0};
+    bool ok = branch_is_valid(&r->success, &yes) && branch_is_valid(&r->failure, &no);
+    key_set_clear(&yes);
+    key_set_clear(&no);
+    return ok ? KV_OK : KV_DUPLICATE_KEY;
+}

@@ -1,0 +1,153 @@
+/* Cluster and maintenance calls, and what monitors ask for. */
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/component.h"
+#include "etcd-lite/gateway_internal.h"
+
+static void on_status(struct server *s, struct op *op, enum kv_status status)
+{
+    struct call *c = (struct call *)op;
+    if (status) {
+        call_fail(c, status);
+        return;
+    }
+    struct server_status st;
+    server_get_status(s, &st);
+    int64_t size = (int64_t)mvcc_bytes(server_state(s)->kv);
+    struct status_response resp = {.header = call_header(c),
+                                   .version = {API_VERSION, strlen(API_VERSION)},
+                                   .db_size = size,
+                                   .db_size_in_use = size,
+                                   .leader = (int64_t)st.leader,
+                                   .raft_index = (int64_t)st.index,
+                                   .raft_term = (int64_t)st.term,
+                                   .raft_applied_index = (int64_t)st.applied};
+    if (!st.leader) {
+        static const char no_leader[] = "etcdserver: no leader";
+        *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) = (struct bytes){no_leader, sizeof(no_leader) - 1};
+    }
+    call_answer(c, &status_response_type, &resp);
+}
+
+void handle_status(struct gateway *g, struct httpd_request *req)
+{
+    struct call *c = call_new(g, req);
+    if (call_parse(c, &empty_type))
+        call_submit(c, OP_CALL, on_status);
+}
+
+void handle_alarm(struct gateway *g, struct httpd_request *req)
+{
+    struct call *c = call_new(g, req);
+    if (!call_parse(c, &alarm_request_type))
+        return;
+    if (((struct alarm_request *)c->request)->action != 0) {
+        call_fail(c, KV_UNIMPLEMENTED);
+        return;
+    }
+    struct alarm_response resp = {.header = call_header(c)};
+    call_answer(c, &alarm_response_type, &resp);
+}
+
+/* There is no file to defragment; what malloc holds unused goes back to the kernel. */
+void handle_defragment(struct gateway *g, struct httpd_request *req)
+{
+    struct call *c = call_new(g, req);
+    if (!call_parse(c, &empty_type))
+        return;
+    malloc_trim(0);
+    struct header_response resp = {call_header(c)};
+    call_answer(c, &header_response_type, &resp);
+}
+
+void handle_hash(struct gateway *g, struct httpd_request *req)
+{
+    struct call *c = call_new(g, req);
+    if (!call_parse(c, &hash_kv_request_type))
+        return;
+    const struct hash_kv_request *r = c->request;
+    struct hash_kv_response resp = {.header = call_header(c)};
+    struct state *st = server_state(g->server);
+    pthread_rwlock_rdlock(&st->lock);
+    enum kv_status status = KV_OK;
+    if (r->revision > mvcc_revision(st->kv))
+        status = KV_FUTURE_REVISION;
+    else if (r->revision > 0 && r->revision < mvcc_compact_revision(st->kv))
+        status = KV_COMPACTED;
+    else
+        resp.hash = mvcc_hash(st->kv, r->revision > 0 ? r->revision : mvcc_revision(st->kv));
+    resp.compact_revision = mvcc_compact_revision(st->kv);
+    pthread_rwlock_unlock(&st->lock);
+    if (status)
+        call_fail(c, status);
+    else
+        call_answer(c, &hash_kv_response_type, &resp);
+}
+
+static void on_member_list(struct server *s, struct op *op, enum kv_status status)
+{
+    struct call *c = (struct call *)op;
+    if (status) {
+        call_fail(c, status);
+        return;
+    }
+    struct member_list_response resp = {.header = call_header(c)};
+    server_list_members(s, &c->arena, &resp.members);
+    call_answer(c, &member_list_response_type, &resp);
+}
+
+void handle_member_list(struct gateway *g, struct httpd_request *req)
+{
+    struct call *c = call_new(g, req);
+    if (call_parse(c, &member_list_request_type))
+        call_submit(c, ((struct member_list_request *)c->request)->linearizable ? OP_READ : OP_CALL, on_member_list);
+}
+
+/* --- monitors --- */
+void handle_version(struct gateway *g, struct httpd_request *req)
+{
+    (void)g;
+    static const char text[] = "{\"etcdserver\":\"" API_VERSION "\",\"etcdcluster\":\"3.5.0\"}";
+    httpd_reply(req, 200, "application/json", text, sizeof(text) - 1);
+}
+
+void handle_health(struct gateway *g, struct httpd_request *req)
+{
+    static const char good[] = "{\"health\":\"true\",\"reason\":\"\"}", bad[] = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}";
+    if (server_ready(g->server))
+        httpd_reply(req, 200, "application/json", good, sizeof(good) - 1);
+    else
+        httpd_reply(req, 503, "application/json", bad, sizeof(bad) - 1);
+}
+
+static void gauge(struct buf *b, const char *name, const char *type, const char *help, double value)
+{
+    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
+}
+
+void handle_metrics(struct gateway *g, struct httpd_request *req)
+{
+    struct server_status st;
+    server_get_status(g->server, &st);
+    struct state *state = server_state(g->server);
+    cleanup_buf struct buf b = {0};
+    metrics_render(&b);
+    gauge(&b, "etcd_server_has_leader", "gauge", "Whether or not a leader exists. 1 is existence, 0 is not.", st.leader != 0);
+    gauge(&b, "etcd_server_is_leader", "gauge", "Whether or not this member is a leader. 1 if is, 0 otherwise.", st.is_leader);
+    gauge(&b, "etcd_server_proposals_applied_total", "gauge", "The index of the last log entry that was applied.", (double)st.applied);
+    gauge(&b, "etcd_server_proposals_committed_total", "gauge", "The index of the last entry in the log.", (double)st.index);
+    pthread_rwlock_rdlock(&state->lock);
+    size_t bytes = mvcc_bytes(state->kv), keys = mvcc_key_count(state->kv), history = mvcc_log_size(state->kv);
+    int64_t revision = mvcc_revision(state->kv), compact = mvcc_compact_revision(state->kv);
+    size_t leases = lessor_count(state->leases);
+    pthread_rwlock_unlock(&state->lock);
+    gauge(&b, "etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes of memory that keys, values and history take.", (double)bytes);
+    gauge(&b, "etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "The same: nothing is allocated and unused.", (double)bytes);
+    gauge(&b, "etcd_debugging_mvcc_keys_total", "gauge", "Total number of keys.", (double)keys);
+    gauge(&b, "etcd_debugging_mvcc_current_revision", "gauge", "The current revision of store.", (double)revision);
+    gauge(&b, "etcd_debugging_mvcc_compact_revision", "gauge", "The revision of the last compaction in store.", (double)compact);
+    gauge(&b, "skiff_mvcc_history_versions", "gauge", "Versions since the last compaction.", (double)history);
+    gauge(&b, "skiff_leases", "gauge", "Leases granted and not revoked.", (double)leases);
+    httpd_reply(req, 200, "text/plain; version=0.0.4", b.data, b.len);
+}

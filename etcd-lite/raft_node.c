@@ -1,0 +1,472 @@
+/* libraft: how it is set up, what it applies, how it takes snapshots. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "common/component.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "etcd-lite/server_internal.h"
+
+/* A snapshot is taken after so much log; then this much is kept for members that are a little behind. libraft keeps the log in memory, so
+ * this bounds memory too. */
+#define SNAPSHOT_ENTRIES   4096
+#define SNAPSHOT_BYTES_MIN (8u << 20)
+#define SNAPSHOT_BYTES_MAX (64u << 20)
+#define TRAILING_ENTRIES   512
+#define TRAILING_BYTES     (4u << 20)
+
+/* Until the first leader is known, elections are tried fast: there is nobody to disturb (and pre-votes keep a member that comes back
+ * from disturbing a leader that it has not heard of yet). */
+#define FIRST_ELECTION_MS 60
+#define TICK_MS           25
+
+/* libraft refuses to append at once more than a segment holds (8 MB), yet a leader sends all that a member lacks in one message. */
+#define APPEND_MAX_BYTES (4u << 20)
+
+struct split_append {
+    struct raft_io_append *req;
+    unsigned left;
+    int status;
+    struct raft_io_append pieces[];
+};
+
+static void on_piece(struct raft_io_append *piece, int status)
+{
+    struct split_append *sp = piece->data;
+    if (status != 0)
+        sp->status = status;
+    if (--sp->left > 0)
+        return;
+    struct raft_io_append *req = sp->req;
+    status = sp->status;
+    free(sp);
+    req->cb(req, status);
+}
+
+static int split_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+{
+    struct server *s = ((struct raft *)io->data)->data;
+    size_t total = 0;
+    for (unsigned i = 0; i < n; i++)
+        total += entries[i].buf.len + 16;
+    if (total <= APPEND_MAX_BYTES || n == 1)
+        return s->uv_append(io, req, entries, n, cb);
+    unsigned *cuts = mem_alloc(n * sizeof(*cuts)), count = 0;
+    size_t size = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (i > 0 && size + entries[i].buf.len + 16 > APPEND_MAX_BYTES) {
+            cuts[count++] = i;
+            size = 0;
+        }
+        size += entries[i].buf.len + 16;
+    }
+    cuts[count++] = n;
+    struct split_append *sp = mem_alloc(sizeof(*sp) + count * sizeof(sp->pieces[0]));
+    sp->req = req;
+    sp->left = count;
+    req->cb = cb;
+    int rc = 0;
+    for (unsigned k = 0, from = 0; k < count; from = cuts[k++]) {
+        sp->pieces[k].data = sp;
+        rc = rc ? rc : s->uv_append(io, &sp->pieces[k], entries + from, cuts[k] - from, on_piece);
+        if (rc && k == 0) {
+            free(cuts);
+            free(sp);
+            return rc;
+        }
+        if (rc) {
+            /* What was given to the disk cannot be taken back; the whole has failed when that is done. */
+            sp->status = rc;
+            sp->left -= count - k;
+            break;
+        }
+    }
+    free(cuts);
+    return 0;
+}
+
+/* --- applying --- */
+struct outcome {
+    struct op *op;
+    struct apply_result result;
+};
+
+static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct server *s = fsm->data;
+    *result = NULL;
+    struct entry_reader r;
+    if (!entry_open(&r, buf->base, buf->len)) {
+        server_fail(s, "A log entry cannot be read", "it is damaged or of a newer version");
+        return RAFT_MALFORMED;
+    }
+    s->log_bytes += buf->len;
+    s->log_entries++;
+    bool ours = r.origin.member == s->origin.member && r.origin.boot == s->origin.boot;
+    cleanup_arena struct arena arena = {0};
+    struct outcome *outcomes = arena_alloc(&arena, (r.left + 1) * sizeof(*outcomes));
+    size_t n = 0;
+    int64_t before = mvcc_revision(s->state.kv);
+    uint64_t seq, noop = 0;
+    struct command c;
+    pthread_rwlock_wrlock(&s->state.lock);
+    while (entry_next(&r, &seq, &c, &arena)) {
+        struct apply_result res;
+        if (c.noop && (uint64_t)c.noop->term > noop)
+            noop = (uint64_t)c.noop->term;
+        state_apply(&s->state, &c, &arena, &res);
+        struct op *op = ours ? pending_take(s, seq) : NULL;
+        if (op)
+            outcomes[n++] = (struct outcome){op, res};
+    }
+    pthread_rwlock_unlock(&s->state.lock);
+    if (r.left > 0) {
+        server_fail(s, "A log entry cannot be read", "a command in it is malformed");
+        return RAFT_MALFORMED;
+    }
+    if (ours && s->in_flight)
+        s->in_flight--;
+    for (size_t i = 0; i < n; i++) {
+        struct apply_result *res = &outcomes[i].result;
+        if (res->header)
+            server_fill_header(s, res->header);
+        outcomes[i].op->result = res;
+        op_finish(s, outcomes[i].op, res->status);
+    }
+    if (s->watches && mvcc_revision(s->state.kv) > before)
+        watch_notify(s->watches, s->state.kv, mvcc_log_seek(s->state.kv, before + 1));
+    if (noop > s->noop_applied) {
+        s->noop_applied = noop;
+        proposals_lost_before(s, noop);
+        if (node_is_leader(s) && s->raft.current_term == noop)
+            lessor_promote(s->state.leases, server_now_ms());
+    }
+    size_t limit = mvcc_bytes(s->state.kv) / 8;
+    limit = limit < SNAPSHOT_BYTES_MIN ? SNAPSHOT_BYTES_MIN : limit > SNAPSHOT_BYTES_MAX ? SNAPSHOT_BYTES_MAX : limit;
+    if (s->log_bytes > limit)
+        raft_set_snapshot_threshold(&s->raft, 1);
+    return 0;
+}
+
+/* --- snapshots --- */
+static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct server *s = fsm->data;
+    if (s->snapshot)
+        return RAFT_BUSY;
+    *bufs = NULL;
+    *n_bufs = 0;
+    size_t average = s->log_bytes / (s->log_entries ? s->log_entries : 1) + 1;
+    size_t trailing = TRAILING_BYTES / average;
+    raft_set_snapshot_trailing(&s->raft, (unsigned)(trailing > TRAILING_ENTRIES ? TRAILING_ENTRIES : trailing < 16 ? 16 : trailing));
+    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_ENTRIES);
+    s->log_bytes = s->log_entries = 0;
+    s->snapshot = snapshot_begin(&s->state);
+    return 0;
+}
+
+static int on_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct server *s = fsm->data;
+    snapshot_run(s->snapshot);
+    snapshot_buffers(s->snapshot, bufs, n_bufs);
+    return 0;
+}
+
+static int on_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct server *s = fsm->data;
+    snapshot_end(s->snapshot);
+    s->snapshot = NULL;
+    *bufs = NULL;
+    *n_bufs = 0;
+    return 0;
+}
+
+static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct server *s = fsm->data;
+    cleanup_error struct error *e = NULL;
+    if (!snapshot_restore(&s->state, buf->base, buf->len, &e)) {
+        server_fail(s, "Cannot restore from a snapshot", error_message(e));
+        return RAFT_CORRUPT;
+    }
+    raft_free(buf->base);
+    s->restored_state = true;
+    s->log_bytes = s->log_entries = 0;
+    return 0;
+}
+
+/* --- roles --- */
+void server_fail(struct server *s, const char *what, const char *why)
+{
+    if (!atomic_exchange(&s->failed, true))
+        log_error(what, "reason", why, "advice",
+                  "if the disk is sound, remove this member's data directory and let it join again; else restore a backup");
+    atomic_store(&s->ready, false);
+    component_request_stop();
+}
+
+bool node_is_leader(const struct server *s)
+{
+    return raft_state((struct raft *)&s->raft) == RAFT_LEADER;
+}
+
+unsigned node_voters(const struct server *s)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->raft.configuration.n; i++)
+        n += s->raft.configuration.servers[i].role == RAFT_VOTER;
+    return n;
+}
+
+static void on_proposed(struct raft_apply *req, int status, void *result)
+{
+    (void)status; /* what became of it shows in the log */
+    (void)result;
+    free(req);
+}
+
+bool node_propose(struct server *s, const void *entry, size_t len, int *rc)
+{
+    struct raft_buffer buf;
+    if (!entry_to_raft(entry, len, &buf)) {
+        *rc = RAFT_NOMEM;
+        return false;
+    }
+    struct raft_apply *req = mem_alloc(sizeof(*req));
+    *rc = raft_apply(&s->raft, req, &buf, 1, on_proposed);
+    if (*rc != 0) {
+        raft_free(buf.base);
+        free(req);
+        return false;
+    }
+    return true;
+}
+
+static void propose_noop(struct server *s)
+{
+    struct noop_request noop = {(int64_t)s->raft.current_term};
+    cleanup_buf struct buf wire = {0}, entry = {0};
+    msg_encode(&command_type, &(struct command){.noop = &noop}, &wire);
+    entry_begin(&entry, s->origin);
+    entry_add(&entry, ++s->next_seq, wire.data, wire.len);
+    entry_finish(&entry);
+    int rc;
+    if (node_propose(s, entry.data, entry.len, &rc))
+        s->noop_proposed = s->raft.current_term;
+}
+
+static void connect_members(struct server *s)
+{
+    for (unsigned i = 0; i < s->raft.configuration.n; i++) {
+        const struct raft_server *m = &s->raft.configuration.servers[i];
+        if (m->id != s->o.member_id)
+            peers_add(s->peers, m->id, m->address);
+    }
+}
+
+static const char *id_text(uint64_t id, char text[20])
+{
+    snprintf(text, 20, "%016" PRIx64, id);
+    return id ? text : "none";
+}
+
+void node_look(struct server *s)
+{
+    raft_id leader = 0;
+    const char *address;
+    int role = raft_state(&s->raft);
+    raft_leader(&s->raft, &leader, &address);
+    if (role != s->role || s->raft.current_term != s->term || leader != s->leader) {
+        static const char *const names[] = {"unavailable", "follower", "candidate", "leader"};
+        char text[20];
+        if (role != s->role || leader != s->leader)
+            log_info("Raft", "role", names[role], "term", log_int((long long)s->raft.current_term), "leader", id_text(leader, text));
+        s->role = role;
+        s->term = s->raft.current_term;
+        s->leader = leader;
+        s->forward_blocked = false;
+        if (leader && s->fast_election) {
+            s->fast_election = false;
+            raft_set_heartbeat_timeout(&s->raft, s->o.heartbeat_ms);
+            /* libraft's call for this would keep a follower's drawn timeout, and start a leader's timer. */
+            s->raft.election_timeout = s->o.election_ms;
+            if (role == RAFT_FOLLOWER)
+                s->raft.follower_state.randomized_election_timeout = s->o.election_ms + (unsigned)rand() % s->o.election_ms;
+        }
+        connect_members(s);
+        reads_leader_changed(s);
+        if (role == RAFT_UNAVAILABLE)
+            server_fail(s, "Raft has stopped", raft_errmsg(&s->raft));
+    }
+    if (role == RAFT_LEADER && s->noop_proposed != s->raft.current_term)
+        propose_noop(s);
+    atomic_store(&s->seen_leader, leader);
+    atomic_store(&s->seen_term, s->raft.current_term);
+    atomic_store(&s->seen_index, raft_last_index(&s->raft));
+    atomic_store(&s->seen_applied, raft_last_applied(&s->raft));
+    atomic_store(&s->ready, !atomic_load(&s->failed) && leader != 0 &&
+                                (role == RAFT_LEADER ? s->noop_applied == s->raft.current_term
+                                                     : raft_last_applied(&s->raft) > 0 &&
+                                                           raft_last_applied(&s->raft) >= s->raft.commit_index));
+}
+
+void server_list_members(struct server *s, struct arena *a, struct msg_list *out)
+{
+    for (unsigned i = 0; i < s->raft.configuration.n; i++) {
+        const struct raft_server *r = &s->raft.configuration.servers[i];
+        struct member *m = msg_list_add(out, sizeof(*m), a);
+        m->id = (int64_t)r->id;
+        m->is_learner = r->role != RAFT_VOTER;
+        *(struct bytes *)msg_list_add(&m->peer_urls, sizeof(struct bytes), a) =
+            (struct bytes){arena_dup(a, r->address, strlen(r->address)), strlen(r->address)};
+        const struct member_info *info = state_member(&s->state, r->id);
+        if (!info)
+            continue;
+        m->name = (struct bytes){info->name, strlen(info->name)};
+        for (char **u = info->client_urls; *u; u++)
+            *(struct bytes *)msg_list_add(&m->client_urls, sizeof(struct bytes), a) = (struct bytes){*u, strlen(*u)};
+    }
+}
+
+/* --- connections --- */
+static void on_rpc(void *userdata, uint64_t from, uv_stream_t *stream)
+{
+    struct server *s = userdata;
+    peers_accept(s->peers, from, stream);
+}
+
+static void on_frame(void *userdata, uint64_t from, uint64_t connection, uint8_t type, const uint8_t *payload, size_t len)
+{
+    struct server *s = userdata;
+    if (!s->stopping)
+        reads_on_frame(s, from, connection, type, payload, len);
+}
+
+static void on_up(void *userdata, uint64_t peer)
+{
+    struct server *s = userdata;
+    if (!s->stopping)
+        reads_peer_up(s, peer);
+}
+
+static void on_down(void *userdata, uint64_t peer)
+{
+    struct server *s = userdata;
+    if (!s->stopping)
+        reads_peer_down(s, peer);
+}
+
+/* --- start and stop --- */
+static bool check_rc(struct server *s, int rc, const char *what, struct error **err)
+{
+    if (rc == 0)
+        return true;
+    error_setf(err, "%s: %s (%s)", what, raft_errmsg(&s->raft), raft_strerror(rc));
+    return false;
+}
+
+static bool bootstrap(struct server *s, struct error **err)
+{
+    struct raft_configuration conf;
+    raft_configuration_init(&conf);
+    int rc = 0;
+    for (size_t i = 0; i < s->o.n_members && rc == 0; i++)
+        rc = raft_configuration_add(&conf, s->o.members[i].id, s->o.members[i].peer_url, RAFT_VOTER);
+    if (rc == 0)
+        rc = raft_bootstrap(&s->raft, &conf);
+    raft_configuration_close(&conf);
+    /* It was done before, and the process died before it could note so. */
+    return rc == RAFT_CANTBOOTSTRAP || check_rc(s, rc, "cannot start a new cluster", err);
+}
+
+bool node_init(struct server *s, struct error **err)
+{
+    cleanup_free char *dir = mem_printf("%s/member/raft", s->o.data_dir);
+    struct transport_options to = {.loop = &s->loop,
+                                   .listen_url = s->o.listen_peer_url,
+                                   .cert_file = s->o.peer_cert_file,
+                                   .key_file = s->o.peer_key_file,
+                                   .ca_file = s->o.peer_ca_file,
+                                   .cluster_id = s->o.cluster_id,
+                                   .member_id = s->o.member_id,
+                                   .advertise_url = s->o.advertise_peer_url,
+                                   .on_rpc = on_rpc,
+                                   .userdata = s};
+    s->transport = transport_new(&to, err);
+    if (!s->transport)
+        return false;
+    s->peers = peers_new(&(struct peers_options){&s->loop, s->transport, on_frame, on_up, on_down, s});
+    s->fsm = (struct raft_fsm){.version = 3,
+                               .data = s,
+                               .apply = on_apply,
+                               .snapshot = on_snapshot,
+                               .restore = on_restore,
+                               .snapshot_finalize = on_snapshot_finalize,
+                               .snapshot_async = on_snapshot_async};
+    int rc = raft_uv_init(&s->io, &s->loop, dir, transport_raft(s->transport));
+    if (rc != 0) {
+        error_setf(err, "cannot use the directory %s: %s", dir, raft_strerror(rc));
+        return false;
+    }
+    s->io.version = 2; /* libraft 0.15 has async_work but forgets to say so */
+    raft_uv_set_connect_retry_delay(&s->io, 50);
+    raft_uv_set_snapshot_compression(&s->io, false);
+    /* A damaged log must be told, not mended by throwing parts of it away. */
+    raft_uv_set_auto_recovery(&s->io, false);
+    s->uv_append = s->io.append;
+    s->io.append = split_append;
+    rc = raft_init(&s->raft, &s->io, &s->fsm, s->o.member_id, s->o.advertise_peer_url);
+    if (rc != 0) {
+        error_setf(err, "cannot use the data directory %s: %s", dir, *s->io.errmsg ? s->io.errmsg : raft_strerror(rc));
+        raft_uv_close(&s->io);
+        return false;
+    }
+    s->raft_inited = true;
+    s->raft.data = s;
+    if (s->o.fresh && !bootstrap(s, err))
+        return false;
+    s->fast_election = true;
+    raft_set_pre_vote(&s->raft, true);
+    raft_set_heartbeat_timeout(&s->raft, TICK_MS);
+    raft_set_election_timeout(&s->raft, FIRST_ELECTION_MS);
+    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_ENTRIES);
+    raft_set_snapshot_trailing(&s->raft, TRAILING_ENTRIES);
+    raft_set_install_snapshot_timeout(&s->raft, 30000);
+    if (!check_rc(s, raft_start(&s->raft), "cannot start from the log on disk", err))
+        return false;
+    if (s->raft.configuration.n == 0) {
+        error_setf(err, "the data directory %s has lost its log: remove it and let this member join anew", s->o.data_dir);
+        return false;
+    }
+    connect_members(s);
+    return true;
+}
+
+static void on_raft_closed(struct raft *r)
+{
+    struct server *s = r->data;
+    raft_uv_close(&s->io);
+}
+
+void node_close(struct server *s)
+{
+    if (s->peers)
+        peers_stop(s->peers);
+    if (s->raft_inited)
+        raft_close(&s->raft, on_raft_closed); /* stops the transport too */
+    else if (s->transport)
+        transport_stop(s->transport);
+}
+
+void node_free(struct server *s)
+{
+    if (s->snapshot)
+        snapshot_end(s->snapshot);
+    peers_free(s->peers);
+    transport_free(s->transport);
+}
