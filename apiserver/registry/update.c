@@ -1,5 +1,6 @@
 /* PUT and PATCH: one way for both, and for every subresource that changes an object. */
 #include <string.h>
+#include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
@@ -220,6 +221,19 @@ static void reply(struct update *u, struct stored *s, const struct error *err)
         write_reply_stored(w, 200, s);
 }
 
+/* A PUT that makes the object needs the right to create it. */
+static bool may_create(struct write *w, struct error **err)
+{
+    struct auth_attributes a;
+    auth_attributes_of(w->req, &a);
+    a.verb = "create";
+    cleanup_buf struct buf reason = {0};
+    if (auth_allowed(&a, &reason))
+        return true;
+    auth_forbidden(err, &a, buf_str(&reason));
+    return false;
+}
+
 void write_update(struct write *w)
 {
     cleanup_error struct error *err = NULL;
@@ -232,10 +246,16 @@ void write_update(struct write *w)
     cleanup_stored struct stored *s = update_run(&u, &err);
     if (err && error_is(err, "NotFound") && w->r->create_on_update && !*w->sub &&
         !*json_str_or(object, "metadata.resourceVersion", "")) {
-        cJSON *create = object;
-        object = NULL;
-        json_remove(create, "metadata.uid");
-        write_create_object(w, create);
+        error_cleanup(&err);
+        err = NULL;
+        if (may_create(w, &err)) {
+            json_remove(object, "metadata.uid");
+            cJSON *create = object;
+            object = NULL;
+            write_create_object(w, create);
+        } else {
+            api_reply_error(w->req, err);
+        }
     } else {
         reply(&u, s, err);
     }
