@@ -146,6 +146,22 @@ static bool node_restriction(struct write *w, const cJSON *object, const cJSON *
     return true;
 }
 
+/* --- TaintNodesByCondition: nothing is scheduled to a node that has not said that it is ready --- */
+
+static void taint_new_node(cJSON *node)
+{
+    static const char not_ready[] = "node.kubernetes.io/not-ready";
+    cJSON *taints = json_ensure_array(node, "spec.taints");
+    const cJSON *t;
+    cJSON_ArrayForEach(t, taints)
+        if (!strcmp(json_str_or(t, "key", ""), not_ready) && !strcmp(json_str_or(t, "effect", ""), "NoSchedule"))
+            return;
+    cJSON *taint = cJSON_CreateObject();
+    json_map_set_str(taint, "key", not_ready);
+    json_map_set_str(taint, "effect", "NoSchedule");
+    cJSON_AddItemToArray(taints, taint);
+}
+
 /* --- entry points --- */
 
 bool admission_create(struct write *w, cJSON *object, struct error **err)
@@ -157,6 +173,8 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
         return false;
     if (write_is(w->r, "", "Pod"))
         return admission_pod(w, object, err);
+    if (write_is(w->r, "", "Node"))
+        taint_new_node(object);
     return true;
 }
 
