@@ -202,6 +202,12 @@ static bool make_group(const struct cgroups *g, const char *hierarchy, const cha
     return true;
 }
 
+/* "cpu", or "cpu,cpuacct" mounted as one. */
+static bool is_cpu(const char *hierarchy)
+{
+    return strncmp(hierarchy, "cpu", 3) == 0 && (hierarchy[3] == '\0' || hierarchy[3] == ',');
+}
+
 static void apply_limits(const struct cgroups *g, const char *hierarchy, const char *dir, const struct cgroup_limits *l)
 {
     if (g->v2) {
@@ -220,7 +226,7 @@ static void apply_limits(const struct cgroups *g, const char *hierarchy, const c
             set_number(dir, "pids.max", l->pids);
         return;
     }
-    if (strncmp(hierarchy, "cpu", 3) == 0 && (hierarchy[3] == '\0' || hierarchy[3] == ',')) {
+    if (is_cpu(hierarchy)) {
         set_number(dir, "cpu.shares", l->cpu_shares);
         set_number(dir, "cpu.cfs_period_us", CPU_PERIOD_US);
         set_number(dir, "cpu.cfs_quota_us", l->cpu_quota > 0 ? l->cpu_quota : -1);
@@ -252,6 +258,18 @@ bool cgroups_setup(struct cgroups *g, int64_t cpu_milli, int64_t memory, struct 
             return false;
     }
     return true;
+}
+
+void cgroups_set_burstable(struct cgroups *g, int64_t cpu_milli)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        cleanup_free char *dir = mem_printf("%s%s%s%s/kubepods/burstable", g->mount_point,
+                                            *g->hierarchies[i] ? "/" : "", g->hierarchies[i], g->root);
+        if (g->v2)
+            set_number(dir, "cpu.weight", cpu_weight(cpu_shares(cpu_milli)));
+        else if (is_cpu(g->hierarchies[i]))
+            set_number(dir, "cpu.shares", cpu_shares(cpu_milli));
+    }
 }
 
 char *cgroups_pod_path(const struct cgroups *g, const char *qos, const char *uid)

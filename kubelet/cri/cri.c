@@ -436,6 +436,25 @@ bool cri_image_status(const struct cri *c, const char *image, char **ref, struct
     return true;
 }
 
+bool cri_image_user(const struct cri *c, const char *image, int64_t *uid, char **username, struct error **err)
+{
+    Runtime__V1__ImageStatusRequest request = RUNTIME__V1__IMAGE_STATUS_REQUEST__INIT;
+    Runtime__V1__ImageSpec spec = RUNTIME__V1__IMAGE_SPEC__INIT;
+    spec.image = (char *)image;
+    request.image = &spec;
+    cleanup_answer Runtime__V1__ImageStatusResponse *answer =
+        call(c, "ImageService/ImageStatus", &request, DESCRIPTOR(image_status), CALL_TIMEOUT_MS, err);
+    if (!answer)
+        return false;
+    if (!answer->image) {
+        error_set(err, 404, "NotFound", "image %s is gone", image);
+        return false;
+    }
+    *uid = answer->image->uid ? answer->image->uid->value : -1;
+    *username = mem_strdup(answer->image->username);
+    return true;
+}
+
 bool cri_pull_image(const struct cri *c, const char *image, cri_auth *auth, cri_sandbox_config *sandbox, char **ref,
                     struct error **err)
 {

@@ -101,6 +101,8 @@ bool cri_exec_sync(const struct cri *c, const char *id, const char *const *argv,
 
 /* *ref: the image's id, NULL when it is absent. Caller frees. */
 bool cri_image_status(const struct cri *c, const char *image, char **ref, struct error **err);
+/* The user that the image runs as: a number (*uid >= 0), or a name in *username (caller frees), "" for root. */
+bool cri_image_user(const struct cri *c, const char *image, int64_t *uid, char **username, struct error **err);
 bool cri_pull_image(const struct cri *c, const char *image, cri_auth *auth, cri_sandbox_config *sandbox, char **ref,
                     struct error **err);
 /* The answer as it came, for the node's image list; free with runtime__v1__list_images_response__free_unpacked. */

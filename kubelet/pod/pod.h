@@ -65,8 +65,9 @@ struct pod {
     cJSON *status;          /* as computed last; owned */
     bool status_dirty, status_busy;
     int status_failures;
-    char *status_sent;      /* JSON text of what the API has from us */
-    bool delete_sent;
+    char *status_sent;      /* JSON text of what the API took from us ... */
+    char *status_sent_at;   /* ... and the resourceVersion that came of it */
+    bool delete_ready;      /* it may go from the API: nothing of it is left here */
 };
 
 /* --- life --- */
@@ -116,6 +117,7 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
 struct pod *pods_find_uid(struct kubelet *k, const char *uid); /* a reference or NULL */
 struct pod *pods_find(struct kubelet *k, const char *ns, const char *name);
 void pods_forget(struct pod *p); /* when it is gone from the API and released */
+void pods_wake_all(struct kubelet *k);
 /* Compares what runs with what was known and wakes pods that changed. collect: also ends what no pod of the API owns. */
 void pods_relist(struct kubelet *k, bool collect);
 /* A container or sandbox changed: its pod is woken. */

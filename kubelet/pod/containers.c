@@ -1,0 +1,331 @@
+/* Which containers of a pod should run, and in which order they come up.
+ * https://kubernetes.io/docs/concepts/workloads/pods/init-containers/
+ * https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ */
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/timefmt.h"
+#include "kubelet/pod/pod.h"
+#include <string.h>
+#include <unistd.h>
+
+static const struct backoff_limits restart_limits = {10000, 300000};
+static const struct backoff_limits retry_limits = {500, 122000};
+
+/* --- trying again what failed for the whole pod (volumes, sandbox) --- */
+
+static bool retry_waits(struct pod *p)
+{
+    int64_t now = time_now_micros() / 1000, remaining = 0;
+    pthread_mutex_lock(&p->lock);
+    bool waits = p->retry_failed_ms && backoff_active(&p->retry, retry_limits, p->retry_failed_ms, now, &remaining);
+    pthread_mutex_unlock(&p->lock);
+    if (waits)
+        pod_wake_after(p, remaining);
+    return waits;
+}
+
+static void retry_later(struct pod *p)
+{
+    int64_t now = time_now_micros() / 1000;
+    pthread_mutex_lock(&p->lock);
+    backoff_next(&p->retry, retry_limits, now, now);
+    p->retry_failed_ms = now;
+    int64_t delay = p->retry.delay_ms;
+    pthread_mutex_unlock(&p->lock);
+    pod_wake_after(p, delay);
+}
+
+static void retry_over(struct pod *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->retry = (struct backoff){0};
+    p->retry_failed_ms = 0;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* --- the sandbox --- */
+
+static bool restarts(const cJSON *pod, const struct runtime_container *c)
+{
+    const char *policy = pod_restart_policy(pod);
+    return strcmp(policy, "Always") == 0 || (strcmp(policy, "OnFailure") == 0 && c->exit_code != 0);
+}
+
+/* Called by the worker: the current sandbox, made anew when it is missing or broken. NULL: not yet. */
+static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct kube_object *o)
+{
+    struct kubelet *k = p->kubelet;
+    const struct runtime_sandbox *current = pod_current_sandbox(p);
+    if (current && current->ready && (pod_host_network(o->json) || current->ip))
+        return current;
+    if (current && current->ready && !current->has_status) { /* its status could not be read: not a reason to end it */
+        pod_wake_after(p, 1000);
+        return NULL;
+    }
+    cleanup_error struct error *failure = NULL;
+    if (current) {
+        kubelet_event(k, o->json, NULL, "Normal", "SandboxChanged",
+                      "Pod sandbox changed, it will be killed and re-created.");
+        for (size_t i = 0; i < p->sandboxes.count; i++) {
+            if (!cri_stop_sandbox(&k->cri, p->sandboxes.items[i].id, &failure)) {
+                log_warn("Could not stop a sandbox", "pod", p->key, "err", error_message(failure));
+                retry_later(p);
+                return NULL;
+            }
+        }
+        pod_refresh_runtime(p, NULL); /* its containers have ended */
+    }
+    pthread_mutex_lock(&k->runtime_lock);
+    cleanup_free char *not_ready = mem_strdup(k->network_not_ready);
+    pthread_mutex_unlock(&k->runtime_lock);
+    if (not_ready && !pod_host_network(o->json)) {
+        if (!p->network_waiting_told)
+            kubelet_event(k, o->json, NULL, "Warning", "NetworkNotReady", "network is not ready: container runtime network not ready: %s",
+                          not_ready);
+        p->network_waiting_told = true;
+        pod_wake_after(p, 2000); /* and at once when the network is there */
+        return NULL;
+    }
+    cleanup_arena struct arena a = {0};
+    cleanup_free char *cgroup = cgroups_pod_path(k->cgroups, pod_qos(o->json), p->uid);
+    cleanup_free char *id = NULL;
+    cri_sandbox_config *config =
+        translate_sandbox(&a, &k->translate, o->json, current ? current->attempt + 1 : 0, cgroup);
+    if (!cri_run_sandbox(&k->cri, config, NULL, &id, &failure)) {
+        kubelet_event(k, o->json, NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
+                      error_message(failure));
+        retry_later(p);
+        return NULL;
+    }
+    retry_over(p);
+    if (!pod_refresh_runtime(p, &failure)) {
+        log_warn("Could not list a pod's containers", "pod", p->key, "err", error_message(failure));
+        pod_wake_after(p, 1000);
+        return NULL;
+    }
+    current = pod_current_sandbox(p);
+    if (!current || !current->ready)
+        pod_wake_after(p, 200);
+    return current && current->ready ? current : NULL;
+}
+
+/* --- containers --- */
+
+/* May a container that ended be started again yet? Otherwise says so and comes back when it may. */
+static bool restart_waits(struct pod *p, const struct kube_object *o, struct pod_container_state *s,
+                          const struct runtime_container *ended)
+{
+    int64_t now = time_now_micros() / 1000, ended_ms = ended->finished_at / 1000000, remaining = 0;
+    if (ended_ms <= 0)
+        ended_ms = ended->created_at / 1000000;
+    if (s->pulling || s->image_ref || s->pull_error)
+        return false; /* it was its turn already */
+    if (!backoff_active(&s->restart_backoff, restart_limits, ended_ms, now, &remaining)) {
+        backoff_next(&s->restart_backoff, restart_limits, ended_ms, now);
+        return false;
+    }
+    char delay[32];
+    backoff_text(s->restart_backoff.delay_ms, delay);
+    cleanup_free char *message =
+        mem_printf("back-off %s restarting failed container=%s pod=%s_%s(%s)", delay, s->name,
+                   json_str_or(o->json, "metadata.name", ""), json_str_or(o->json, "metadata.namespace", ""), p->uid);
+    pthread_mutex_lock(&p->lock);
+    bool told = s->waiting_message && strcmp(s->waiting_message, message) == 0;
+    pod_set_waiting(s, "CrashLoopBackOff", message);
+    cleanup_free char *path = pod_field_path(s);
+    pthread_mutex_unlock(&p->lock);
+    if (!told)
+        kubelet_event(p->kubelet, o->json, path, "Warning", "BackOff",
+                      "Back-off restarting failed container %s in pod %s_%s(%s)", s->name,
+                      json_str_or(o->json, "metadata.name", ""), json_str_or(o->json, "metadata.namespace", ""),
+                      p->uid);
+    pod_wake_after(p, remaining);
+    return true;
+}
+
+/* Keeps the newest dead container of a name (for `kubectl logs --previous`), removes older ones with their logs. */
+static void prune(struct pod *p, const char *name)
+{
+    bool seen_running = false, kept = false;
+    for (size_t i = 0; i < p->containers.count; i++) {
+        const struct runtime_container *c = &p->containers.items[i];
+        if (strcmp(c->name, name) != 0)
+            continue;
+        if (c->state == CONTAINER_RUNNING && !seen_running) {
+            seen_running = true;
+        } else if (c->state == CONTAINER_EXITED) {
+            if (!kept) {
+                kept = true;
+            } else {
+                if (c->log_path && *c->log_path)
+                    unlink(c->log_path);
+                cri_remove_container(&p->kubelet->cri, c->id, NULL);
+            }
+        }
+    }
+}
+
+/* A container that is known to run: is it still the one that the pod wants, and alive? */
+static void check_running(struct pod *p, const struct kube_object *o, struct pod_container_state *s,
+                          const cJSON *spec, const struct runtime_container *c)
+{
+    cleanup_free char *message = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (!s->instance || strcmp(s->instance, c->id) != 0) {
+        /* Found running (we were restarted): what was reported of this very container still holds. */
+        free(s->instance);
+        s->instance = mem_strdup(c->id);
+        s->started = !json_get(spec, "startupProbe");
+        s->ready = !json_get(spec, "readinessProbe");
+        s->post_start_running = false;
+        s->probing = 0;
+        const cJSON *e;
+        cJSON_ArrayForEach(e, json_path(o->json, s->kind == CONTAINER_MAIN ? "status.containerStatuses"
+                                                                           : "status.initContainerStatuses"))
+        {
+            const char *id = json_str(e, "containerID");
+            if (id && strncmp(id, "containerd://", 13) == 0 && strcmp(id + 13, c->id) == 0) {
+                s->started = s->started || json_bool(e, "started", false);
+                s->ready = s->ready || json_bool(e, "ready", false);
+            }
+        }
+    }
+    if (!s->stopping) {
+        if (s->kill_reason)
+            message = strcmp(s->kill_reason, "FailedPostStartHook") == 0
+                          ? mem_printf("FailedPostStartHook")
+                          : mem_printf("Container %s failed %s probe, will be restarted", s->name, s->kill_reason);
+        else if (c->hash && c->hash != container_hash(spec))
+            message = mem_printf("Container %s definition changed, will be restarted", s->name);
+        int64_t grace = json_int(o->json, "spec.terminationGracePeriodSeconds", 30);
+        if (s->kill_reason) {
+            const char *probe = strcmp(s->kill_reason, "startup") == 0 ? "startupProbe" : "livenessProbe";
+            grace = json_int(json_get(spec, probe), "terminationGracePeriodSeconds", grace);
+        }
+        if (message)
+            pod_kill_container(p, s, c->id, grace, message);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Starts it if it should run and does not. True when containers after it may come up. */
+static bool bring_up(struct pod *p, const struct kube_object *o, const struct pod_container *want,
+                     const struct runtime_sandbox *sandbox, bool initialized)
+{
+    struct pod_container_state *s = pod_state(p, want->name);
+    struct runtime_container *c = pod_instance(p, want->name, sandbox->id);
+    if (c && c->state == CONTAINER_RUNNING) {
+        check_running(p, o, s, want->spec, c);
+        pthread_mutex_lock(&p->lock);
+        bool up = want->kind == CONTAINER_SIDECAR ? s->started && !s->post_start_running : want->kind == CONTAINER_MAIN;
+        pthread_mutex_unlock(&p->lock);
+        return up || initialized;
+    }
+    if (c && c->state == CONTAINER_UNKNOWN) { /* the runtime lost sight of it: end it for certain, then start anew */
+        pthread_mutex_lock(&p->lock);
+        if (!s->stopping)
+            pod_kill_container(p, s, c->id, 0, "Container is in unknown state, try killing it");
+        pthread_mutex_unlock(&p->lock);
+        return initialized;
+    }
+    if (want->kind == CONTAINER_INIT) {
+        if (initialized || (c && c->state == CONTAINER_EXITED && c->exit_code == 0))
+            return true;
+    }
+    if (c && c->state == CONTAINER_EXITED) {
+        if (want->kind != CONTAINER_SIDECAR && !restarts(o->json, c))
+            return want->kind == CONTAINER_MAIN;
+        if (restart_waits(p, o, s, c))
+            return initialized;
+    }
+    bool ok = pod_start_container(p, o, s, want->spec, sandbox);
+    if (ok)
+        prune(p, want->name);
+    bool no_wait = want->kind != CONTAINER_INIT && s->started && !s->post_start_running;
+    return initialized || (ok && no_wait);
+}
+
+static void refresh_volumes(struct pod *p, const struct kube_object *o)
+{
+    enum { REFRESH_MS = 60000 };
+    int64_t now = time_monotonic_ms();
+    if (!volumes_need_refresh(o->json))
+        return;
+    if (p->refreshed_ms && now - p->refreshed_ms < REFRESH_MS) {
+        pod_wake_after(p, REFRESH_MS - (now - p->refreshed_ms));
+        return;
+    }
+    p->refreshed_ms = now;
+    pod_wake_after(p, REFRESH_MS);
+}
+
+void pod_sync_containers(struct pod *p, const struct kube_object *o)
+{
+    struct kubelet *k = p->kubelet;
+    if (retry_waits(p))
+        return;
+    cleanup_error struct error *failure = NULL;
+    cleanup_free char *cgroup = cgroups_pod_path(k->cgroups, pod_qos(o->json), p->uid);
+    struct cgroup_limits limits;
+    cgroup_pod_limits(o->json, k->pod_max_pids, &limits);
+    if (!cgroups_ensure_pod(k->cgroups, cgroup, &limits, &failure)) {
+        kubelet_event(k, o->json, NULL, "Warning", "FailedCreatePodContainer",
+                      "unable to ensure pod container exists: %s", error_message(failure));
+        retry_later(p);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    struct downward_source downward;
+    pod_downward(p, o, &downward);
+    cleanup_free char *ips = mem_strdup(downward.pod_ips);
+    downward.pod_ips = ips;
+    const struct runtime_sandbox *was = pod_current_sandbox(p);
+    bool running = was && was->ready;
+    pthread_mutex_unlock(&p->lock);
+    if (!volumes_ensure(&k->volumes, &downward, running ? 30000 : 1000, &failure)) {
+        kubelet_event(k, o->json, NULL, "Warning", "FailedMount", "%s", error_message(failure));
+        if (!running) {
+            retry_later(p);
+            return;
+        }
+    }
+    refresh_volumes(p, o);
+    const struct runtime_sandbox *sandbox = ensure_sandbox(p, o);
+    if (!sandbox)
+        return;
+
+    cleanup_pod_containers struct pod_container_list all = {0};
+    pod_containers(o->json, &all);
+    bool initialized = false;
+    for (size_t i = 0; i < all.count; i++)
+        if (all.items[i].kind == CONTAINER_MAIN && pod_instance(p, all.items[i].name, sandbox->id))
+            initialized = true;
+    for (size_t i = 0; i < all.count; i++) {
+        bool up = bring_up(p, o, &all.items[i], sandbox, initialized);
+        if (!up && all.items[i].kind != CONTAINER_MAIN)
+            return; /* the next init container waits for this one */
+    }
+}
+
+bool pod_is_done(struct pod *p, const struct kube_object *o)
+{
+    if (strcmp(pod_restart_policy(o->json), "Always") == 0)
+        return false;
+    cleanup_pod_containers struct pod_container_list all = {0};
+    pod_containers(o->json, &all);
+    bool any = false;
+    for (size_t i = 0; i < all.count; i++) {
+        const struct runtime_container *c = pod_instance(p, all.items[i].name, NULL);
+        bool ended = c && c->state == CONTAINER_EXITED;
+        if (all.items[i].kind == CONTAINER_INIT) {
+            if (ended && c->exit_code != 0 && strcmp(pod_restart_policy(o->json), "Never") == 0)
+                return true; /* the pod failed in its initialization */
+        } else if (all.items[i].kind == CONTAINER_MAIN) {
+            if (!ended || restarts(o->json, c))
+                return false;
+            any = true;
+        }
+    }
+    return any;
+}
