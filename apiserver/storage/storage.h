@@ -22,6 +22,7 @@ struct stored {
     size_t len;
     const char **labels; /* key, value, key, value, ..., NULL */
     const char **fields; /* values of resource->field_selectors, in their order */
+    size_t revision_at, revision_len; /* where in json the digits of metadata.resourceVersion are */
 };
 struct stored *stored_ref(struct stored *s);
 void stored_unref(struct stored *s);
@@ -60,3 +61,24 @@ struct stored *storage_delete(struct storage *s, const struct resource *r, const
 /* A snapshot of a collection at one revision (consistent). items: references, caller unrefs each and frees the array. ns NULL: all. */
 bool storage_list(struct storage *s, const struct resource *r, const char *ns, struct stored ***items, size_t *count,
                   uint64_t *revision, struct error **err);
+
+/* --- start and stop --- */
+struct storage_options {
+    const char *servers; /* --etcd-servers */
+    const char *ca_file, *cert_file, *key_file; /* or NULL */
+    int64_t compaction_interval_ms; /* 0: never; Kubernetes: 5 minutes */
+};
+/* Starts the threads. All resources (resource_at) are cached. The objects are there once storage_wait_ready says so. */
+struct storage *storage_start(const struct storage_options *o, struct error **err);
+/* Waits for the first load of all objects, as long as the store cannot be reached; false when timeout_ms (-1: none) is over. */
+bool storage_wait_ready(struct storage *s, int64_t timeout_ms);
+/* Does the store answer? Asks it (worker threads). */
+bool storage_healthy(struct storage *s, struct error **err);
+void storage_stop(struct storage *s);
+
+/* A key with a time to live, beside the objects (the addresses of living apiservers). Made or renewed. key is below
+ * /registry/. */
+bool storage_put_ttl(struct storage *s, const char *key, const char *value, int64_t ttl_seconds, struct error **err);
+/* The last parts of the keys below a prefix ("masterleases/"); an array ended by NULL, the caller frees it and each. */
+char **storage_keys(struct storage *s, const char *prefix, struct error **err);
+bool storage_remove_key(struct storage *s, const char *key, struct error **err);
