@@ -146,6 +146,8 @@ static char *show(const cJSON *v)
     struct buf b = {0};
     if (!v || cJSON_IsNull(v)) {
         buf_adds(&b, "null");
+    } else if (cJSON_IsRaw(v)) { /* shown as it is */
+        buf_adds(&b, v->valuestring);
     } else if (cJSON_IsObject(v) && is_selector(v)) {
         buf_adds(&b, "v1.LabelSelector{MatchLabels:");
         add_string_map(json_get(v, "matchLabels"), &b);

@@ -1,0 +1,37 @@
+/* Which validation a kind has. */
+#include "apiserver/validation/validation.h"
+#include <string.h>
+#include "apiserver/validation/common.h"
+#include "common/mem.h"
+
+static const struct {
+    const char *group, *kind;
+    validate_fn *fn;
+} kinds[] = {
+    {"", "Pod", validate_pod},
+    {"", "Binding", validate_binding},
+    {"", "Service", validate_service},
+    {"", "Namespace", validate_namespace},
+    {"", "Node", validate_node},
+    {"", "ConfigMap", validate_configmap},
+    {"", "Secret", validate_secret},
+    {"", "ServiceAccount", validate_serviceaccount},
+    {"", "Endpoints", validate_endpoints},
+    {"", "Event", validate_event},
+    {"events.k8s.io", "Event", validate_event_v1},
+    {"apps", "Deployment", validate_deployment},
+    {"apps", "ReplicaSet", validate_replicaset},
+    {"autoscaling", "Scale", validate_scale},
+    {"discovery.k8s.io", "EndpointSlice", validate_endpointslice},
+    {"coordination.k8s.io", "Lease", validate_lease},
+};
+
+validate_fn *validation_for(const char *group, const char *version, const char *kind)
+{
+    if (strcmp(version, "v1") != 0)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (!strcmp(kinds[i].kind, kind) && !strcmp(kinds[i].group, group))
+            return kinds[i].fn;
+    return NULL;
+}
