@@ -1,0 +1,17 @@
+/* Objects seen through their schema: which fields they have, how two differ, how one is merged into another. */
+#pragma once
+#include <cjson/cJSON.h>
+#include "apiserver/apply/fieldset.h"
+#include "apiserver/schema/schema.h"
+
+/* All fields of an object. */
+struct fieldset *typed_fields(const struct schema_type *type, const cJSON *object);
+struct comparison {
+    struct fieldset *added, *modified, *removed;
+};
+void typed_compare(const struct schema_type *type, const cJSON *before, const cJSON *after, struct comparison *out);
+void comparison_clear(struct comparison *c);
+/* What is said in `applied` over what is in `live`; a new document. */
+cJSON *typed_merge(const struct schema_type *type, const cJSON *live, const cJSON *applied);
+/* Takes the members of the set out of the object. */
+void typed_remove(const struct schema_type *type, cJSON *object, const struct fieldset *set);
