@@ -121,7 +121,12 @@ check "a key twice in a txn" "$(call "$lead" kv/txn '{"success":[{"request_put":
 
 # --- watches ---
 watch_lines() { # MEMBER COUNT REQUEST: the first COUNT lines
-    timeout 10 "${CURL[@]}" -N "https://127.0.0.1:$((PORT + $1))/v3/watch" -d "$3" 2>/dev/null | head -n "$2"
+    local line n p
+    exec 8< <(exec "${CURL[@]}" -m 10 -N "https://127.0.0.1:$((PORT + $1))/v3/watch" -d "$3")
+    p=$!
+    for ((n = 0; n < $2; n++)); do read -r line <&8 && echo "$line"; done
+    kill $p
+    exec 8<&-
 }
 events() { jq -c '.result.events[]? | [(.type // "PUT"), (.kv.key|@base64d), (.kv.value // "" | @base64d), (.prev_kv.value // "" | @base64d)]' | tr -d '\n'; }
 check "watch from the past, on a follower" "$(watch_lines $follow 2 "{\"create_request\":{\"key\":\"$(b64 a)\",\"range_end\":\"$(b64 u)\",\"start_revision\":\"$r1\",\"prev_kv\":true}}" | events)" \
