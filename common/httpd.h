@@ -45,6 +45,9 @@ const char *httpd_query_string(const struct httpd_request *r); /* as sent, witho
 const char *httpd_header(const struct httpd_request *r, const char *name); /* any case; NULL if absent */
 size_t httpd_header_all(const struct httpd_request *r, const char *name, const char **values, size_t max);
 const char *httpd_body(const struct httpd_request *r, size_t *len); /* NUL-terminated */
+/* Puts another body (malloc'd, NUL-terminated, taken) in the place of the one that was sent: for handlers that translate
+ * it. httpd_header then gives content_type (static) for Content-Type. */
+void httpd_replace_body(struct httpd_request *r, char *body, size_t len, const char *content_type);
 /* Subject of the verified client certificate; NULL when none was presented (or it did not verify).
  * cn: common name; orgs: all organizations, NULL-terminated array. */
 const char *httpd_client_cn(const struct httpd_request *r);

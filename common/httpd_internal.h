@@ -71,6 +71,7 @@ struct httpd_request {
     size_t body_len, body_cap;
     size_t discarded; /* of a body that is too large */
     bool too_large;
+    const char *replaced_type; /* Content-Type of a replaced body */
 
     struct pair *headers; /* of the answer */
     size_t header_count;

@@ -147,8 +147,19 @@ const char *httpd_query(const struct httpd_request *r, const char *name)
     return httpd_query_all(r, name, &value, 1) ? value : NULL;
 }
 
+void httpd_replace_body(struct httpd_request *r, char *body, size_t len, const char *content_type)
+{
+    free(r->body);
+    r->body = body;
+    r->body_len = len;
+    r->body_cap = len + 1;
+    r->replaced_type = content_type;
+}
+
 const char *httpd_header(const struct httpd_request *r, const char *name)
 {
+    if (r->replaced_type && !strcasecmp(name, MHD_HTTP_HEADER_CONTENT_TYPE))
+        return r->replaced_type;
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
 }
 

@@ -3,7 +3,9 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -95,8 +97,29 @@ void request_to_worker(struct server_request *q, void (*fn)(struct server_reques
 
 /* --- where it goes --- */
 
+/* Whoever reads the body reads JSON. */
+static bool translate_body(struct api_request *req, struct error **err)
+{
+    const char *type = httpd_header(req->http, "Content-Type");
+    size_t len;
+    const char *body = httpd_body(req->http, &len);
+    if (!len || !type || strncmp(type, PROTOBUF_MEDIA_TYPE, strlen(PROTOBUF_MEDIA_TYPE)) != 0)
+        return true;
+    cleanup_json cJSON *object = protobuf_decode(body, len, err);
+    if (!object)
+        return false;
+    char *text = json_text(object);
+    httpd_replace_body(req->http, text, strlen(text), "application/json");
+    return true;
+}
+
 static void run_registry(struct server_request *q)
 {
+    cleanup_error struct error *bad = NULL;
+    if (!translate_body(&q->pub, &bad)) {
+        reply_error_done(q, bad);
+        return;
+    }
     registry_handle_write(&q->pub);
     if (q->pub.http) {
         cleanup_error struct error *err = NULL;
