@@ -94,22 +94,32 @@ bool delete_options_from_json(const cJSON *body, struct delete_options *out, str
     return false;
 }
 
-bool delete_options_parse(const char *body, size_t len, const char *(*get)(void *ctx, const char *name), void *ctx,
-                          struct delete_options *out, struct error **err)
+bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx, struct delete_options *out,
+                               struct error **err)
 {
     *out = (struct delete_options){.orphan_dependents = -1};
-    bool ok;
-    if (len > 0) {
-        cleanup_json cJSON *json =
-            schema_decode_body(schema_find("", "v1", "DeleteOptions"), body, len, FIELD_VALIDATION_IGNORE, NULL, NULL, err);
-        ok = json && from_body(json, out, err);
-    } else {
-        ok = !get || from_query(get, ctx, out, err);
-    }
-    if (ok && check_options(out, err))
+    if (from_query(get, ctx, out, err) && check_options(out, err))
         return true;
     delete_options_clear(out);
     return false;
+}
+
+static const char *query(void *ctx, const char *name)
+{
+    return httpd_query(ctx, name);
+}
+
+static bool options_of(struct write *w, struct delete_options *out, struct error **err)
+{
+    size_t len = 0;
+    httpd_body(w->req->http, &len);
+    if (len == 0)
+        return delete_options_from_query(query, w->req->http, out, err);
+    enum field_validation asked = w->field_validation;
+    w->field_validation = FIELD_VALIDATION_IGNORE;
+    cleanup_json cJSON *body = write_decode(w, schema_find("", "v1", "DeleteOptions"), err);
+    w->field_validation = asked;
+    return body && delete_options_from_json(body, out, err);
 }
 
 /* --- what that does to an object --- */
@@ -348,11 +358,6 @@ bool delete_object(struct write *w, const struct delete_options *o, enum delete_
     return true;
 }
 
-static const char *query(void *ctx, const char *name)
-{
-    return httpd_query(ctx, name);
-}
-
 /* Kinds whose deletion is answered with the object itself. */
 static bool answers_with_object(const struct resource *r)
 {
@@ -370,9 +375,7 @@ void write_delete(struct write *w)
 {
     cleanup_error struct error *err = NULL;
     struct delete_options options;
-    size_t len = 0;
-    const char *body = httpd_body(w->req->http, &len);
-    if (!delete_options_parse(body, len, query, w->req->http, &options, &err)) {
+    if (!options_of(w, &options, &err)) {
         api_reply_error(w->req, err);
         return;
     }
@@ -434,9 +437,7 @@ void write_delete_collection(struct write *w)
 {
     cleanup_error struct error *err = NULL;
     struct delete_options options;
-    size_t len = 0;
-    const char *body = httpd_body(w->req->http, &len);
-    if (!delete_options_parse(body, len, query, w->req->http, &options, &err)) {
+    if (!options_of(w, &options, &err)) {
         api_reply_error(w->req, err);
         return;
     }

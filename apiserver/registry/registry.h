@@ -93,9 +93,8 @@ struct delete_options {
     bool dry_run;
 };
 void delete_options_clear(struct delete_options *o);
-/* Body (len 0: none) and query (get may be NULL). */
-bool delete_options_parse(const char *body, size_t len, const char *(*get)(void *ctx, const char *name), void *ctx,
-                          struct delete_options *out, struct error **err);
+bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx, struct delete_options *out,
+                               struct error **err);
 /* From a parsed DeleteOptions; NULL json: none. */
 bool delete_options_from_json(const cJSON *body, struct delete_options *out, struct error **err);
 enum delete_outcome { DELETE_NOW, DELETE_LATER, DELETE_PENDING, DELETE_FAILED };

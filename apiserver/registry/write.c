@@ -3,6 +3,7 @@
 #include <strings.h>
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
+#include "apiserver/protobuf/protobuf.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/registry/strategy.h"
 #include "apiserver/schema/defaults.h"
@@ -24,15 +25,23 @@ static bool is_media_type(const char *content_type, const char *type)
 cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err)
 {
     const char *content_type = httpd_header(w->req->http, "Content-Type");
-    if (content_type && *content_type && !is_media_type(content_type, "application/json") &&
-        !is_media_type(content_type, "*/*")) {
-        error_set(err, 415, "UnsupportedMediaType",
-                  "the body of the request was in an unknown format - accepted media types include: application/json");
-        return NULL;
-    }
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
-    return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
+    if (!content_type || !*content_type || is_media_type(content_type, "application/json") ||
+        is_media_type(content_type, "*/*"))
+        return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
+    if (is_media_type(content_type, PROTOBUF_CONTENT_TYPE)) {
+        cleanup_json cJSON *object = protobuf_decode(type, body, len, err);
+        if (!object || !schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
+            return NULL;
+        cJSON *out = object;
+        object = NULL;
+        return out;
+    }
+    error_set(err, 415, "UnsupportedMediaType",
+              "the body of the request was in an unknown format - accepted media types include: application/json, "
+              PROTOBUF_CONTENT_TYPE);
+    return NULL;
 }
 
 bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, struct error **err)

@@ -25,8 +25,7 @@ static const char *from_map(void *ctx, const char *name)
 static bool options(const char *body, const char *query_text, struct delete_options *out, struct error **err)
 {
     cleanup_json cJSON *query = parse(query_text), *json = *body ? parse(body) : NULL;
-    cleanup_free char *text = json ? json_text(json) : NULL;
-    return delete_options_parse(text ? text : "", text ? strlen(text) : 0, from_map, query, out, err);
+    return json ? delete_options_from_json(json, out, err) : delete_options_from_query(from_map, query, out, err);
 }
 
 #define BODY(members) "{'kind':'DeleteOptions','apiVersion':'v1'," members "}"

@@ -1,0 +1,14 @@
+/* Kubernetes' protobuf content type (application/vnd.kubernetes.protobuf), read by the schema table.
+ * https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding */
+#pragma once
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include "apiserver/schema/schema.h"
+#include "common/error.h"
+
+#define PROTOBUF_CONTENT_TYPE "application/vnd.kubernetes.protobuf"
+
+/* "k8s\0" and a runtime.Unknown around the object. Gives the object as JSON with apiVersion and kind as the envelope says them
+ * (absent when it does not), to be decoded like any JSON (schema_decode_object). NULL and 400 BadRequest when malformed. */
+cJSON *protobuf_decode(const struct schema_type *type, const void *data, size_t len, struct error **err);
