@@ -268,26 +268,26 @@ void gc_graph_deleted(struct gc_graph *g, const char *uid)
 static bool take_other_coordinates(struct gc_graph *g, struct gc_node *n, const char *api_version, const char *kind, const char *ns,
                                    const char *name)
 {
-    bool found = false;
     const struct gc_owner *other = NULL;
     const struct gc_node *by = NULL;
-    size_t position = 0;
-    const struct strmap_entry *e;
-    while ((e = strmap_next(&n->dependents, &position))) {
-        struct gc_node *d = e->value;
-        const struct gc_owner *o = owner_with_uid(d->owners, d->owner_count, n->uid);
-        bool same = o && strcmp(o->name, name) == 0 && strcmp(o->kind, kind) == 0 && strcmp(o->api_version, api_version) == 0 &&
-                    (!*ns || strcmp(d->ns, ns) == 0);
-        if (same) {
-            look(g, d, GC_LOOK_DELETE);
-        } else if (o) {
-            found = true;
-            other = o;
-            by = d;
+    for (int pass = 0; pass < 2; pass++) {
+        size_t position = 0;
+        const struct strmap_entry *e;
+        while ((e = strmap_next(&n->dependents, &position))) {
+            struct gc_node *d = e->value;
+            const struct gc_owner *o = owner_with_uid(d->owners, d->owner_count, n->uid);
+            bool same = o && strcmp(o->name, name) == 0 && strcmp(o->kind, kind) == 0 &&
+                        strcmp(o->api_version, api_version) == 0 && (!*ns || strcmp(d->ns, ns) == 0);
+            if (o && !same) {
+                other = o;
+                by = d;
+            } else if (same && pass == 1) {
+                look(g, d, GC_LOOK_DELETE);
+            }
         }
+        if (!other)
+            return false;
     }
-    if (!found)
-        return false;
     if (strcmp(n->name, name) == 0 && strcmp(n->kind, kind) == 0 && strcmp(n->ns, ns) == 0) {
         free(n->ns);
         free(n->name);
