@@ -85,9 +85,9 @@ static void api_event(void *userdata, const cJSON *object, const char *field_pat
 
 static struct informer *pods; /* settled before the first event */
 
-static void container_changed(void *userdata, const char *id)
+static void container_changed(void *userdata, const char *id, bool ended)
 {
-    pods_container_changed(userdata, id);
+    pods_container_changed(userdata, id, ended);
 }
 
 static void relist(void *arg)

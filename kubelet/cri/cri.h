@@ -111,10 +111,10 @@ Runtime__V1__ListImagesResponse *cri_list_images(const struct cri *c, struct err
 bool cri_image_fs(const struct cri *c, uint64_t *used, char **mountpoint, struct error **err);
 
 /* --- events --- */
-/* Calls changed(container or sandbox id) whenever one starts, stops or goes away, until rpc_client_stop().
+/* Calls changed(container or sandbox id, whether it ended) whenever one starts, stops or goes away, until rpc_client_stop().
  * lost() is called when events may have been missed (connection lost; then it reconnects) and, at least once a
  * second, where the runtime has no events at all: then list again. Runs on a thread of its own. */
-void cri_events_start(struct rpc_client *client, void (*changed)(void *userdata, const char *id),
+void cri_events_start(struct rpc_client *client, void (*changed)(void *userdata, const char *id, bool ended),
                       void (*lost)(void *userdata), void *userdata);
 void cri_events_stop(void); /* waits for the thread */
 bool cri_events_live(void); /* a stream is open: relisting is only a safety net */

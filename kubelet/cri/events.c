@@ -12,7 +12,7 @@
 
 static struct events {
     struct rpc_client *client;
-    void (*changed)(void *userdata, const char *id);
+    void (*changed)(void *userdata, const char *id, bool ended);
     void (*lost)(void *userdata);
     void *userdata;
     pthread_t thread;
@@ -28,7 +28,8 @@ static bool on_cri_event(void *userdata, const void *message, size_t len)
     Runtime__V1__ContainerEventResponse *e = runtime__v1__container_event_response__unpack(NULL, len, message);
     if (e) {
         atomic_store(&events.live, true);
-        events.changed(events.userdata, e->container_id);
+        events.changed(events.userdata, e->container_id,
+                       e->container_event_type == RUNTIME__V1__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         runtime__v1__container_event_response__free_unpacked(e, NULL);
     }
     return true;
@@ -47,7 +48,7 @@ static bool on_containerd_event(void *userdata, const void *message, size_t len)
         /* An exec'ed process of a container exits with an id of its own: no change of the container. A start has a
          * number in that place of the message, which reads as an absent id. */
         if (t && (!*t->id || strcmp(t->id, t->container_id) == 0))
-            events.changed(events.userdata, t->container_id);
+            events.changed(events.userdata, t->container_id, strcmp(e->topic, "/tasks/exit") == 0);
         if (t)
             containerd__services__events__v1__task_event__free_unpacked(t, NULL);
     }
@@ -114,7 +115,7 @@ static void *events_main(void *unused)
     return NULL;
 }
 
-void cri_events_start(struct rpc_client *client, void (*changed)(void *userdata, const char *id),
+void cri_events_start(struct rpc_client *client, void (*changed)(void *userdata, const char *id, bool ended),
                       void (*lost)(void *userdata), void *userdata)
 {
     events.client = client;

@@ -321,7 +321,7 @@ void pods_relist(struct kubelet *k, bool collect)
     }
 }
 
-void pods_container_changed(struct kubelet *k, const char *id)
+void pods_container_changed(struct kubelet *k, const char *id, bool ended)
 {
     struct pod **list = all_pods(k);
     bool found = false;
@@ -336,6 +336,11 @@ void pods_container_changed(struct kubelet *k, const char *id)
         for (size_t n = 0; n < p->state_count && !found; n++)
             found = p->states[n].instance && strcmp(p->states[n].instance, id) == 0;
         bool busy = p->running;
+        if (found && ended) {
+            free(p->ended_id);
+            p->ended_id = mem_strdup(id);
+            p->ended_looks = 0;
+        }
         pthread_mutex_unlock(&p->lock);
         if (found || busy) /* a pod that is being synced may be about to know it */
             pod_wake(p);

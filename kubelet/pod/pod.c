@@ -65,6 +65,7 @@ void pod_unref(struct pod *p)
     free(p->end_phase);
     free(p->end_reason);
     free(p->end_message);
+    free(p->ended_id);
     free(p->uid);
     free(p->key);
     pthread_mutex_destroy(&p->lock);

@@ -43,6 +43,8 @@ struct pod {
     struct kube_object *object; /* the newest known */
     bool removed;               /* it is gone from the API */
     bool queued, running, again;
+    char *ended_id; /* an event told its end, but the runtime's listing may not show it yet */
+    int ended_looks;
     int64_t timer_at; /* monotonic ms of the earliest wake-up under way; 0: none */
 
     struct runtime_sandboxes sandboxes;   /* newest first; written by the worker only */
@@ -121,6 +123,6 @@ void pods_wake_all(struct kubelet *k);
 /* Compares what runs with what was known and wakes pods that changed. collect: also ends what no pod of the API owns. */
 void pods_relist(struct kubelet *k, bool collect);
 /* A container or sandbox changed: its pod is woken. */
-void pods_container_changed(struct kubelet *k, const char *id);
+void pods_container_changed(struct kubelet *k, const char *id, bool ended);
 void pods_collect_garbage(struct kubelet *k); /* directories, logs, control groups of pods that are gone */
 bool pods_admit(struct pod *p, const struct kube_object *o);

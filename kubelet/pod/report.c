@@ -75,6 +75,26 @@ static bool api_has(const cJSON *api_status, const cJSON *status)
     return true;
 }
 
+/* Conditions merge member by member: what the old one had and the new one lacks must be named to go. */
+static void drop_old_members(cJSON *conditions, const cJSON *old)
+{
+    cJSON *c;
+    cJSON_ArrayForEach(c, conditions)
+    {
+        const cJSON *o, *e;
+        cJSON_ArrayForEach(o, old)
+        {
+            if (strcmp(json_str_or(o, "type", ""), json_str_or(c, "type", "")) != 0)
+                continue;
+            cJSON_ArrayForEach(e, o)
+            {
+                if (!json_get(c, e->string))
+                    json_map_set(c, e->string, cJSON_CreateNull());
+            }
+        }
+    }
+}
+
 /* A strategic merge patch: conditions merge by type; the lists of addresses, which would merge by address, are
  * replaced. */
 static cJSON *patch_of(const struct pod *p, const cJSON *api_status, const cJSON *status)
@@ -93,6 +113,8 @@ static cJSON *patch_of(const struct pod *p, const cJSON *api_status, const cJSON
         if (same(a, v))
             continue;
         cJSON *copy = json_dup(v);
+        if (strcmp(name, "conditions") == 0)
+            drop_old_members(copy, a);
         if (a && (strcmp(name, "podIPs") == 0 || strcmp(name, "hostIPs") == 0)) {
             cJSON *replace = cJSON_CreateObject();
             json_map_set_str(replace, "$patch", "replace");
@@ -194,7 +216,7 @@ static void send(void *arg)
 /* The API took exactly this and made something else of it: sending it again would not change that. */
 static bool was_taken(const struct pod *p, const struct kube_object *o)
 {
-    if (!p->status_sent || strcmp(p->status_sent_at, o->resource_version) != 0)
+    if (!p->status_sent || strtoull(o->resource_version, NULL, 10) > strtoull(p->status_sent_at, NULL, 10))
         return false;
     cleanup_free char *text = json_text(p->status);
     return strcmp(text, p->status_sent) == 0;

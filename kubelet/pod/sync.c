@@ -52,6 +52,28 @@ static void check_deadline(struct pod *p, const struct kube_object *o)
     end_pod(p, "Failed", "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 }
 
+/* containerd tells the end of a container before its own CRI part has taken note of it. */
+static void look_again(struct pod *p)
+{
+    enum { LOOKS = 8 };
+    pthread_mutex_lock(&p->lock);
+    bool again = false;
+    for (size_t i = 0; p->ended_id && i < p->containers.count; i++)
+        again = again || (strcmp(p->containers.items[i].id, p->ended_id) == 0 &&
+                          p->containers.items[i].state == CONTAINER_RUNNING);
+    for (size_t i = 0; p->ended_id && i < p->sandboxes.count; i++)
+        again = again || (strcmp(p->sandboxes.items[i].id, p->ended_id) == 0 && p->sandboxes.items[i].ready);
+    int looks = p->ended_looks++;
+    if (!again || looks >= LOOKS) {
+        free(p->ended_id);
+        p->ended_id = NULL;
+        again = false;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (again)
+        pod_wake_after(p, 5 << looks);
+}
+
 void pod_sync(struct pod *p)
 {
     struct kubelet *k = p->kubelet;
@@ -68,6 +90,7 @@ void pod_sync(struct pod *p)
         pod_wake_after(p, 1000);
         return;
     }
+    look_again(p);
     bool deleting = json_str(o->json, "metadata.deletionTimestamp") != NULL;
     if (!deleting && !removed && !p->end_phase && !pod_is_terminal(o->json) && !p->terminating) {
         if (!p->admitted && !pods_admit(p, o)) {
