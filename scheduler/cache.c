@@ -42,9 +42,19 @@ static void object_free(void *p)
     kube_object_unref(p);
 }
 
+struct nomination {
+    struct pod_info *pod;
+    char *node;
+};
+
 static void nominated_free(void *p)
 {
-    pod_info_unref(p);
+    struct nomination *n = p;
+    if (!n)
+        return;
+    pod_info_unref(n->pod);
+    free(n->node);
+    free(n);
 }
 
 void cache_destroy(struct cache *c)
@@ -249,6 +259,49 @@ void cache_forget(struct cache *c, const char *uid)
 bool cache_has_pod(struct cache *c, const char *uid)
 {
     return cached(c, uid) != NULL;
+}
+
+/* --- nominations --- */
+
+void cache_nominate(struct cache *c, struct pod_info *p, const char *node)
+{
+    nominated_free(map_remove(&c->nominated, p->uid).ptr);
+    if (!node || !*node)
+        return;
+    struct nomination *n = mem_alloc(sizeof(*n));
+    n->pod = pod_info_ref(p);
+    n->node = mem_strdup(node);
+    map_at(&c->nominated, p->uid)->ptr = n;
+}
+
+const char *cache_nominated_node(const struct cache *c, const char *uid)
+{
+    const union map_value *v = map_find(&c->nominated, uid);
+    return v ? ((struct nomination *)v->ptr)->node : NULL;
+}
+
+struct nominated_search {
+    const char *node, *but_uid;
+    int64_t priority;
+    struct pod_info **out;
+    size_t count, max;
+};
+
+static void collect_nominated(void *ctx, const char *uid, union map_value *v)
+{
+    struct nominated_search *s = ctx;
+    struct nomination *n = v->ptr;
+    if (s->count < s->max && !strcmp(n->node, s->node) && n->pod->priority >= s->priority && strcmp(uid, s->but_uid))
+        s->out[s->count++] = n->pod;
+}
+
+size_t cache_nominated_pods(const struct cache *c, const char *node, int64_t priority, const char *but_uid,
+                            struct pod_info **out, size_t max)
+{
+    struct nominated_search s = {node, but_uid, priority, out, 0, max};
+    if (c->nominated.count)
+        map_each(&c->nominated, collect_nominated, &s);
+    return s.count;
 }
 
 /* --- namespaces --- */

@@ -23,7 +23,8 @@ struct node_info {
 
 struct cache {
     pthread_mutex_t lock;
-    struct map nodes_by_name, pods_by_uid, namespaces, nominated;
+    struct map nodes_by_name, pods_by_uid, namespaces;
+    struct map nominated; /* by uid: pods that wait for their victims to leave a node */
     struct node_info **nodes; /* known ones */
     size_t node_count, node_cap;
 };
@@ -46,6 +47,13 @@ void cache_assume(struct cache *c, struct pod_info *p, struct node_info *node);
 /* The binding failed: takes the pod away, if it is still only assumed. */
 void cache_forget(struct cache *c, const char *uid);
 bool cache_has_pod(struct cache *c, const char *uid);
+
+/* A pod for which room is made on a node: pods of lower priority must not take it. node NULL or "": no longer. */
+void cache_nominate(struct cache *c, struct pod_info *p, const char *node);
+const char *cache_nominated_node(const struct cache *c, const char *uid); /* NULL when none */
+/* Pods nominated for the node with at least this priority, but not the one with this uid; fills at most max. */
+size_t cache_nominated_pods(const struct cache *c, const char *node, int64_t priority, const char *but_uid,
+                            struct pod_info **out, size_t max);
 
 void cache_set_namespace(struct cache *c, struct kube_object *ns, const char *name); /* NULL: removed */
 const cJSON *cache_namespace_labels(const struct cache *c, const char *name);
