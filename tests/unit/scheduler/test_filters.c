@@ -40,7 +40,7 @@ START_TEST(resources)
                  "0/1 nodes are available: 1 Insufficient cpu." NO_VICTIM1);
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"9\"") ",\"resources\":{\"requests\":{\"cpu\":\"1\"}}", "n1");
     for (int i = 0; i < 9; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "p%d", i);
         add_pod(&c, "n1", name, "", "");
     }

@@ -201,14 +201,14 @@ START_TEST(spreads_replicas_over_hosts)
     fake_eventually(scheduler_synced(w.scheduler));
     scheduler_run(w.scheduler);
     for (int i = 0; i < 6; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "p%d", i);
         add_pod(&w, name, "100m", "");
         fake_eventually(is_on(&w, name, NULL));
     }
     int on_first = 0;
     for (int i = 0; i < 6; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "p%d", i);
         on_first += is_on(&w, name, "n1");
     }
@@ -225,12 +225,12 @@ START_TEST(never_overcommits)
     add_node(&w, "n2", "2");
     scheduler_run(w.scheduler);
     for (int i = 0; i < 30; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "p%d", i);
         add_pod(&w, name, "100m", "");
     }
     for (int i = 0; i < 20; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "q%d", i);
         add_pod(&w, name, "100m", "");
     }
@@ -239,7 +239,7 @@ START_TEST(never_overcommits)
     do {
         placed = waiting = 0;
         for (int i = 0; i < 50; i++) {
-            char name[8];
+            char name[32];
             snprintf(name, sizeof(name), "%c%d", i < 30 ? 'p' : 'q', i < 30 ? i : i - 30);
             placed += is_on(&w, name, NULL);
             waiting += condition_is(&w, name, "Unschedulable", "2 Insufficient cpu");

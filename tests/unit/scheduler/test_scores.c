@@ -9,7 +9,7 @@ static void scores_of(struct cluster *c, const struct plugin *p, const char *met
     struct node_info *nodes[8];
     size_t count = c->cache.node_count;
     for (size_t i = 0; i < count; i++) {
-        char name[8];
+        char name[32];
         snprintf(name, sizeof(name), "n%zu", i + 1);
         nodes[i] = cache_node(&c->cache, name);
         ck_assert_ptr_nonnull(nodes[i]);
