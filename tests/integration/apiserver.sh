@@ -15,11 +15,12 @@ if ! control_plane_start "$work/cp" "${PORT:-31000}" "$STORE"; then
 fi
 pass "store ($STORE) and apiservers become ready"
 k() { "$KUBECTL" "$@"; }
-status() { # METHOD PATH [curl args]: the HTTP status, then the body
+status() { # METHOD PATH [curl args]: the answer in one line (people's clients get it indented)
     local method=$1 path=$2
     shift 2
-    "${CURL[@]}" -X "$method" -w '\n%{http_code}' "$API$path" "$@"
+    "${CURL[@]}" -X "$method" "$API$path" "$@" | compact
 }
+compact() { sed 's/^ *//; s/": /":/' | tr -d '\n'; }
 JSON=(-H 'Content-Type: application/json')
 
 # --- namespaces that are always there, discovery, versions -----------------------------------------
@@ -91,8 +92,8 @@ head -c 1000000 /dev/zero | tr '\0' '[' >"$work/deep"
 check_output "a million nested arrays: 400" '"code":400' status POST $CM "${JSON[@]}" --data-binary "@$work/deep"
 check_output "unknown field, Strict: 400" 'strict decoding error: unknown field \\"spec.foo\\"' status POST \
     '/apis/apps/v1/namespaces/default/deployments?fieldValidation=Strict' "${JSON[@]}" -d '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"},"spec":{"foo":1,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}'
-check_output "unknown field, Warn: Warning header" '^[Ww]arning: 299 - "unknown field' status POST \
-    "$CM?fieldValidation=Warn&dryRun=All" -i "${JSON[@]}" -d '{"metadata":{"name":"x"},"foo":1}'
+check_output "unknown field, Warn: Warning header" '^[Ww]arning: 299 - "unknown field' "${CURL[@]}" -i \
+    "$API$CM?fieldValidation=Warn&dryRun=All" "${JSON[@]}" -d '{"metadata":{"name":"x"},"foo":1}'
 check_output "invalid name: 422" 'metadata.name: Invalid value: "Not_Valid"' status POST $CM "${JSON[@]}" -d '{"metadata":{"name":"Not_Valid"}}'
 check_output "selector does not match labels: 422" 'selector.*does not match template.*labels' status POST /apis/apps/v1/namespaces/default/deployments \
     "${JSON[@]}" -d '{"metadata":{"name":"x"},"spec":{"selector":{"matchLabels":{"a":"c"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}'
@@ -106,7 +107,7 @@ check_output "future resourceVersion: Timeout or too large" 'Too large resource 
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 
 # --- who may do what -------------------------------------------------------------------------------
-check_output "no certificate: refused" '"code":40[13]' curl -sS --cacert "$work/cp/pki/ca.crt" "$API/api/v1/namespaces/default/secrets"
+check_output "no certificate: refused" '"code": *40[13]' curl -sS --cacert "$work/cp/pki/ca.crt" "$API/api/v1/namespaces/default/secrets"
 check_output "unknown user: Forbidden" 'User "nobody" cannot list resource "secrets"' \
     "$KUBECTL" --kubeconfig "$work/cp/pki/nobody.kubeconfig" get secrets
 check_output "the scheduler may not read secrets" 'cannot list resource "secrets"' \
@@ -162,14 +163,14 @@ writer &
 writer_pid=$!
 check "writes are acknowledged" eventually 10 acknowledged_beyond 10
 for i in 0 1 2; do
-    kill -9 "${CP_MEMBER[i]}"
+    control_plane_kill "${CP_MEMBER[i]}"
     n=$(wc -l <"$work/acknowledged")
     check "writes go on with store member $i dead" eventually 15 acknowledged_beyond $((n + 10))
     control_plane_member $i
     n=$(wc -l <"$work/acknowledged")
     check "writes go on with member $i back" eventually 15 acknowledged_beyond $((n + 10))
 done
-kill -9 "${CP_APISERVER[0]}"
+control_plane_kill "${CP_APISERVER[0]}"
 n=$(wc -l <"$work/acknowledged")
 check "writes go on with an apiserver dead" eventually 15 acknowledged_beyond $((n + 5))
 control_plane_apiserver 0
@@ -178,7 +179,7 @@ touch "$work/stop"
 wait $writer_pid
 "${CURL[@]}" "$API$CM?resourceVersion=" | jq -r '.items[].metadata.name' | sort >"$work/present"
 check_equal "no acknowledged write is lost ($(wc -l <"$work/acknowledged") writes)" "" "$(sort "$work/acknowledged" | comm -23 - "$work/present" | head)"
-kill -9 "${CP_MEMBER[@]}" "${CP_APISERVER[@]}"
+control_plane_kill "${CP_MEMBER[@]}" "${CP_APISERVER[@]}"
 for i in 0 1 2; do control_plane_member $i; done
 for i in 0 1; do control_plane_apiserver $i; done
 check "everything killed at once comes back" eventually 20 "${CURL[@]}" -f "$API/readyz"

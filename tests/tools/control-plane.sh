@@ -81,6 +81,13 @@ control_plane_start() {
     eventually 20 "${CURL[@]}" -f "$API/readyz" && eventually 20 "${CURL[@]}" -f "$API2/readyz"
 }
 
+# Kills without warning and waits until they are dead.
+control_plane_kill() {
+    kill -9 "$@" 2>/dev/null
+    wait "$@" 2>/dev/null
+    return 0
+}
+
 control_plane_stop() {
     [ ${#CP_PIDS[@]} -eq 0 ] || kill -9 "${CP_PIDS[@]}" 2>/dev/null
     wait 2>/dev/null
