@@ -201,13 +201,19 @@ static const char *check_node(struct controller *c, struct kube_object **node)
     return node_ready_status((*node)->json);
 }
 
-static void set_eviction_taint(struct controller *c, const struct kube_object *node, const char *taint)
+/* False when it was not written: somebody else has changed the node meanwhile; the clock comes again soon. */
+static bool set_eviction_taint(struct controller *c, const struct kube_object *node, const char *taint)
 {
+    enum { RETRY_MS = 50 };
     char now[TIME_TEXT_MAX];
     cJSON *taints = taints_for_eviction(json_path(node->json, "spec.taints"), taint, time_now_text(now));
     cleanup_error struct error *e = NULL;
-    if (taints && !write_taints(c, node, taints, &e) && !kube_error_is(e, "Conflict"))
+    if (!taints || write_taints(c, node, taints, &e))
+        return true;
+    if (!kube_error_is(e, "Conflict"))
         log_warn("Cannot taint a node", "node", node->name, "err", error_message(e));
+    workqueue_add_after(c->queue, MONITOR_KEY, RETRY_MS);
+    return false;
 }
 
 static void forget_gone_nodes(struct node_lifecycle *s)
@@ -307,13 +313,11 @@ static bool reconcile_monitor(struct controller *c, const char *key, struct erro
                 set_eviction_taint(c, node, NULL);
             continue;
         }
-        if (!tainted) {
-            int64_t interval = eviction_interval(s, z, o->node_eviction_rate), now = time_monotonic_ms();
-            if (interval < 0 || now < z->next_eviction_ms)
-                continue;
-            z->next_eviction_ms = now + interval;
-        }
-        set_eviction_taint(c, node, taint);
+        int64_t interval = eviction_interval(s, z, o->node_eviction_rate), tick_ms = time_monotonic_ms();
+        if (!tainted && (interval < 0 || tick_ms < z->next_eviction_ms))
+            continue;
+        if (set_eviction_taint(c, node, taint) && !tainted)
+            z->next_eviction_ms = tick_ms + interval;
     }
     return true;
 }

@@ -18,7 +18,7 @@ static cJSON *parse(const char *text)
 START_TEST(map_keeps_what_it_is_given)
 {
     struct strmap m = {0};
-    char key[16];
+    char key[32];
     ck_assert_ptr_null(strmap_get(&m, "x"));
     ck_assert_ptr_null(strmap_remove(&m, "x"));
     for (intptr_t i = 1; i <= 2000; i++) {
