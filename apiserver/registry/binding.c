@@ -32,7 +32,6 @@ static void set_condition(cJSON *pod, const char *type, const char *reason, cons
     if (!c) {
         c = cJSON_CreateObject();
         json_map_set_str(c, "type", type);
-        json_map_set(c, "lastProbeTime", cJSON_CreateNull());
         cJSON_AddItemToArray(list, c);
     }
     if (strcmp(json_str_or(c, "status", ""), "True") != 0 || !json_get(c, "lastTransitionTime")) {

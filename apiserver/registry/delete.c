@@ -272,6 +272,7 @@ enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_optio
         return DELETE_FAILED;
     if (!meta_deleting(ns)) {
         begin_deletion(ns, time_now_seconds(), 0);
+        json_remove(ns, "metadata.deletionGracePeriodSeconds");
         json_set_str(ns, "status.phase", "Terminating");
         set_gc_finalizers(ns, o);
         /* Its content goes first: the namespace controller takes the finalizer "kubernetes" away when all is gone. */
@@ -340,7 +341,11 @@ bool delete_object(struct write *w, const struct delete_options *o, enum delete_
     } else {
         d.u.change = change;
         d.u.userdata = &d;
-        stored_unref(storage_update(w->req->storage, w->stored, w->ns, w->name, &d.u, &why));
+        cleanup_stored struct stored *s = storage_update(w->req->storage, w->stored, w->ns, w->name, &d.u, &why);
+        char revision[24];
+        snprintf(revision, sizeof revision, "%llu", s ? (unsigned long long)s->revision : 0);
+        if (s && d.object)
+            json_set_str(d.object, "metadata.resourceVersion", revision);
     }
     claims_clear(&d.claims);
     if (why) {

@@ -71,7 +71,6 @@ static void add_gated_condition(cJSON *status)
     json_map_set_str(condition, "status", "False");
     json_map_set_str(condition, "reason", "SchedulingGated");
     json_map_set_str(condition, "message", "Scheduling is blocked due to non-empty scheduling gates");
-    json_map_set(condition, "lastProbeTime", cJSON_CreateNull());
     cJSON_AddItemToArray(json_ensure_array(status, "conditions"), condition);
 }
 
