@@ -137,7 +137,7 @@ static bool serve_v3(struct api_request *req, const char *path)
 
 static void serve_v2(struct api_request *req)
 {
-    /* Two names of one content type; the answer carries the newer one. */
+    /* Asked for as "...spec.v2@v1.0+protobuf" by older clients too, but never answered so: '@' is no part of a media type. */
     const char *accept = httpd_header(req->http, "Accept"), *type = "application/json";
     const char *proto = accept ? strstr(accept, "application/com.github.proto-openapi.spec.v2") : NULL;
     const char *json = accept ? strstr(accept, "application/json") : NULL;
@@ -149,8 +149,7 @@ static void serve_v2(struct api_request *req)
         gnostic_encode(b.data, b.len, &encoded);
         buf_free(&b);
         b = encoded;
-        type = strstr(proto, "v2@v1.0") && !strstr(proto, "v2.v1.0") ? "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-                                                                     : "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     }
     size_t len = b.len;
     cleanup_free char *tag = mem_printf("%s%s", hash, strcmp(type, "application/json") ? "-P" : "");
