@@ -81,7 +81,7 @@ static bool skip_text_member(const char *value, size_t len, size_t *at, const ch
         return false;
     for (i += n + 4; i < len && value[i] != '"'; i++)
         if (value[i] == '\\')
-            return false;
+            i++;
     if (i + 1 >= len || value[i + 1] != ',')
         return false;
     *at = i + 2;
