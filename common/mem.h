@@ -16,6 +16,9 @@ char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Keeps a long-running process small: few malloc arenas, freed memory given back to the kernel.
  * Call first thing in main(), before any thread. */
 void mem_tune(void);
+/* Lets go of what only the start needed: free heap, and pages of programs and libraries that are mapped but clean (what is
+ * used again comes back from the page cache at its next use). For long-running processes, once things have calmed down. */
+void mem_release_idle(void);
 
 static inline void mem_cleanup_free(void *p)
 {

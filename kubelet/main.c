@@ -113,6 +113,13 @@ static void relist_again(void *arg)
     pool_run_after(k->pool, RELIST_MS, relist_again, k);
 }
 
+static void release_idle(void *arg)
+{
+    enum { EVERY_MS = 120000 };
+    mem_release_idle();
+    pool_run_after(((struct kubelet *)arg)->pool, EVERY_MS, release_idle, arg);
+}
+
 /* --- start --- */
 
 static void strip_pod(cJSON *pod)
@@ -278,6 +285,7 @@ static bool run(struct error **err)
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
     pool_run_after(k.pool, 10000, relist_again, &k);
+    pool_run_after(k.pool, 15000, release_idle, &k);
     log_info("Running", "node", k.node_name, "runtime", version, "version", SKIFF_VERSION);
 
     component_wait();
