@@ -218,9 +218,14 @@ static bool put_endpoints(char **addresses, size_t n, struct error **err)
            put(resource_find("discovery.k8s.io", "v1", "endpointslices"), slice, err);
 }
 
+static bool ensure_objects(struct error **err)
+{
+    return ensure_namespaces(err) && ensure_service(err);
+}
+
 static bool reconcile(struct error **err)
 {
-    if (!ensure_namespaces(err) || !ensure_service(err))
+    if (!ensure_objects(err))
         return false;
     if (!self.reachable)
         return true;
@@ -233,22 +238,30 @@ static bool reconcile(struct error **err)
     return ok;
 }
 
+static void pause_ms(int ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
+
+/* Calls what until it succeeds (true) or the process stops; says once that it does not. */
+static bool insist(bool (*what)(struct error **err))
+{
+    for (bool said = false; !component_stopping(); said = true) {
+        cleanup_error struct error *err = NULL;
+        if (what(&err))
+            return true;
+        if (!said)
+            log_warn("Cannot keep the Service kubernetes and the system namespaces; trying again", "err", error_message(err));
+        pause_ms(RETRY_MS);
+    }
+    return false;
+}
+
 static void *run(void *arg)
 {
     (void)arg;
-    bool failed = false;
-    while (!component_stopping()) {
-        struct error *err = NULL;
-        int pause = RENEW_MS;
-        if (!reconcile(&err)) {
-            if (!failed)
-                log_warn("Cannot keep the Service kubernetes and the system namespaces; trying again", "err", error_message(err));
-            pause = RETRY_MS;
-        }
-        failed = err != NULL;
-        error_free(err);
-        nanosleep(&(struct timespec){pause / 1000, pause % 1000 * 1000000L}, NULL);
-    }
+    while (insist(reconcile))
+        pause_ms(RENEW_MS);
     return NULL;
 }
 
@@ -259,6 +272,9 @@ bool bootstrap_start(const struct api_config *config, struct storage *storage, s
     const char *address = config->advertise_address;
     self.reachable = address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") && strcmp(address, "::") &&
                      strncmp(address, "127.", 4);
+    /* Whoever finds this apiserver ready finds the namespaces too. */
+    if (!insist(ensure_objects))
+        return true;
     pthread_t thread;
     int rc = pthread_create(&thread, NULL, run, NULL);
     if (rc) {
