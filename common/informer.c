@@ -14,6 +14,7 @@
 
 #define BACKOFF_MIN_MS  100
 #define BACKOFF_MAX_MS  5000
+#define REFUSED_MAX_MS  1000 /* when nobody answers, which costs nobody anything: servers are back within a second or two */
 #define WATCH_MIN_S     300 /* watches are ended by the server after 5 to 10 minutes, spread by chance */
 #define SILENCE_MAX_MS  90000 /* bookmarks come each minute; a longer silence is a dead server */
 
@@ -369,7 +370,8 @@ static void *run(void *arg)
             i->failing = i->failing || listing || !i->heard;
         }
         pause_ms(i, backoff);
-        backoff = backoff * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : backoff * 2;
+        int max = err && err->code == 0 ? REFUSED_MAX_MS : BACKOFF_MAX_MS;
+        backoff = backoff * 2 > max ? max : backoff * 2;
     }
     return NULL;
 }
