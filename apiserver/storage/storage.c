@@ -298,7 +298,8 @@ static enum commit commit(struct storage *s, const struct change *c, uint64_t *r
             if (json_bool(answer, "succeeded", false))
                 return COMMIT_DONE;
             read_current(now, json_get(cJSON_GetArrayItem(json_get(answer, "responses"), 0), "response_range"));
-            if (c->value && now->exists && now->revision > c->expect && now->value.len == c->value->len &&
+            /* Only then: without a resent copy, an equal value is somebody else's change to the same state. */
+            if (resent && c->value && now->exists && now->revision > c->expect && now->value.len == c->value->len &&
                 !memcmp(now->value.data, c->value->data, c->value->len)) {
                 *revision = now->revision;
                 return COMMIT_DONE;
