@@ -54,7 +54,7 @@ control_plane_member() { # index
 
 control_plane_apiserver() { # index
     local i=$1
-    build/bin/apiserver --etcd-servers="https://127.0.0.1:$CP_PORT,https://127.0.0.1:$((CP_PORT + 2)),https://127.0.0.1:$((CP_PORT + 4))" \
+    "${CP_APISERVER_PROGRAM:-build/bin/apiserver}" --etcd-servers="https://127.0.0.1:$CP_PORT,https://127.0.0.1:$((CP_PORT + 2)),https://127.0.0.1:$((CP_PORT + 4))" \
         --etcd-cafile="$CP_DIR/pki/ca.crt" --etcd-certfile="$CP_DIR/pki/server.crt" --etcd-keyfile="$CP_DIR/pki/server.key" \
         --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port=$((CP_PORT + 10 + i)) \
         --tls-cert-file="$CP_DIR/pki/server.crt" --tls-private-key-file="$CP_DIR/pki/server.key" --client-ca-file="$CP_DIR/pki/ca.crt" \
