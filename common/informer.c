@@ -141,6 +141,11 @@ static void notify(struct informer *i, enum informer_event event, const struct k
         h->fn(h->userdata, event, old, new_object);
 }
 
+static bool stopped(const struct informer *i)
+{
+    return __atomic_load_n(&i->stop, __ATOMIC_ACQUIRE);
+}
+
 /* With the lock held. */
 static void set_resource_version(struct informer *i, const char *rv)
 {
@@ -273,7 +278,7 @@ static bool on_watch_line(void *userdata, const char *line, size_t len)
     const char *type = json_str_or(event, "type", "");
     cJSON *object = json_get(event, "object");
     if (!cJSON_IsObject(object))
-        return !i->stop; /* cut short by a dying server: the next watch brings it again */
+        return !stopped(i); /* cut short by a dying server: the next watch brings it again */
     if (!strcmp(type, "ERROR")) {
         int code = (int)json_int(object, "code", 500);
         bool gone = code == 410 || !strcmp(json_str_or(object, "reason", ""), "Expired");
@@ -300,7 +305,7 @@ static bool on_watch_line(void *userdata, const char *line, size_t len)
         set_resource_version(i, rv);
         pthread_mutex_unlock(&i->lock);
     }
-    return !i->stop;
+    return !stopped(i);
 }
 
 static bool watch(struct informer *i, struct error **err)
@@ -325,7 +330,7 @@ static void pause_ms(struct informer *i, int ms)
 {
     int64_t until = time_monotonic_ms() + ms + rand_r(&i->seed) % (unsigned)(ms / 4 + 1);
     pthread_mutex_lock(&i->lock);
-    while (!i->stop && time_monotonic_ms() < until)
+    while (!stopped(i) && time_monotonic_ms() < until)
         thread_cond_wait_until(&i->changed, &i->lock, until);
     pthread_mutex_unlock(&i->lock);
 }
@@ -334,12 +339,12 @@ static void *run(void *arg)
 {
     struct informer *i = arg;
     int backoff = BACKOFF_MIN_MS;
-    while (!i->stop) {
+    while (!stopped(i)) {
         cleanup_error struct error *err = NULL;
         int64_t started = time_monotonic_ms();
         bool listing = i->must_list;
         bool ok = listing ? list(i, &err) : watch(i, &err);
-        if (i->stop)
+        if (stopped(i))
             break;
         if (ok && i->failing) {
             log_info("Connection to the API works again", "resource", i->resource);
@@ -387,7 +392,7 @@ void informer_start(struct informer *i)
 bool informer_wait_synced(struct informer *i)
 {
     pthread_mutex_lock(&i->lock);
-    while (!i->stop && !atomic_load(&i->synced))
+    while (!stopped(i) && !atomic_load(&i->synced))
         pthread_cond_wait(&i->changed, &i->lock);
     pthread_mutex_unlock(&i->lock);
     return atomic_load(&i->synced);
@@ -439,7 +444,7 @@ unsigned long long informer_resource_version(struct informer *i)
 void informer_stop(struct informer *i)
 {
     pthread_mutex_lock(&i->lock);
-    i->stop = true;
+    __atomic_store_n(&i->stop, true, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&i->changed);
     pthread_mutex_unlock(&i->lock);
     kube_stream_wake(i->client, &i->stop);

@@ -97,7 +97,7 @@ static CURLcode drive(struct stream *s, CURLM *multi, const volatile bool *stop,
                 return m->data.result;
         if (!running)
             return CURLE_OK;
-        if (stop && *stop) {
+        if (stop && __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
             s->stopped = true;
             return CURLE_OK;
         }

@@ -225,7 +225,7 @@ START_TEST(streams)
         pthread_create(&t, NULL, run_stream, &s);
         fake_eventually(fake_counter(a, &a->watches) == 2 + quiet);
         int64_t start = time_monotonic_ms();
-        s.stop = true;
+        __atomic_store_n(&s.stop, true, __ATOMIC_RELEASE);
         if (quiet)
             kube_stream_wake(s.client, &s.stop);
         pthread_join(t, NULL);
