@@ -90,7 +90,7 @@ UNIT_BINS := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SOURCES))
 define unit_rules
 $(BUILD)/tests/unit/$(1)/%: tests/unit/$(1)/%.c $(if $(filter common,$(1)),,$(BUILD)/lib/$(1).a) $(BUILD)/lib/common.a
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -MMD -MP -MT $$@ -MF $$@.d $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,check $(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -MMD -MP -MT $$@ -MF $$@.d $$(LDFLAGS_all) -o $$@ $$< $$(filter %.a,$$^) $(call pkg_libs,check $(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
 endef
 $(foreach c,common $(COMPONENTS),$(eval $(call unit_rules,$(c))))
 
@@ -106,7 +106,7 @@ FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(BUILD)/bin/%,$(FUZZ_SOURCES))
 define fuzz_rules
 $(BUILD)/bin/$(1)_%: tests/fuzz/$(1)_%.c $(if $(filter common,$(1)),,$(BUILD)/lib/$(1).a) $(BUILD)/lib/common.a
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -fsanitize=fuzzer $$(LDFLAGS_all) -o $$@ $$(filter %.c %.a,$$^) $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
+	$$(Q)$$(CC) $$(CFLAGS_all) $$(CFLAGS_$(1)) -fsanitize=fuzzer $$(LDFLAGS_all) -o $$@ $$< $$(filter %.a,$$^) $(call pkg_libs,$(PKGS_$(1)) $(PKGS_common)) $(LIBS_common) $$(LIBS_$(1))
 endef
 ifeq ($(SAN),fuzz)
 $(foreach c,common $(COMPONENTS),$(eval $(call fuzz_rules,$(c))))
