@@ -10,11 +10,12 @@
 #include "common/mem.h"
 #include "etcd-lite/server_internal.h"
 
-/* A snapshot is taken after so much log; then this much is kept for members that are a little behind. libraft keeps the log in memory, so
- * this bounds memory too. */
-#define SNAPSHOT_ENTRIES   4096
-#define SNAPSHOT_BYTES_MIN (8u << 20)
-#define SNAPSHOT_BYTES_MAX (64u << 20)
+/* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot writes all data anew. Then some log
+ * is kept for members that are a little behind. libraft keeps the log in memory, so this bounds memory too. */
+#define SNAPSHOT_NEVER     (1u << 30) /* libraft counts entries, we bytes */
+#define ENTRY_OVERHEAD     128        /* what libraft keeps of an entry beside its bytes */
+#define SNAPSHOT_BYTES_MIN (4u << 20)
+#define SNAPSHOT_BYTES_MAX (256u << 20)
 #define TRAILING_ENTRIES   512
 #define TRAILING_BYTES     (4u << 20)
 
@@ -103,7 +104,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         server_fail(s, "A log entry cannot be read", "it is damaged or of a newer version");
         return RAFT_MALFORMED;
     }
-    s->log_bytes += buf->len;
+    s->log_bytes += buf->len + ENTRY_OVERHEAD;
     s->log_entries++;
     bool ours = r.origin.member == s->origin.member && r.origin.boot == s->origin.boot;
     cleanup_arena struct arena arena = {0};
@@ -144,7 +145,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         if (node_is_leader(s) && s->raft.current_term == noop)
             lessor_promote(s->state.leases, server_now_ms());
     }
-    size_t limit = mvcc_bytes(s->state.kv) / 8;
+    size_t limit = mvcc_bytes(s->state.kv) / 3;
     limit = limit < SNAPSHOT_BYTES_MIN ? SNAPSHOT_BYTES_MIN : limit > SNAPSHOT_BYTES_MAX ? SNAPSHOT_BYTES_MAX : limit;
     if (s->log_bytes > limit)
         raft_set_snapshot_threshold(&s->raft, 1);
@@ -162,7 +163,7 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigne
     size_t average = s->log_bytes / (s->log_entries ? s->log_entries : 1) + 1;
     size_t trailing = TRAILING_BYTES / average;
     raft_set_snapshot_trailing(&s->raft, (unsigned)(trailing > TRAILING_ENTRIES ? TRAILING_ENTRIES : trailing < 16 ? 16 : trailing));
-    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_ENTRIES);
+    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
     s->log_bytes = s->log_entries = 0;
     s->snapshot = snapshot_begin(&s->state);
     return 0;
@@ -434,7 +435,7 @@ bool node_init(struct server *s, struct error **err)
     raft_set_pre_vote(&s->raft, true);
     raft_set_heartbeat_timeout(&s->raft, TICK_MS);
     raft_set_election_timeout(&s->raft, FIRST_ELECTION_MS);
-    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_ENTRIES);
+    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
     raft_set_snapshot_trailing(&s->raft, TRAILING_ENTRIES);
     raft_set_install_snapshot_timeout(&s->raft, 30000);
     if (!check_rc(s, raft_start(&s->raft), "cannot start from the log on disk", err))
