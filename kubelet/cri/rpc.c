@@ -35,7 +35,8 @@ struct rpc_client *rpc_client_new(const char *endpoint)
     grpc_arg args[] = {
         {GRPC_ARG_INTEGER, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, {.integer = 16 << 20}},
         {GRPC_ARG_INTEGER, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, {.integer = 100}},
-        {GRPC_ARG_INTEGER, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, {.integer = 100}},
+        /* How long one try may take: a busy containerd is slow to greet. */
+        {GRPC_ARG_INTEGER, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, {.integer = 5000}},
         {GRPC_ARG_INTEGER, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, {.integer = 1000}},
         {GRPC_ARG_INTEGER, GRPC_ARG_HTTP2_BDP_PROBE, {.integer = 0}},
         {GRPC_ARG_INTEGER, GRPC_ARG_ENABLE_CHANNELZ, {.integer = 0}},
@@ -61,6 +62,10 @@ void rpc_client_free(struct rpc_client *c)
     pthread_mutex_destroy(&c->lock);
     free(c);
 }
+
+/* A call waits for a runtime that is starting, up to its deadline, instead of failing. Also, gRPC core has no threads of its own
+ * for connecting: it gets on with that only while somebody waits in a call (or every five seconds). */
+#define WAIT_FOR_SERVER GRPC_INITIAL_METADATA_WAIT_FOR_READY
 
 static void status_error(grpc_status_code status, grpc_slice details, struct error **err)
 {
@@ -136,6 +141,7 @@ bool rpc_unary(struct rpc_client *c, const char *method, const void *request, si
     grpc_op ops[6];
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[0].flags = WAIT_FOR_SERVER;
     ops[1].op = GRPC_OP_SEND_MESSAGE;
     ops[1].data.send_message.send_message = send;
     ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
@@ -193,6 +199,7 @@ bool rpc_server_stream(struct rpc_client *c, const char *method, const void *req
     grpc_op start[4];
     memset(start, 0, sizeof(start));
     start[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    start[0].flags = WAIT_FOR_SERVER;
     start[1].op = GRPC_OP_SEND_MESSAGE;
     start[1].data.send_message.send_message = send;
     start[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
