@@ -55,6 +55,7 @@ struct resource {
     cJSON *(*from_stored)(const cJSON *stored);
     cJSON *(*to_stored)(const cJSON *object);
 
+    const char *deprecation; /* a warning that goes with every answer, or NULL */
     bool has_status;          /* status is written through /status only */
     bool graceful_delete;     /* pods */
     bool generation;          /* metadata.generation counts spec changes */

@@ -195,6 +195,8 @@ static void serve_resource(struct server_request *q)
         reply_error_done(q, err);
         return;
     }
+    if (req->resource->deprecation)
+        api_warn(req, req->resource->deprecation);
     if (*req->info.subresource && long_running(req->info.subresource)) {
         request_defer(q);
         q->work = run_registry;
