@@ -387,6 +387,8 @@ struct label_selector *label_selector_from_json(const cJSON *selector, struct er
     const cJSON *item;
     cJSON_ArrayForEach(item, json_get(selector, "matchLabels"))
     {
+        if (!item->string)
+            continue; /* no map */
         struct requirement r = {.key = mem_strdup(item->string), .op = OP_EQUALS};
         requirement_add_value(&r, cJSON_IsString(item) ? item->valuestring : "");
         if (!check_requirement(&r, err)) {

@@ -26,6 +26,8 @@ void resources_from_json(struct resources *r, const cJSON *list)
         /* The API writes quantities as strings, but clients may send numbers. */
         char number[32];
         const char *text = item->valuestring;
+        if (!item->string)
+            return; /* no map */
         if (cJSON_IsNumber(item)) {
             snprintf(number, sizeof(number), "%.15g", item->valuedouble);
             text = number;

@@ -109,7 +109,7 @@ static bool refused_here(struct cycle *c, const struct node_info *n)
     const cJSON *label;
     cJSON_ArrayForEach(label, n->labels)
     {
-        if (counted(&c->affinity->refused, label->string, n))
+        if (label->string && counted(&c->affinity->refused, label->string, n))
             return true;
     }
     return false;

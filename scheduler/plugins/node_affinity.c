@@ -60,7 +60,7 @@ bool node_affinity_matches(const cJSON *spec, const struct node_info *n)
     const cJSON *item;
     cJSON_ArrayForEach(item, json_get(spec, "nodeSelector"))
     {
-        const char *value = json_map_str(n->labels, item->string);
+        const char *value = item->string ? json_map_str(n->labels, item->string) : NULL;
         if (!value || !cJSON_IsString(item) || strcmp(value, item->valuestring))
             return false;
     }

@@ -136,7 +136,7 @@ static enum verdict filter(struct cycle *c, const struct node_info *n)
 static void add_match_labels(cJSON *selector, const cJSON *labels)
 {
     const cJSON *l;
-    cJSON_ArrayForEach(l, labels) if (cJSON_IsString(l))
+    cJSON_ArrayForEach(l, labels) if (cJSON_IsString(l) && l->string)
         json_map_set_str(json_ensure_object(selector, "matchLabels"), l->string, l->valuestring);
 }
 
