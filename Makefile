@@ -51,6 +51,7 @@ CFLAGS_all = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -fPIE -fstack-pro
 	-I. -I$(BUILD)/gen $(CFLAGS)
 LDFLAGS_all = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAGS) -pthread $(LDFLAGS)
 
+.SECONDARY:
 .PHONY: all
 all: $(addprefix $(BUILD)/bin/,$(COMPONENTS))
 
