@@ -1,5 +1,6 @@
 /* Defaults of pods and of the pod templates inside other kinds. */
 #include <string.h>
+#include "apiserver/patch/members.h"
 #include "apiserver/schema/default_kinds.h"
 #include "apiserver/schema/default_values.h"
 #include "apiserver/schema/defaults.h"
@@ -167,10 +168,13 @@ static void requests_from_limits(cJSON *c)
     if (!cJSON_IsObject(limits) || !limits->child)
         return;
     cJSON *requests = default_object(resources, "requests");
+    if (!requests)
+        return;
+    cleanup_members struct members m = members_of(requests);
     EACH(limit, limits)
     {
-        if (requests && !json_get(requests, limit->string))
-            cJSON_AddItemToObject(requests, limit->string, json_dup(limit));
+        if (!members_get(&m, limit->string))
+            members_set(&m, limit->string, json_dup(limit));
     }
 }
 

@@ -1,6 +1,7 @@
 /* Containers of a pod: ports, environment, mounts, probes, resources. */
 #include <string.h>
 #include "apiserver/patch/key_index.h"
+#include "apiserver/patch/members.h"
 #include "apiserver/validation/common.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -211,9 +212,10 @@ static void check_resources(const cJSON *c, const struct field_path *parent, str
     const struct field_path p = {parent, "resources", NULL, 0}, requests_path = {&p, "requests", NULL, 0};
     check_quantities(limits, PATH_CHILD(&p, "limits"), e);
     check_quantities(json_get(resources, "requests"), &requests_path, e);
+    cleanup_members struct members limits_by_name = members_of((cJSON *)limits);
     EACH(request, json_get(resources, "requests"))
     {
-        const cJSON *limit = json_get(limits, request->string);
+        const cJSON *limit = members_get(&limits_by_name, request->string);
         struct quantity r, l;
         if (cJSON_IsString(limit) && cJSON_IsString(request) && quantity_parse(request->valuestring, &r) &&
             quantity_parse(limit->valuestring, &l) && r.nano > l.nano)

@@ -1,6 +1,7 @@
 /* The smaller kinds: namespaces, nodes, configuration, leases, events. */
 #include <string.h>
 #include "apiserver/patch/key_index.h"
+#include "apiserver/patch/members.h"
 #include "apiserver/validation/common.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -106,9 +107,10 @@ void validate_configmap(const cJSON *object, const cJSON *old, const char *sub, 
     const cJSON *data = json_get(object, "data"), *binary = json_get(object, "binaryData");
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
     size_t total = check_data(data, false, PATH_ROOT("data"), e) + check_data(binary, true, PATH_ROOT("binaryData"), e);
+    cleanup_members struct members texts = members_of((cJSON *)data);
     EACH(v, binary)
     {
-        if (json_get(data, v->string))
+        if (members_get(&texts, v->string))
             field_invalid_str(e, PATH_KEY(PATH_ROOT("data"), v->string), v->string, "duplicate of key present in binaryData");
     }
     if (total > DATA_MAX)

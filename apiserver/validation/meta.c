@@ -1,6 +1,7 @@
 /* metadata of all objects, labels, selectors. */
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/patch/key_index.h"
 #include "apiserver/validation/common.h"
 #include "common/buf.h"
 #include "common/json.h"
@@ -172,16 +173,6 @@ static void check_finalizers(const cJSON *finalizers, const struct field_path *p
         field_invalid(e, p, finalizers, "finalizer orphan and foregroundDeletion cannot be both set");
 }
 
-static bool contains(const cJSON *list, const char *text)
-{
-    EACH(v, list)
-    {
-        if (cJSON_IsString(v) && !strcmp(v->valuestring, text))
-            return true;
-    }
-    return false;
-}
-
 static void check_meta_update(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
 {
     static const char *const fixed[] = {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
@@ -192,9 +183,15 @@ static void check_meta_update(const cJSON *now, const cJSON *old, const struct f
     if (!json_get(old, "deletionTimestamp"))
         return;
     cleanup_buf struct buf added = {0};
+    cleanup_key_index struct key_index before = {0};
+    EACH(f, json_get(old, "finalizers"))
+    {
+        if (cJSON_IsString(f))
+            key_index_set(&before, f->valuestring, 1);
+    }
     EACH(f, json_get(now, "finalizers"))
     {
-        if (cJSON_IsString(f) && !contains(json_get(old, "finalizers"), f->valuestring))
+        if (cJSON_IsString(f) && !key_index_get(&before, f->valuestring, 0))
             buf_printf(&added, "%s\"%s\"", added.len ? ", " : "", f->valuestring);
     }
     if (added.len)

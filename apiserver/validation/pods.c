@@ -1,5 +1,6 @@
 /* Pods: what may change when, and bindings. */
 #include <string.h>
+#include "apiserver/patch/key_index.h"
 #include "apiserver/validation/common.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -9,24 +10,24 @@ static bool same(const cJSON *a, const cJSON *b)
     return a == b || json_equal(a, b);
 }
 
+static char *toleration_key(const cJSON *t)
+{
+    return mem_printf("%s\x1f%s\x1f%s\x1f%s", text_of(t, "key"), text_of(t, "operator"), text_of(t, "value"), text_of(t, "effect"));
+}
+
 /* Tolerations may be added; of those that are there only tolerationSeconds may change. */
 static void check_added_tolerations(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
 {
+    cleanup_key_index struct key_index present = {0};
+    EACH(n, now)
+    {
+        cleanup_free char *key = toleration_key(n);
+        key_index_set(&present, key, 1);
+    }
     EACH(o, old)
     {
-        cleanup_json cJSON *wanted = json_dup(o);
-        json_remove(wanted, "tolerationSeconds");
-        bool found = false;
-        EACH(n, now)
-        {
-            cleanup_json cJSON *copy = json_dup(n);
-            json_remove(copy, "tolerationSeconds");
-            if (json_equal(copy, wanted)) {
-                found = true;
-                break;
-            }
-        }
-        if (!found) {
+        cleanup_free char *key = toleration_key(o);
+        if (!key_index_get(&present, key, 0)) {
             field_forbidden(e, p, "existing toleration can not be modified except its tolerationSeconds");
             return;
         }
@@ -35,14 +36,14 @@ static void check_added_tolerations(const cJSON *now, const cJSON *old, const st
 
 static void check_gates(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
 {
+    cleanup_key_index struct key_index before = {0};
+    EACH(o, old)
+    {
+        key_index_set(&before, text_of(o, "name"), 1);
+    }
     EACH(n, now)
     {
-        bool found = false;
-        EACH(o, old)
-        {
-            found |= !strcmp(text_of(o, "name"), text_of(n, "name"));
-        }
-        if (!found)
+        if (!key_index_get(&before, text_of(n, "name"), 0))
             field_forbidden(e, p, "only deletion is allowed, but found new scheduling gate '%s'", text_of(n, "name"));
     }
 }
