@@ -407,7 +407,8 @@ void httpd_stop(struct httpd *h)
 {
     if (!h)
         return;
-    int fd = MHD_quiesce_daemon(h->daemon);
+    /* Not by MHD_quiesce_daemon: it races with the daemon's threads for the listening socket's place in their epoll sets. New
+     * requests are refused by `stopping`. */
     pthread_mutex_lock(&h->mutex);
     h->stopping = true;
     while (h->unanswered)
@@ -415,7 +416,5 @@ void httpd_stop(struct httpd *h)
     pthread_mutex_unlock(&h->mutex);
     httpd_streams_close(h);
     MHD_stop_daemon(h->daemon);
-    if (fd >= 0)
-        close(fd);
     httpd_free(h);
 }

@@ -104,8 +104,8 @@ static void make_certificates(void)
 
 static const char *file(const char *name)
 {
-    static char paths[8][128];
-    static int next;
+    static _Thread_local char paths[8][128];
+    static _Thread_local int next;
     char *p = paths[next++ % 8];
     snprintf(p, 128, "%s/%s", directory, name);
     return p;
