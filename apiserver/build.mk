@@ -5,10 +5,10 @@ GENOBJ_apiserver += $(BUILD)/obj/gen/apiserver/schema_table.o
 
 $(BUILD)/tools/mkschema: apiserver/tools/mkschema.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -o $@ $<
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 $(WARN) -o $@ $<
 $(SCHEMA_TABLE): $(BUILD)/tools/mkschema $(SCHEMA_FILES)
 	@mkdir -p $(@D)
-	$(BUILD)/tools/mkschema $@ $(SCHEMA_FILES)
+	$(Q)$(BUILD)/tools/mkschema $@ $(SCHEMA_FILES)
 $(BUILD)/obj/gen/apiserver/schema_table.o: $(SCHEMA_TABLE) apiserver/schema/schema.h apiserver/schema/table.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_all) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_all) -c $< -o $@
