@@ -54,8 +54,9 @@ void component_init_signals(void)
     sigaction(SIGINT, &sa, NULL);
 }
 
-/* Tells the kernel that we need no page of this object's code and constants just now. They are clean file pages: what is
- * used again is mapped again from the page cache. Writable segments (and what was relocated in them) are left alone. */
+/* Tells the kernel that we need no page of this object's code and constants just now. They are clean file
+ * pages: what is used again is mapped again from the page cache. Writable segments (and what was relocated in
+ * them) are left alone. */
 static int release_object(struct dl_phdr_info *info, size_t size, void *userdata)
 {
     (void)size;
@@ -72,8 +73,8 @@ static int release_object(struct dl_phdr_info *info, size_t size, void *userdata
     return 0;
 }
 
-/* Start-up reads half of every library (symbols, relocations, self-tests) and parses what is thrown away again: none of that
- * needs to stay resident. */
+/* Start-up reads half of every library (symbols, relocations, self-tests) and parses what is thrown away
+ * again: none of that needs to stay resident. */
 static void release_startup_memory(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -225,16 +225,19 @@ static void render_process(struct buf *out)
     cleanup_fclose FILE *stat = fopen("/proc/self/stat", "re");
     unsigned long long start = 0;
     struct timespec boot, now;
-    if (stat && fscanf(stat, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                             "%*d %*d %llu", &start) == 1) {
+    if (stat && fscanf(stat,
+                       "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                       "%*d %*d %llu",
+                       &start) == 1) {
         clock_gettime(CLOCK_BOOTTIME, &boot);
         clock_gettime(CLOCK_REALTIME, &now);
-        double age = (double)boot.tv_sec + (double)boot.tv_nsec / 1e9 -
-                     (double)start / (double)sysconf(_SC_CLK_TCK);
-        buf_printf(out,
-                   "# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.\n"
-                   "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.2f\n",
-                   (double)now.tv_sec + (double)now.tv_nsec / 1e9 - age);
+        double age =
+            (double)boot.tv_sec + (double)boot.tv_nsec / 1e9 - (double)start / (double)sysconf(_SC_CLK_TCK);
+        buf_printf(
+            out,
+            "# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.\n"
+            "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.2f\n",
+            (double)now.tv_sec + (double)now.tv_nsec / 1e9 - age);
     }
 }
 

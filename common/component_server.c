@@ -42,7 +42,8 @@ static void handle(struct httpd_request *r, void *userdata)
     if (!strcmp(path, "/metrics")) {
         if (s->authenticated && !httpd_client_cn(r)) {
             static const char forbidden[] =
-                "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":"
+                "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","
+                "\"message\":"
                 "\"forbidden: User \\\"system:anonymous\\\" cannot get path \\\"/metrics\\\"\","
                 "\"reason\":\"Forbidden\",\"details\":{},\"code\":403}";
             httpd_reply(r, 403, "application/json", forbidden, sizeof(forbidden) - 1);

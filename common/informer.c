@@ -12,11 +12,12 @@
 #include "common/thread.h"
 #include "common/timefmt.h"
 
-#define BACKOFF_MIN_MS  100
-#define BACKOFF_MAX_MS  5000
-#define REFUSED_MAX_MS  1000 /* when nobody answers, which costs nobody anything: servers are back within a second or two */
-#define WATCH_MIN_S     300 /* watches are ended by the server after 5 to 10 minutes, spread by chance */
-#define SILENCE_MAX_MS  90000 /* bookmarks come each minute; a longer silence is a dead server */
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define REFUSED_MAX_MS                                                                                       \
+    1000 /* when nobody answers, which costs nobody anything: servers are back within a second or two */
+#define WATCH_MIN_S    300   /* watches are ended by the server after 5 to 10 minutes, spread by chance */
+#define SILENCE_MAX_MS 90000 /* bookmarks come each minute; a longer silence is a dead server */
 
 /* --- objects --- */
 
@@ -91,10 +92,10 @@ struct informer {
     char resource_version[32]; /* written by the thread, under the lock */
 
     /* The thread's own. */
-    bool must_list;      /* no usable resourceVersion */
+    bool must_list;       /* no usable resourceVersion */
     bool list_consistent; /* the last resourceVersion was refused: ask for the newest state */
-    bool heard;          /* the current watch brought something */
-    bool failing;        /* an error was logged and nothing worked since */
+    bool heard;           /* the current watch brought something */
+    bool failing;         /* an error was logged and nothing worked since */
     unsigned seed;
     struct error *watch_error; /* an ERROR event */
 };
@@ -153,7 +154,8 @@ static void set_resource_version(struct informer *i, const char *rv)
         snprintf(i->resource_version, sizeof(i->resource_version), "%s", rv);
 }
 
-/* Stores the object (its reference is taken), with the version that the store now has, and tells the handlers. */
+/* Stores the object (its reference is taken), with the version that the store now has, and tells the
+ * handlers. */
 static void upsert(struct informer *i, struct kube_object *o, const char *rv)
 {
     /* Deleted and made again while we were not looking: two objects, not one that changed. */
@@ -246,8 +248,8 @@ static bool list(struct informer *i, struct error **err)
 {
     cleanup_buf struct buf path = {0};
     kube_path(&path, i->api_version, i->resource, i->ns, NULL, NULL);
-    /* The first list may come from the server's cache; after a refusal we want the newest state, and never one older
-     * than what was seen already. */
+    /* The first list may come from the server's cache; after a refusal we want the newest state, and never
+     * one older than what was seen already. */
     if (i->list_consistent)
         buf_adds(&path, "?limit=0");
     else
@@ -312,8 +314,8 @@ static bool watch(struct informer *i, struct error **err)
 {
     cleanup_buf struct buf path = {0};
     kube_path(&path, i->api_version, i->resource, i->ns, NULL, NULL);
-    buf_printf(&path, "?watch=true&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%d", i->resource_version,
-               WATCH_MIN_S + (int)(rand_r(&i->seed) % WATCH_MIN_S));
+    buf_printf(&path, "?watch=true&allowWatchBookmarks=true&resourceVersion=%s&timeoutSeconds=%d",
+               i->resource_version, WATCH_MIN_S + (int)(rand_r(&i->seed) % WATCH_MIN_S));
     add_selectors(i, &path);
     i->heard = false;
     bool ok = kube_stream_quiet(i->client, path.data, on_watch_line, i, &i->stop, SILENCE_MAX_MS, err);
@@ -369,9 +371,11 @@ static void *run(void *arg)
         }
         if (err) {
             if (!i->failing)
-                log_warn(listing ? "Cannot list" : "Watch ended", "resource", i->resource, "error", err->message);
+                log_warn(listing ? "Cannot list" : "Watch ended", "resource", i->resource, "error",
+                         err->message);
             else
-                log_debug(2, listing ? "Cannot list" : "Watch ended", "resource", i->resource, "error", err->message);
+                log_debug(2, listing ? "Cannot list" : "Watch ended", "resource", i->resource, "error",
+                          err->message);
             i->failing = i->failing || listing || !i->heard;
         }
         pause_ms(i, backoff);
@@ -426,7 +430,8 @@ void informer_list(struct informer *i, struct kube_object_list *out)
     pthread_mutex_unlock(&i->lock);
 }
 
-void informer_by_index(struct informer *i, const char *index_name, const char *value, struct kube_object_list *out)
+void informer_by_index(struct informer *i, const char *index_name, const char *value,
+                       struct kube_object_list *out)
 {
     pthread_mutex_lock(&i->lock);
     store_by_index(&i->store, index_name, value, out);
@@ -479,8 +484,7 @@ void informer_free(struct informer *i)
 void informer_index_owner_uid(const cJSON *object, void (*add)(void *, const char *), void *ctx)
 {
     const cJSON *owner;
-    cJSON_ArrayForEach(owner, json_path(object, "metadata.ownerReferences"))
-    {
+    cJSON_ArrayForEach(owner, json_path(object, "metadata.ownerReferences")) {
         const char *uid = json_str(owner, "uid");
         if (uid)
             add(ctx, uid);
@@ -490,8 +494,7 @@ void informer_index_owner_uid(const cJSON *object, void (*add)(void *, const cha
 void informer_index_controller_uid(const cJSON *object, void (*add)(void *, const char *), void *ctx)
 {
     const cJSON *owner;
-    cJSON_ArrayForEach(owner, json_path(object, "metadata.ownerReferences"))
-    {
+    cJSON_ArrayForEach(owner, json_path(object, "metadata.ownerReferences")) {
         const char *uid = json_str(owner, "uid");
         if (uid && json_bool(owner, "controller", false))
             add(ctx, uid);

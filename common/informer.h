@@ -1,8 +1,8 @@
 /* A local copy of one collection, kept up to date by list and watch (client-go's SharedIndexInformer).
  *
  * Each informer has one thread. Objects in the store are immutable and reference-counted: a lister gives
- * references, and their JSON is never changed. Resumes from the last resourceVersion (bookmarks) after a lost connection;
- * lists again on 410 Gone; backs off up to 5 s while the server cannot be reached. */
+ * references, and their JSON is never changed. Resumes from the last resourceVersion (bookmarks) after a lost
+ * connection; lists again on 410 Gone; backs off up to 5 s while the server cannot be reached. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -10,8 +10,8 @@
 #include "common/kube_client.h"
 
 struct kube_object {
-    int refs; /* atomic */
-    char *key; /* "namespace/name", or "name" for cluster-scoped objects */
+    int refs;         /* atomic */
+    char *key;        /* "namespace/name", or "name" for cluster-scoped objects */
     const char *ns;   /* metadata.namespace; "" if none */
     const char *name; /* metadata.name */
     const char *uid;  /* metadata.uid */
@@ -33,8 +33,9 @@ void kube_object_list_clear(struct kube_object_list *l);
 #define cleanup_objects __attribute__((cleanup(kube_object_list_clear)))
 
 enum informer_event { INFORMER_ADDED, INFORMER_UPDATED, INFORMER_DELETED };
-/* Called on the informer's thread, one event at a time, after the store has changed. old is NULL for ADDED; for DELETED,
- * old is the last known state and new is NULL. Must not block for long; put a key in a work queue. */
+/* Called on the informer's thread, one event at a time, after the store has changed. old is NULL for ADDED;
+ * for DELETED, old is the last known state and new is NULL. Must not block for long; put a key in a work
+ * queue. */
 typedef void informer_handler(void *userdata, enum informer_event event, const struct kube_object *old,
                               const struct kube_object *new_object);
 /* Index values of an object: calls add(ctx, value) for each. */
@@ -43,14 +44,14 @@ typedef void informer_index_fn(const cJSON *object, void (*add)(void *ctx, const
 struct informer;
 struct informer_options {
     struct kube_client *client;
-    const char *api_version; /* "v1", "apps/v1" */
-    const char *resource;    /* "pods" */
-    const char *ns;          /* one namespace, or NULL for all */
+    const char *api_version;                     /* "v1", "apps/v1" */
+    const char *resource;                        /* "pods" */
+    const char *ns;                              /* one namespace, or NULL for all */
     const char *label_selector, *field_selector; /* or NULL */
     /* Keeps apiVersion, kind and metadata only: for who follows everything and needs little of it. */
     bool metadata_only;
-    /* The first list is the newest state of the store, not what the server's cache happens to have: for who counts objects in order to
-     * create what is missing. */
+    /* The first list is the newest state of the store, not what the server's cache happens to have: for who
+     * counts objects in order to create what is missing. */
     bool consistent;
     /* Called on each object before it is stored, to drop what this process never reads. NULL: none. */
     void (*strip)(cJSON *object);
@@ -68,13 +69,17 @@ bool informer_synced(const struct informer *i);
 struct kube_object *informer_get(struct informer *i, const char *key);
 struct kube_object *informer_get_ns(struct informer *i, const char *ns, const char *name);
 void informer_list(struct informer *i, struct kube_object_list *out);
-void informer_by_index(struct informer *i, const char *index_name, const char *value, struct kube_object_list *out);
+void informer_by_index(struct informer *i, const char *index_name, const char *value,
+                       struct kube_object_list *out);
 /* Resource version up to which the store is current (0 before the first list). */
 unsigned long long informer_resource_version(struct informer *i);
 void informer_stop(struct informer *i); /* asks the thread to end; does not wait */
 void informer_free(struct informer *i); /* stops, waits, frees */
 
 /* Ready-made index functions. */
-void informer_index_owner_uid(const cJSON *object, void (*add)(void *, const char *), void *ctx);      /* each ownerReference's uid */
-void informer_index_controller_uid(const cJSON *object, void (*add)(void *, const char *), void *ctx); /* the controlling owner's uid */
-void informer_index_node_name(const cJSON *object, void (*add)(void *, const char *), void *ctx);      /* spec.nodeName */
+void informer_index_owner_uid(const cJSON *object, void (*add)(void *, const char *),
+                              void *ctx); /* each ownerReference's uid */
+void informer_index_controller_uid(const cJSON *object, void (*add)(void *, const char *),
+                                   void *ctx); /* the controlling owner's uid */
+void informer_index_node_name(const cJSON *object, void (*add)(void *, const char *),
+                              void *ctx); /* spec.nodeName */

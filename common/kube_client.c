@@ -1,4 +1,5 @@
-/* Requests over libcurl. A request borrows an easy handle with its kept-alive connection and gives it back. */
+/* Requests over libcurl. A request borrows an easy handle with its kept-alive connection and gives it back.
+ */
 #include "common/kube_client_internal.h"
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -16,8 +17,8 @@
 #define REQUEST_TIMEOUT_MS 30000
 #define CONNECT_TIMEOUT_MS 5000
 
-/* libcurl's initialization also starts libssh2, and that all of OpenSSL: two megabytes in each process for a protocol that we never
- * speak. This takes its place, by the rules of symbol lookup. */
+/* libcurl's initialization also starts libssh2, and that all of OpenSSL: two megabytes in each process for a
+ * protocol that we never speak. This takes its place, by the rules of symbol lookup. */
 __attribute__((visibility("default"))) int libssh2_init(int flags);
 int libssh2_init(int flags)
 {
@@ -45,7 +46,8 @@ static void share_unlock(CURL *handle, curl_lock_data data, void *userdata)
     pthread_mutex_unlock(&((struct kube_client *)userdata)->share_locks[data]);
 }
 
-/* curl's GnuTLS backend reads credentials from files only. Inline ones go to a memory file, never to a disk. */
+/* curl's GnuTLS backend reads credentials from files only. Inline ones go to a memory file, never to a disk.
+ */
 static bool memory_file(const char *name, const char *data, int *fd, char **path, struct error **err)
 {
     if (!data)
@@ -156,13 +158,24 @@ static const struct {
     const char *reason;
     int code;
 } reasons[] = {
-    {"BadRequest", 400},          {"Unauthorized", 401},     {"Forbidden", 403},
-    {"NotFound", 404},            {"MethodNotAllowed", 405}, {"NotAcceptable", 406},
-    {"Conflict", 409},            {"AlreadyExists", 409},    {"Gone", 410},
-    {"Expired", 410},             {"RequestEntityTooLarge", 413},
+    {"BadRequest", 400},
+    {"Unauthorized", 401},
+    {"Forbidden", 403},
+    {"NotFound", 404},
+    {"MethodNotAllowed", 405},
+    {"NotAcceptable", 406},
+    {"Conflict", 409},
+    {"AlreadyExists", 409},
+    {"Gone", 410},
+    {"Expired", 410},
+    {"RequestEntityTooLarge", 413},
     {"UnsupportedMediaType", 415},
-    {"Invalid", 422},             {"TooManyRequests", 429},  {"InternalError", 500},
-    {"ServiceUnavailable", 503},  {"Timeout", 504},          {"ServerTimeout", 500},
+    {"Invalid", 422},
+    {"TooManyRequests", 429},
+    {"InternalError", 500},
+    {"ServiceUnavailable", 503},
+    {"Timeout", 504},
+    {"ServerTimeout", 500},
     {"StoreReadError", 500},
 };
 
@@ -192,8 +205,9 @@ void kube_client_status_error(long http_status, const char *body, size_t len, st
     int shown = len > 512 ? 512 : (int)len;
     while (shown && (body[shown - 1] == '\n' || body[shown - 1] == ' '))
         shown--;
-    error_set(err, (int)http_status, intern_reason(NULL, http_status), "the server responded with the status code %ld%s%.*s",
-              http_status, shown ? ": " : "", shown, shown ? body : "");
+    error_set(err, (int)http_status, intern_reason(NULL, http_status),
+              "the server responded with the status code %ld%s%.*s", http_status, shown ? ": " : "", shown,
+              shown ? body : "");
 }
 
 bool kube_error_is(const struct error *e, const char *reason)
@@ -227,8 +241,8 @@ static char *authorization(struct kube_client *c)
         return NULL;
     pthread_mutex_lock(&c->lock);
     struct stat st;
-    if (stat(c->config.token_file, &st) == 0 &&
-        (!c->token || st.st_mtim.tv_sec != c->token_mtime.tv_sec || st.st_mtim.tv_nsec != c->token_mtime.tv_nsec)) {
+    if (stat(c->config.token_file, &st) == 0 && (!c->token || st.st_mtim.tv_sec != c->token_mtime.tv_sec ||
+                                                 st.st_mtim.tv_nsec != c->token_mtime.tv_nsec)) {
         cleanup_buf struct buf b = {0};
         if (buf_read_file(&b, c->config.token_file, NULL)) {
             free(c->token);
@@ -241,8 +255,8 @@ static char *authorization(struct kube_client *c)
     return header;
 }
 
-CURL *kube_client_handle(struct kube_client *c, CURL *reuse, const char *path_and_query, struct curl_slist **headers,
-                         const char *content_type)
+CURL *kube_client_handle(struct kube_client *c, CURL *reuse, const char *path_and_query,
+                         struct curl_slist **headers, const char *content_type)
 {
     CURL *h = reuse ? reuse : curl_easy_init();
     if (!h)
@@ -327,7 +341,9 @@ cJSON *kube_request_timeout(struct kube_client *c, const char *method, const cha
         json_print(body, &sent);
     struct curl_slist *headers = NULL;
     CURL *h = kube_client_handle(c, borrow_handle(c), path_and_query, &headers,
-                                 !body ? NULL : content_type ? content_type : "application/json");
+                                 !body          ? NULL
+                                 : content_type ? content_type
+                                                : "application/json");
     if (!h) {
         error_setf(err, "%s %s: out of memory", method, path_and_query);
         return NULL;
@@ -363,8 +379,8 @@ cJSON *kube_request_timeout(struct kube_client *c, const char *method, const cha
     return result;
 }
 
-cJSON *kube_request(struct kube_client *c, const char *method, const char *path_and_query, const char *content_type,
-                    const cJSON *body, struct error **err)
+cJSON *kube_request(struct kube_client *c, const char *method, const char *path_and_query,
+                    const char *content_type, const cJSON *body, struct error **err)
 {
     return kube_request_timeout(c, method, path_and_query, content_type, body, REQUEST_TIMEOUT_MS, err);
 }
@@ -374,7 +390,8 @@ cJSON *kube_get(struct kube_client *c, const char *path, struct error **err)
     return kube_request(c, "GET", path, NULL, NULL, err);
 }
 
-cJSON *kube_create(struct kube_client *c, const char *collection_path, const cJSON *object, struct error **err)
+cJSON *kube_create(struct kube_client *c, const char *collection_path, const cJSON *object,
+                   struct error **err)
 {
     return kube_request(c, "POST", collection_path, NULL, object, err);
 }

@@ -37,28 +37,31 @@ char *kube_path_new(const char *api_version, const char *resource, const char *n
 /* One request. method: "GET", "POST", "PUT", "PATCH", "DELETE". body may be NULL. content_type NULL means
  * "application/json" (patches: "application/merge-patch+json", "application/strategic-merge-patch+json",
  * "application/json-patch+json"). Returns the answer's JSON, owned by the caller. An HTTP status of 400
- * and more is an error whose code, reason, message and details come from the Status; a failed connection has code 0.
- * Timeout 30 s. */
-cJSON *kube_request(struct kube_client *c, const char *method, const char *path_and_query, const char *content_type,
-                    const cJSON *body, struct error **err);
+ * and more is an error whose code, reason, message and details come from the Status; a failed connection has
+ * code 0. Timeout 30 s. */
+cJSON *kube_request(struct kube_client *c, const char *method, const char *path_and_query,
+                    const char *content_type, const cJSON *body, struct error **err);
 /* The same with a timeout of its own. */
 cJSON *kube_request_timeout(struct kube_client *c, const char *method, const char *path_and_query,
                             const char *content_type, const cJSON *body, int timeout_ms, struct error **err);
 /* Shorthands. */
 cJSON *kube_get(struct kube_client *c, const char *path, struct error **err);
-cJSON *kube_create(struct kube_client *c, const char *collection_path, const cJSON *object, struct error **err);
+cJSON *kube_create(struct kube_client *c, const char *collection_path, const cJSON *object,
+                   struct error **err);
 cJSON *kube_update(struct kube_client *c, const char *path, const cJSON *object, struct error **err);
 cJSON *kube_merge_patch(struct kube_client *c, const char *path, const cJSON *patch, struct error **err);
-/* uid: precondition or NULL. grace_seconds: -1 for the object's own. propagation: "Background", ... or NULL. */
+/* uid: precondition or NULL. grace_seconds: -1 for the object's own. propagation: "Background", ... or NULL.
+ */
 bool kube_delete(struct kube_client *c, const char *path, const char *uid, int64_t grace_seconds,
                  const char *propagation, struct error **err);
 
 /* Streams an answer line by line (a watch). on_line is called on the calling thread with each line (no
- * newline); it returns false to stop. Returns true when the server ended the stream or on_line stopped it. `stop` may
- * be set by another thread at any time (then kube_stream_wake is not needed: it is polled at least every 200 ms).
- * idle_timeout_ms: longest silence, 0 for none. */
-bool kube_stream(struct kube_client *c, const char *path_and_query, bool (*on_line)(void *userdata, const char *line, size_t len),
-                 void *userdata, const volatile bool *stop, int idle_timeout_ms, struct error **err);
+ * newline); it returns false to stop. Returns true when the server ended the stream or on_line stopped it.
+ * `stop` may be set by another thread at any time (then kube_stream_wake is not needed: it is polled at least
+ * every 200 ms). idle_timeout_ms: longest silence, 0 for none. */
+bool kube_stream(struct kube_client *c, const char *path_and_query,
+                 bool (*on_line)(void *userdata, const char *line, size_t len), void *userdata,
+                 const volatile bool *stop, int idle_timeout_ms, struct error **err);
 
 /* The same without polling: `stop` is looked at when kube_stream_wake(c, stop) is called. */
 bool kube_stream_quiet(struct kube_client *c, const char *path_and_query,
@@ -68,4 +71,5 @@ bool kube_stream_quiet(struct kube_client *c, const char *path_and_query,
 void kube_stream_wake(struct kube_client *c, const volatile bool *stop);
 
 /* Is it this kind of answer? */
-bool kube_error_is(const struct error *e, const char *reason); /* "NotFound", "Conflict", "AlreadyExists", ... */
+bool kube_error_is(const struct error *e,
+                   const char *reason); /* "NotFound", "Conflict", "AlreadyExists", ... */

@@ -27,7 +27,7 @@ struct kube_client {
 };
 
 /* A handle set up for the server and this path; headers gets the list to free after the transfer. */
-CURL *kube_client_handle(struct kube_client *c, CURL *reuse, const char *path_and_query, struct curl_slist **headers,
-                         const char *content_type);
+CURL *kube_client_handle(struct kube_client *c, CURL *reuse, const char *path_and_query,
+                         struct curl_slist **headers, const char *content_type);
 /* Turns an answer of 400 and more into an error. */
 void kube_client_status_error(long http_status, const char *body, size_t len, struct error **err);

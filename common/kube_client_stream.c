@@ -84,8 +84,8 @@ void kube_stream_wake(struct kube_client *c, const volatile bool *stop)
 }
 
 /* Drives the transfer to its end. Returns curl's result; *timed_out and s->stopped tell other endings. */
-static CURLcode drive(struct stream *s, CURLM *multi, const volatile bool *stop, int poll_ms, int idle_timeout_ms,
-                      bool *timed_out)
+static CURLcode drive(struct stream *s, CURLM *multi, const volatile bool *stop, int poll_ms,
+                      int idle_timeout_ms, bool *timed_out)
 {
     for (;;) {
         int running = 0;

@@ -44,8 +44,9 @@ char *leader_election_identity(void)
     }
     u[6] = (unsigned char)((u[6] & 0x0f) | 0x40);
     u[8] = (unsigned char)((u[8] & 0x3f) | 0x80);
-    return mem_printf("%s_%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", host, u[0], u[1], u[2],
-                      u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    return mem_printf("%s_%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", host, u[0],
+                      u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+                      u[15]);
 }
 
 /* Takes the lease document. The clock starts anew when holder or renewal differ from what was seen before. */
@@ -120,8 +121,8 @@ static bool try_acquire(struct leader_election *e, int timeout_ms)
     error_free(err);
     err = NULL;
     left = (int)(deadline - time_monotonic_ms());
-    cJSON *answer = kube_request_timeout(e->client, exists ? "PUT" : "POST", exists ? e->path : e->collection, NULL, lease,
-                                         left > 1 ? left : 1, &err);
+    cJSON *answer = kube_request_timeout(e->client, exists ? "PUT" : "POST", exists ? e->path : e->collection,
+                                         NULL, lease, left > 1 ? left : 1, &err);
     if (!answer) {
         log_debug(2, "Cannot take the lease", "lease", e->name, "error", err->message);
         return false;
@@ -185,8 +186,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct leader_election *leader_election_start(const struct leader_election_options *o, void (*started)(void *),
-                                              void (*lost)(void *), void *userdata)
+struct leader_election *leader_election_start(const struct leader_election_options *o,
+                                              void (*started)(void *), void (*lost)(void *), void *userdata)
 {
     struct leader_election *e = mem_alloc(sizeof(*e));
     e->client = o->client;

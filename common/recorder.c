@@ -1,5 +1,5 @@
-/* Events about objects, with client-go's correlation: equal events are counted up, similar ones are combined, and a
- * source that floods one object is cut off. */
+/* Events about objects, with client-go's correlation: equal events are counted up, similar ones are combined,
+ * and a source that floods one object is cut off. */
 #include "common/recorder.h"
 #include <pthread.h>
 #include <stdarg.h>
@@ -130,10 +130,10 @@ static struct cached *cache_get(struct recorder *r, enum cached_kind kind, const
 /* Who speaks about what. */
 static void add_object_key(struct buf *key, const cJSON *event)
 {
-    static const char *const fields[] = {"source.component",         "source.host",
-                                         "involvedObject.kind",      "involvedObject.namespace",
-                                         "involvedObject.name",      "involvedObject.fieldPath",
-                                         "involvedObject.uid",       "involvedObject.apiVersion"};
+    static const char *const fields[] = {"source.component",    "source.host",
+                                         "involvedObject.kind", "involvedObject.namespace",
+                                         "involvedObject.name", "involvedObject.fieldPath",
+                                         "involvedObject.uid",  "involvedObject.apiVersion"};
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         buf_printf(key, "%s\x1f", json_str_or(event, fields[i], ""));
 }
@@ -177,13 +177,14 @@ static bool is_one_of_many(struct recorder *r, const cJSON *event)
 }
 
 /* Tries until it is clear whether the API took it. True when it did. */
-static bool send(struct recorder *r, const char *method, const char *path, const cJSON *body, struct error **err)
+static bool send(struct recorder *r, const char *method, const char *path, const cJSON *body,
+                 struct error **err)
 {
     for (int attempt = 1;; attempt++) {
         cleanup_error struct error *e = NULL;
-        cleanup_json cJSON *answer =
-            kube_request(r->client, method, path, *method == 'P' && method[1] == 'A' ? "application/merge-patch+json" : NULL,
-                         body, &e);
+        cleanup_json cJSON *answer = kube_request(
+            r->client, method, path,
+            *method == 'P' && method[1] == 'A' ? "application/merge-patch+json" : NULL, body, &e);
         if (answer)
             return true;
         bool permanent = e->code >= 400 && e->code < 500 && e->code != 429;
@@ -206,7 +207,8 @@ static bool send(struct recorder *r, const char *method, const char *path, const
 static void record(struct recorder *r, cJSON *event)
 {
     if (is_one_of_many(r, event)) {
-        cleanup_free char *message = mem_printf("(combined from similar events): %s", json_str_or(event, "message", ""));
+        cleanup_free char *message =
+            mem_printf("(combined from similar events): %s", json_str_or(event, "message", ""));
         json_set_str(event, "message", message);
     }
     if (is_spam(r, event))
@@ -314,8 +316,8 @@ static void add_event(struct recorder *r, const cJSON *object, const char *field
     cJSON *e = cJSON_CreateObject();
     json_set_str(e, "apiVersion", "v1");
     json_set_str(e, "kind", "Event");
-    cleanup_free char *event_name =
-        mem_printf("%s.%llx", name, (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec);
+    cleanup_free char *event_name = mem_printf(
+        "%s.%llx", name, (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec);
     json_set_str(e, "metadata.name", event_name);
     json_set_str(e, "metadata.namespace", *ns ? ns : "default");
     cJSON *involved = json_ensure_object(e, "involvedObject");
@@ -363,7 +365,8 @@ static void add_event(struct recorder *r, const cJSON *object, const char *field
     }
 }
 
-void recorder_event(struct recorder *r, const cJSON *object, const char *type, const char *reason, const char *fmt, ...)
+void recorder_event(struct recorder *r, const cJSON *object, const char *type, const char *reason,
+                    const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

@@ -8,11 +8,20 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-enum operator{OP_IN, OP_NOT_IN, OP_EQUALS, OP_NOT_EQUALS, OP_EXISTS, OP_DOES_NOT_EXIST, OP_GREATER, OP_LESS};
+enum selector_operator {
+    OP_IN,
+    OP_NOT_IN,
+    OP_EQUALS,
+    OP_NOT_EQUALS,
+    OP_EXISTS,
+    OP_DOES_NOT_EXIST,
+    OP_GREATER,
+    OP_LESS
+};
 
 struct requirement {
     char *key;
-    enum operator op;
+    enum selector_operator op;
     char **values;
     size_t count;
     long long number; /* of > and < */
@@ -73,9 +82,9 @@ static void selector_add(struct label_selector *s, struct requirement *r)
 
 /* --- validation of keys and values --- */
 
-#define QUALIFIED_NAME                                                                                          \
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "    \
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "                     \
+#define QUALIFIED_NAME                                                                                       \
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric " \
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "                  \
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 
 static bool is_name(const char *s, size_t n)
@@ -119,10 +128,12 @@ static bool check_key(const char *key, struct error **err)
             else if (n > 253)
                 buf_adds(&why, "prefix part must be no more than 253 characters");
             else if (!is_subdomain(key, n))
-                buf_adds(&why, "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric "
-                               "characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
-                               "'example.com', regex used for validation is "
-                               "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+                buf_adds(
+                    &why,
+                    "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric "
+                    "characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
+                    "'example.com', regex used for validation is "
+                    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
         }
         size_t n = strlen(name);
         const char *separator = why.len ? "; " : "";
@@ -147,14 +158,16 @@ static bool check_value(const char *key, size_t index, const char *value, struct
     if (n > 63)
         buf_adds(&why, "must be no more than 63 characters");
     if (n && !is_name(value, n))
-        buf_printf(&why,
-                   "%sa valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
-                   "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
-                   "'12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
-                   why.len ? "; " : "");
+        buf_printf(
+            &why,
+            "%sa valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
+            "'12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+            why.len ? "; " : "");
     if (!why.len)
         return true;
-    error_set(err, 400, "BadRequest", "values[%zu][%s]: Invalid value: \"%s\": %s", index, key, value, why.data);
+    error_set(err, 400, "BadRequest", "values[%zu][%s]: Invalid value: \"%s\": %s", index, key, value,
+              why.data);
     return false;
 }
 
@@ -183,9 +196,10 @@ static bool check_requirement(struct requirement *r, struct error **err)
     }
     if (r->op == OP_GREATER || r->op == OP_LESS) {
         if (!parse_integer(r->values[0], &r->number)) {
-            error_set(err, 400, "BadRequest",
-                      "values[0]: Invalid value: \"%s\": for 'Gt', 'Lt' operators, the value must be an integer",
-                      r->values[0]);
+            error_set(
+                err, 400, "BadRequest",
+                "values[0]: Invalid value: \"%s\": for 'Gt', 'Lt' operators, the value must be an integer",
+                r->values[0]);
             return false;
         }
     }
@@ -198,8 +212,20 @@ static bool check_requirement(struct requirement *r, struct error **err)
 /* --- lexer --- */
 
 enum token {
-    TOKEN_END, TOKEN_ERROR, TOKEN_CLOSE, TOKEN_COMMA, TOKEN_NOT, TOKEN_DOUBLE_EQUALS, TOKEN_EQUALS, TOKEN_GREATER,
-    TOKEN_IDENTIFIER, TOKEN_IN, TOKEN_LESS, TOKEN_NOT_EQUALS, TOKEN_NOT_IN, TOKEN_OPEN,
+    TOKEN_END,
+    TOKEN_ERROR,
+    TOKEN_CLOSE,
+    TOKEN_COMMA,
+    TOKEN_NOT,
+    TOKEN_DOUBLE_EQUALS,
+    TOKEN_EQUALS,
+    TOKEN_GREATER,
+    TOKEN_IDENTIFIER,
+    TOKEN_IN,
+    TOKEN_LESS,
+    TOKEN_NOT_EQUALS,
+    TOKEN_NOT_IN,
+    TOKEN_OPEN,
 };
 struct parser {
     const char *p;
@@ -385,8 +411,7 @@ struct label_selector *label_selector_from_json(const cJSON *selector, struct er
     cleanup_selector struct label_selector *s = mem_alloc(sizeof(*s));
     s->nothing = !selector || cJSON_IsNull(selector);
     const cJSON *item;
-    cJSON_ArrayForEach(item, json_get(selector, "matchLabels"))
-    {
+    cJSON_ArrayForEach(item, json_get(selector, "matchLabels")) {
         if (!item->string)
             continue; /* no map */
         struct requirement r = {.key = mem_strdup(item->string), .op = OP_EQUALS};
@@ -397,13 +422,12 @@ struct label_selector *label_selector_from_json(const cJSON *selector, struct er
         }
         selector_add(s, &r);
     }
-    cJSON_ArrayForEach(item, json_get(selector, "matchExpressions"))
-    {
+    cJSON_ArrayForEach(item, json_get(selector, "matchExpressions")) {
         static const struct {
             const char *name;
-            enum operator op;
-        } operators[] = {{"In", OP_IN}, {"NotIn", OP_NOT_IN}, {"Exists", OP_EXISTS},
-                         {"DoesNotExist", OP_DOES_NOT_EXIST}};
+            enum selector_operator op;
+        } operators[] = {
+            {"In", OP_IN}, {"NotIn", OP_NOT_IN}, {"Exists", OP_EXISTS}, {"DoesNotExist", OP_DOES_NOT_EXIST}};
         const char *name = json_str_or(item, "operator", "");
         size_t i = 0;
         while (i < ARRAY_LEN(operators) && strcmp(operators[i].name, name))
@@ -414,7 +438,8 @@ struct label_selector *label_selector_from_json(const cJSON *selector, struct er
         }
         struct requirement r = {.key = mem_strdup(json_str_or(item, "key", "")), .op = operators[i].op};
         const cJSON *v;
-        cJSON_ArrayForEach(v, json_get(item, "values")) requirement_add_value(&r, cJSON_IsString(v) ? v->valuestring : "");
+        cJSON_ArrayForEach(v, json_get(item, "values"))
+            requirement_add_value(&r, cJSON_IsString(v) ? v->valuestring : "");
         if (r.count > 1)
             qsort(r.values, r.count, sizeof(char *), compare_strings);
         if (!check_requirement(&r, err)) {
@@ -432,8 +457,7 @@ struct label_selector *label_selector_from_map(const cJSON *map)
 {
     struct label_selector *s = mem_alloc(sizeof(*s));
     const cJSON *item;
-    cJSON_ArrayForEach(item, map)
-    {
+    cJSON_ArrayForEach(item, map) {
         if (!item->string)
             continue;
         struct requirement r = {.key = mem_strdup(item->string), .op = OP_EQUALS};
@@ -512,9 +536,9 @@ char *label_selector_text(const struct label_selector *s)
         if (r->op == OP_DOES_NOT_EXIST)
             buf_addc(&b, '!');
         buf_adds(&b, r->key);
-        static const char *const operators[] = {[OP_IN] = " in (",   [OP_NOT_IN] = " notin (", [OP_EQUALS] = "=",
-                                                [OP_NOT_EQUALS] = "!=", [OP_EXISTS] = "", [OP_DOES_NOT_EXIST] = "",
-                                                [OP_GREATER] = ">",  [OP_LESS] = "<"};
+        static const char *const operators[] = {
+            [OP_IN] = " in (", [OP_NOT_IN] = " notin (", [OP_EQUALS] = "=",  [OP_NOT_EQUALS] = "!=",
+            [OP_EXISTS] = "",  [OP_DOES_NOT_EXIST] = "", [OP_GREATER] = ">", [OP_LESS] = "<"};
         buf_adds(&b, operators[r->op]);
         for (size_t k = 0; k < r->count; k++)
             buf_printf(&b, "%s%s", k ? "," : "", r->values[k]);
@@ -540,7 +564,8 @@ static char *unescape_value(const char *s, size_t n, struct error **err)
             }
             buf_addc(&b, s[++i]);
         } else if (s[i] == ',' || s[i] == '=') {
-            error_set(err, 400, "BadRequest", "invalid field selector: unescaped character in value: %c", s[i]);
+            error_set(err, 400, "BadRequest", "invalid field selector: unescaped character in value: %c",
+                      s[i]);
             buf_free(&b);
             return NULL;
         } else {
@@ -550,12 +575,13 @@ static char *unescape_value(const char *s, size_t n, struct error **err)
     return buf_take(&b);
 }
 
-static bool parse_term(const char *text, const char *term, size_t n, struct field_selector *out, struct error **err)
+static bool parse_term(const char *text, const char *term, size_t n, struct field_selector *out,
+                       struct error **err)
 {
     for (size_t i = 0; i < n; i++) {
         size_t op = term[i] == '!' && i + 1 < n && term[i + 1] == '=' ? 2
-                    : term[i] == '='                                   ? (i + 1 < n && term[i + 1] == '=' ? 2 : 1)
-                                                                       : 0;
+                    : term[i] == '=' ? (i + 1 < n && term[i + 1] == '=' ? 2 : 1)
+                                     : 0;
         if (!op)
             continue;
         char *value = unescape_value(term + i + op, n - i - op, err);

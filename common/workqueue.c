@@ -8,12 +8,12 @@
 #include "common/timefmt.h"
 
 struct entry {
-    struct entry *chain;       /* in the hash bucket */
-    struct entry *next;        /* in the queue of ready keys */
+    struct entry *chain;         /* in the hash bucket */
+    struct entry *next;          /* in the queue of ready keys */
     bool queued, working, dirty; /* dirty: added while being worked on */
     int failures;
-    int64_t due_ms;  /* when delayed; 0: not delayed */
-    size_t heap_at;  /* index in the heap when delayed */
+    int64_t due_ms; /* when delayed; 0: not delayed */
+    size_t heap_at; /* index in the heap when delayed */
     unsigned hash;
     char key[];
 };
@@ -44,10 +44,11 @@ struct workqueue *workqueue_new(const char *name, int base_ms, int max_ms)
     q->base_ms = base_ms;
     q->max_ms = max_ms;
     q->name = mem_strdup(name);
-    q->adds = metric_new(METRIC_COUNTER, "workqueue_adds_total", "Total number of adds handled by workqueue", "name", NULL);
+    q->adds = metric_new(METRIC_COUNTER, "workqueue_adds_total", "Total number of adds handled by workqueue",
+                         "name", NULL);
     q->depth_metric = metric_new(METRIC_GAUGE, "workqueue_depth", "Current depth of workqueue", "name", NULL);
-    q->retries = metric_new(METRIC_COUNTER, "workqueue_retries_total", "Total number of retries handled by workqueue",
-                            "name", NULL);
+    q->retries = metric_new(METRIC_COUNTER, "workqueue_retries_total",
+                            "Total number of retries handled by workqueue", "name", NULL);
     return q;
 }
 

@@ -32,7 +32,8 @@ char *fit_message(size_t node_count, const struct reasons *r)
 enum verdict filter_with_nominated(struct cycle *c, struct node_info *n, const struct plugin **refused_by)
 {
     struct pod_info *nominated[NOMINATED_MAX];
-    size_t count = cache_nominated_pods(c->cache, n->name, c->pod->priority, c->pod->uid, nominated, NOMINATED_MAX);
+    size_t count =
+        cache_nominated_pods(c->cache, n->name, c->pod->priority, c->pod->uid, nominated, NOMINATED_MAX);
     if (count) {
         for (size_t i = 0; i < count; i++)
             node_info_add(n, nominated[i]);
@@ -46,8 +47,8 @@ enum verdict filter_with_nominated(struct cycle *c, struct node_info *n, const s
     return cycle_filter(c, n, refused_by);
 }
 
-void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct owners *owners, unsigned *seed,
-                  struct outcome *out)
+void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct owners *owners,
+                  unsigned *seed, struct outcome *out)
 {
     *out = (struct outcome){0};
     size_t count = cache->node_count;

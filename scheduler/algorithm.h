@@ -13,14 +13,15 @@ struct outcome {
     size_t victim_count;
 };
 /* With the cache locked. */
-void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct owners *owners, unsigned *seed,
-                  struct outcome *out);
+void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct owners *owners,
+                  unsigned *seed, struct outcome *out);
 void outcome_clear(struct outcome *o);
 
-/* Looks for the node where removing pods of lower priority helps, at the least cost. refused[i] is the verdict on cache->nodes[i]. Sets
- * out->nominated and out->victims; otherwise returns what to append to the message (owned). */
-char *preempt(const struct pod_info *pod, struct cache *cache, const struct owners *owners, const enum verdict *refused,
-              struct outcome *out);
+/* Looks for the node where removing pods of lower priority helps, at the least cost. refused[i] is the
+ * verdict on cache->nodes[i]. Sets out->nominated and out->victims; otherwise returns what to append to the
+ * message (owned). */
+char *preempt(const struct pod_info *pod, struct cache *cache, const struct owners *owners,
+              const enum verdict *refused, struct outcome *out);
 /* "0/2 nodes are available: 1 a, 1 b." */
 char *fit_message(size_t node_count, const struct reasons *r);
 /* As cycle_filter(), also with the pods that are nominated for the node and may not be overtaken. */

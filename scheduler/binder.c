@@ -18,8 +18,8 @@ struct job {
     struct job *next;
     enum job_kind kind;
     struct pod_info *pod;
-    struct queued_pod *qp;       /* bind */
-    struct pod_info *preemptor;  /* evict */
+    struct queued_pod *qp;      /* bind */
+    struct pod_info *preemptor; /* evict */
     char *node, *reason, *message;
 };
 
@@ -81,15 +81,14 @@ static void patch_pod_status(struct binder *b, const struct pod_info *p, cJSON *
         log_warn("Cannot update the pod's status", "pod", p->key, "error", err->message);
 }
 
-static void add_condition(cJSON *status, const struct pod_info *p, const char *type, const char *value, const char *reason,
-                          const char *message)
+static void add_condition(cJSON *status, const struct pod_info *p, const char *type, const char *value,
+                          const char *reason, const char *message)
 {
     char now[TIME_TEXT_MAX];
     time_format(time_now_seconds(), now);
     const char *since = now;
     const cJSON *old;
-    cJSON_ArrayForEach(old, json_path(p->object->json, "status.conditions"))
-    {
+    cJSON_ArrayForEach(old, json_path(p->object->json, "status.conditions")) {
         if (!strcmp(json_str_or(old, "type", ""), type) && !strcmp(json_str_or(old, "status", ""), value))
             since = json_str_or(old, "lastTransitionTime", now);
     }
@@ -111,10 +110,10 @@ static void report(struct binder *b, const struct job *j)
     const struct pod_info *p = j->pod;
     const cJSON *c;
     bool nomination_same = !strcmp(p->nominated_node, j->node);
-    cJSON_ArrayForEach(c, json_path(p->object->json, "status.conditions"))
-    {
+    cJSON_ArrayForEach(c, json_path(p->object->json, "status.conditions")) {
         if (nomination_same && !strcmp(json_str_or(c, "type", ""), "PodScheduled") &&
-            !strcmp(json_str_or(c, "status", ""), "False") && !strcmp(json_str_or(c, "reason", ""), j->reason) &&
+            !strcmp(json_str_or(c, "status", ""), "False") &&
+            !strcmp(json_str_or(c, "reason", ""), j->reason) &&
             !strcmp(json_str_or(c, "message", ""), j->message))
             return;
     }
@@ -133,8 +132,8 @@ static void bind(struct binder *b, struct job *j)
     if (post_binding(b, j->pod, j->node, &err)) {
         log_debug(2, "Bound", "pod", j->pod->key, "node", j->node);
         metrics_bound(start, qp);
-        recorder_event(b->recorder, j->pod->object->json, "Normal", "Scheduled", "Successfully assigned %s/%s to %s",
-                       j->pod->ns, j->pod->name, j->node);
+        recorder_event(b->recorder, j->pod->object->json, "Normal", "Scheduled",
+                       "Successfully assigned %s/%s to %s", j->pod->ns, j->pod->name, j->node);
         cache_lock(b->cache);
         cache_nominate(b->cache, j->pod, NULL);
         cache_unlock(b->cache);
@@ -145,7 +144,8 @@ static void bind(struct binder *b, struct job *j)
     metrics_attempt("error", start);
     /* Gone, or bound after all (an answer was lost, another bound it): the watch tells. */
     if (err->code != 404 && err->code != 409) {
-        cleanup_free char *message = mem_printf("binding rejected: running Bind plugin \"DefaultBinder\": %s", err->message);
+        cleanup_free char *message =
+            mem_printf("binding rejected: running Bind plugin \"DefaultBinder\": %s", err->message);
         recorder_event(b->recorder, j->pod->object->json, "Warning", "FailedScheduling", "%s", message);
         if (err->code) {
             free(j->reason);
@@ -210,7 +210,8 @@ static void *work(void *arg)
 
 /* --- the public side --- */
 
-struct binder *binder_new(struct kube_client *client, struct recorder *recorder, struct cache *cache, struct queue *queue)
+struct binder *binder_new(struct kube_client *client, struct recorder *recorder, struct cache *cache,
+                          struct queue *queue)
 {
     struct binder *b = mem_alloc(sizeof(*b));
     b->client = client;
@@ -251,7 +252,8 @@ void binder_bind(struct binder *b, struct queued_pod *qp, const char *node)
     submit(b, j);
 }
 
-void binder_report(struct binder *b, struct pod_info *p, const char *reason, const char *message, const char *nominated)
+void binder_report(struct binder *b, struct pod_info *p, const char *reason, const char *message,
+                   const char *nominated)
 {
     struct job *j = mem_alloc(sizeof(*j));
     j->kind = JOB_REPORT;

@@ -237,7 +237,6 @@ unsigned cache_set_pod(struct cache *c, struct pod_info *p)
             event |= EVENT_POD_SCALE_DOWN;
         resources_clear(&grown);
     }
-    cleanup_pod struct pod_info *keep = pod_info_ref(p);
     cache_remove_pod(c, p->uid);
     place(c, p, node_at(c, p->node_name), false);
     return event;
@@ -291,7 +290,8 @@ static void collect_nominated(void *ctx, const char *uid, union map_value *v)
 {
     struct nominated_search *s = ctx;
     struct nomination *n = v->ptr;
-    if (s->count < s->max && !strcmp(n->node, s->node) && n->pod->priority >= s->priority && strcmp(uid, s->but_uid))
+    if (s->count < s->max && !strcmp(n->node, s->node) && n->pod->priority >= s->priority &&
+        strcmp(uid, s->but_uid))
         s->out[s->count++] = n->pod;
 }
 

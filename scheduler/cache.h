@@ -1,7 +1,8 @@
 /* What the scheduler believes of the cluster: nodes, with the pods that are on them or were just sent there.
  *
- * A pod that was given a node is assumed to be there before the API has said so; the watch confirms it, or its deletion or a failed
- * binding takes it away again. So nothing needs to expire. All functions but the locking ones want the lock to be held. */
+ * A pod that was given a node is assumed to be there before the API has said so; the watch confirms it, or
+ * its deletion or a failed binding takes it away again. So nothing needs to expire. All functions but the
+ * locking ones want the lock to be held. */
 #pragma once
 #include <pthread.h>
 #include <stdbool.h>
@@ -24,7 +25,7 @@ struct node_info {
 struct cache {
     pthread_mutex_t lock;
     struct map nodes_by_name, pods_by_uid, namespaces;
-    struct map nominated; /* by uid: pods that wait for their victims to leave a node */
+    struct map nominated;     /* by uid: pods that wait for their victims to leave a node */
     struct node_info **nodes; /* known ones */
     size_t node_count, node_cap;
 };
@@ -48,10 +49,12 @@ void cache_assume(struct cache *c, struct pod_info *p, struct node_info *node);
 void cache_forget(struct cache *c, const char *uid);
 bool cache_has_pod(struct cache *c, const char *uid);
 
-/* A pod for which room is made on a node: pods of lower priority must not take it. node NULL or "": no longer. */
+/* A pod for which room is made on a node: pods of lower priority must not take it. node NULL or "": no
+ * longer. */
 void cache_nominate(struct cache *c, struct pod_info *p, const char *node);
 const char *cache_nominated_node(const struct cache *c, const char *uid); /* NULL when none */
-/* Pods nominated for the node with at least this priority, but not the one with this uid; fills at most max. */
+/* Pods nominated for the node with at least this priority, but not the one with this uid; fills at most max.
+ */
 size_t cache_nominated_pods(const struct cache *c, const char *node, int64_t priority, const char *but_uid,
                             struct pod_info **out, size_t max);
 

@@ -7,8 +7,8 @@
 
 /* In the order of Kubernetes' default profile. */
 static const struct plugin *const plugins[] = {
-    &plugin_node_unschedulable, &plugin_node_name,           &plugin_taint_toleration,
-    &plugin_node_affinity,      &plugin_node_ports,          &plugin_node_resources_fit,
+    &plugin_node_unschedulable,  &plugin_node_name,          &plugin_taint_toleration,
+    &plugin_node_affinity,       &plugin_node_ports,         &plugin_node_resources_fit,
     &plugin_pod_topology_spread, &plugin_inter_pod_affinity, &plugin_balanced_allocation,
     &plugin_image_locality,
 };
@@ -38,8 +38,8 @@ void reasons_clear(struct reasons *r)
     *r = (struct reasons){0};
 }
 
-void cycle_begin(struct cycle *c, const struct pod_info *pod, struct cache *cache, const struct owners *owners,
-                 struct reasons *reasons)
+void cycle_begin(struct cycle *c, const struct pod_info *pod, struct cache *cache,
+                 const struct owners *owners, struct reasons *reasons)
 {
     *c = (struct cycle){.pod = pod, .cache = cache, .owners = owners, .reasons = reasons};
 }

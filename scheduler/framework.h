@@ -52,16 +52,16 @@ struct plugin {
     void (*pre_filter)(struct cycle *c);
     enum verdict (*filter)(struct cycle *c, const struct node_info *n);
     int weight;
-    bool (*pre_score)(struct cycle *c); /* false: nothing to say about this pod */
+    bool (*pre_score)(struct cycle *c);              /* false: nothing to say about this pod */
     void (*score)(struct cycle *c, int64_t *scores); /* 0..SCORE_MAX for each of c->nodes */
 };
 
-extern const struct plugin plugin_node_unschedulable, plugin_node_name, plugin_taint_toleration, plugin_node_affinity,
-    plugin_node_ports, plugin_node_resources_fit, plugin_pod_topology_spread, plugin_inter_pod_affinity,
-    plugin_balanced_allocation, plugin_image_locality;
+extern const struct plugin plugin_node_unschedulable, plugin_node_name, plugin_taint_toleration,
+    plugin_node_affinity, plugin_node_ports, plugin_node_resources_fit, plugin_pod_topology_spread,
+    plugin_inter_pod_affinity, plugin_balanced_allocation, plugin_image_locality;
 
-void cycle_begin(struct cycle *c, const struct pod_info *pod, struct cache *cache, const struct owners *owners,
-                 struct reasons *reasons);
+void cycle_begin(struct cycle *c, const struct pod_info *pod, struct cache *cache,
+                 const struct owners *owners, struct reasons *reasons);
 /* Runs the filters' preparation; again after the cache has changed. */
 void cycle_pre_filter(struct cycle *c);
 /* The first plugin that refuses ends it; its reasons are added. *refused_by may be NULL. */

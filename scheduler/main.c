@@ -21,7 +21,8 @@ static void on_leading(void *userdata)
     atomic_store(&p->leading, true);
 }
 
-/* Another may lead now: nothing more may be written, so the process ends at once and starts again as a candidate. */
+/* Another may lead now: nothing more may be written, so the process ends at once and starts again as a
+ * candidate. */
 static void on_lost(void *userdata)
 {
     atomic_store(&((struct process *)userdata)->lost, true);
@@ -40,23 +41,28 @@ static bool is_ready(void *userdata, struct error **why)
 int main(int argc, char **argv)
 {
     mem_tune();
-    char *kubeconfig = NULL, *bind_address = mem_strdup("0.0.0.0"), *cert = NULL, *key = NULL, *client_ca = NULL;
+    char *kubeconfig = NULL, *bind_address = mem_strdup("0.0.0.0"), *cert = NULL, *key = NULL,
+         *client_ca = NULL;
     char *lease_name = mem_strdup("kube-scheduler"), *lease_ns = mem_strdup("kube-system");
     bool elect = true;
     int64_t port = 10259, lease_ms = 15000, renew_ms = 10000, retry_ms = 2000, unschedulable_ms = 300000;
     const struct flag flags[] = {
         {"kubeconfig", FLAG_STRING, &kubeconfig, "path to the kubeconfig of the API server"},
         {"leader-elect", FLAG_BOOL, &elect, "lead before scheduling; needed when several run"},
-        {"leader-elect-lease-duration", FLAG_DURATION_MS, &lease_ms, "how long others wait for a silent leader"},
-        {"leader-elect-renew-deadline", FLAG_DURATION_MS, &renew_ms, "how long the leader tries to renew before giving up"},
-        {"leader-elect-retry-period", FLAG_DURATION_MS, &retry_ms, "time between attempts to acquire or renew"},
+        {"leader-elect-lease-duration", FLAG_DURATION_MS, &lease_ms,
+         "how long others wait for a silent leader"},
+        {"leader-elect-renew-deadline", FLAG_DURATION_MS, &renew_ms,
+         "how long the leader tries to renew before giving up"},
+        {"leader-elect-retry-period", FLAG_DURATION_MS, &retry_ms,
+         "time between attempts to acquire or renew"},
         {"leader-elect-resource-name", FLAG_STRING, &lease_name, "name of the Lease"},
         {"leader-elect-resource-namespace", FLAG_STRING, &lease_ns, "namespace of the Lease"},
         {"bind-address", FLAG_STRING, &bind_address, "address of /healthz, /readyz and /metrics"},
         {"secure-port", FLAG_INT, &port, "port of /healthz, /readyz and /metrics; 0: none"},
         {"tls-cert-file", FLAG_STRING, &cert, "server certificate; without one, plain HTTP"},
         {"tls-private-key-file", FLAG_STRING, &key, "its key"},
-        {"client-ca-file", FLAG_STRING, &client_ca, "clients with a certificate of this CA may read /metrics"},
+        {"client-ca-file", FLAG_STRING, &client_ca,
+         "clients with a certificate of this CA may read /metrics"},
         {"pod-max-in-unschedulable-pods-duration", FLAG_DURATION_MS, &unschedulable_ms,
          "after which an unschedulable pod is tried again anyway"},
         {NULL, 0, NULL, NULL},
@@ -95,12 +101,19 @@ int main(int argc, char **argv)
     const struct scheduler_options options = {
         .client = client,
         .scheduler_name = "default-scheduler",
-        .queue = {.backoff_initial_ms = 1000, .backoff_max_ms = 10000, .unschedulable_max_ms = (int)unschedulable_ms},
+        .queue = {.backoff_initial_ms = 1000,
+                  .backoff_max_ms = 10000,
+                  .unschedulable_max_ms = (int)unschedulable_ms},
     };
     p.scheduler = scheduler_new(&options);
     const struct component_server_options serve = {
-        .bind_address = bind_address, .port = (int)port, .cert_file = cert, .key_file = key, .client_ca_file = client_ca,
-        .ready = is_ready, .userdata = &p,
+        .bind_address = bind_address,
+        .port = (int)port,
+        .cert_file = cert,
+        .key_file = key,
+        .client_ca_file = client_ca,
+        .ready = is_ready,
+        .userdata = &p,
     };
     if (!component_serve(&serve, &err)) {
         log_error("Cannot start", "error", error_message(err));
@@ -110,8 +123,13 @@ int main(int argc, char **argv)
     if (elect) {
         cleanup_free char *identity = leader_election_identity();
         const struct leader_election_options o = {
-            .client = client, .ns = lease_ns, .name = lease_name, .identity = identity,
-            .lease_duration_ms = (int)lease_ms, .renew_deadline_ms = (int)renew_ms, .retry_period_ms = (int)retry_ms,
+            .client = client,
+            .ns = lease_ns,
+            .name = lease_name,
+            .identity = identity,
+            .lease_duration_ms = (int)lease_ms,
+            .renew_deadline_ms = (int)renew_ms,
+            .retry_period_ms = (int)retry_ms,
         };
         election = leader_election_start(&o, on_leading, on_lost, &p);
     } else {

@@ -6,12 +6,13 @@
 #define PROFILE "default-scheduler"
 
 /* Made once at start, then only read. */
-static struct metric *attempts, *attempt_duration, *algorithm_duration, *pending, *pod_attempts, *pod_duration, *binding;
+static struct metric *attempts, *attempt_duration, *algorithm_duration, *pending, *pod_attempts,
+    *pod_duration, *binding;
 
 void metrics_init(void)
 {
-    static const double seconds[] = {.001, .002, .004, .008, .016, .032, .064, .128, .256, .512,
-                                     1.024, 2.048, 4.096, 8.192, 16.384, 0};
+    static const double seconds[] = {.001, .002, .004,  .008,  .016,  .032,  .064,   .128,
+                                     .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384, 0};
     static const double counts[] = {1, 2, 4, 8, 16, 0};
     attempts = metric_new(METRIC_COUNTER, "scheduler_schedule_attempts_total",
                           "Number of attempts to schedule pods, by the result.", "result,profile", NULL);
@@ -20,14 +21,16 @@ void metrics_init(void)
                                   "result,profile", seconds);
     algorithm_duration = metric_new(METRIC_HISTOGRAM, "scheduler_scheduling_algorithm_duration_seconds",
                                     "Scheduling algorithm latency in seconds", "", seconds);
-    pending = metric_new(METRIC_GAUGE, "scheduler_pending_pods", "Number of pending pods, by the queue type.", "queue",
-                         NULL);
+    pending = metric_new(METRIC_GAUGE, "scheduler_pending_pods", "Number of pending pods, by the queue type.",
+                         "queue", NULL);
     pod_attempts = metric_new(METRIC_HISTOGRAM, "scheduler_pod_scheduling_attempts",
                               "Number of attempts to successfully schedule a pod.", "", counts);
-    pod_duration = metric_new(METRIC_HISTOGRAM, "scheduler_pod_scheduling_sli_duration_seconds",
-                              "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue.",
-                              "attempts", seconds);
-    binding = metric_new(METRIC_HISTOGRAM, "scheduler_binding_duration_seconds", "Binding latency in seconds", "", seconds);
+    pod_duration = metric_new(
+        METRIC_HISTOGRAM, "scheduler_pod_scheduling_sli_duration_seconds",
+        "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue.",
+        "attempts", seconds);
+    binding = metric_new(METRIC_HISTOGRAM, "scheduler_binding_duration_seconds", "Binding latency in seconds",
+                         "", seconds);
 }
 
 static double since(int64_t micros)
@@ -55,7 +58,8 @@ void metrics_bound(int64_t started_micros, const struct queued_pod *qp)
     metric_observe(pod_attempts, "", qp->attempts);
     char tried[16];
     snprintf(tried, sizeof(tried), "%d", qp->attempts);
-    metric_observe(pod_duration, qp->attempts >= 16 ? "16+" : tried, (double)(time_monotonic_ms() - qp->first_ms) / 1e3);
+    metric_observe(pod_duration, qp->attempts >= 16 ? "16+" : tried,
+                   (double)(time_monotonic_ms() - qp->first_ms) / 1e3);
 }
 
 void metrics_pending(struct queue_counts c)

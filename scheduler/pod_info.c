@@ -9,22 +9,22 @@
 static void parse_ports(struct pod_info *p, const cJSON *containers)
 {
     const cJSON *container, *port;
-    cJSON_ArrayForEach(container, containers)
-    {
-        cJSON_ArrayForEach(port, json_get(container, "ports"))
-        {
+    cJSON_ArrayForEach(container, containers) {
+        cJSON_ArrayForEach(port, json_get(container, "ports")) {
             int host_port = (int)json_int(port, "hostPort", 0);
             if (host_port <= 0)
                 continue;
             p->ports = mem_realloc(p->ports, (p->port_count + 1) * sizeof(*p->ports));
             const char *ip = json_str_or(port, "hostIP", "");
-            p->ports[p->port_count++] = (struct host_port){
-                .ip = *ip ? ip : "0.0.0.0", .protocol = json_str_or(port, "protocol", "TCP"), .port = host_port};
+            p->ports[p->port_count++] = (struct host_port){.ip = *ip ? ip : "0.0.0.0",
+                                                           .protocol = json_str_or(port, "protocol", "TCP"),
+                                                           .port = host_port};
         }
     }
 }
 
-/* An absent selector selects nothing, {} everything. A malformed one was refused by the API; it selects nothing. */
+/* An absent selector selects nothing, {} everything. A malformed one was refused by the API; it selects
+ * nothing. */
 static struct label_selector *selector_from(const cJSON *json)
 {
     struct label_selector *s = label_selector_from_json(json, NULL);
@@ -48,7 +48,8 @@ static void add_term(struct pod_terms *terms, const cJSON *json, int weight)
 static void parse_terms(const cJSON *affinity, struct pod_terms *required, struct pod_terms *preferred)
 {
     const cJSON *term;
-    cJSON_ArrayForEach(term, json_get(affinity, "requiredDuringSchedulingIgnoredDuringExecution")) add_term(required, term, 0);
+    cJSON_ArrayForEach(term, json_get(affinity, "requiredDuringSchedulingIgnoredDuringExecution"))
+        add_term(required, term, 0);
     cJSON_ArrayForEach(term, json_get(affinity, "preferredDuringSchedulingIgnoredDuringExecution"))
         add_term(preferred, json_get(term, "podAffinityTerm"), (int)json_int(term, "weight", 0));
 }
@@ -72,8 +73,7 @@ static struct label_selector *spread_selector(const struct pod_info *p, const cJ
         return selector_from(selector);
     cleanup_json cJSON *extended = json_dup(selector);
     cJSON *expressions = json_ensure_array(extended, "matchExpressions");
-    cJSON_ArrayForEach(key, keys)
-    {
+    cJSON_ArrayForEach(key, keys) {
         const char *value = cJSON_IsString(key) ? json_map_str(p->labels, key->valuestring) : NULL;
         if (!value)
             continue;
@@ -89,8 +89,7 @@ static struct label_selector *spread_selector(const struct pod_info *p, const cJ
 static void parse_spread(struct pod_info *p)
 {
     const cJSON *c;
-    cJSON_ArrayForEach(c, json_get(p->spec, "topologySpreadConstraints"))
-    {
+    cJSON_ArrayForEach(c, json_get(p->spec, "topologySpreadConstraints")) {
         bool hard = strcmp(json_str_or(c, "whenUnsatisfiable", "DoNotSchedule"), "ScheduleAnyway") != 0;
         struct spread_constraints *list = hard ? &p->spread_hard : &p->spread_soft;
         list->items = mem_realloc(list->items, (list->count + 1) * sizeof(*list->items));
@@ -147,8 +146,7 @@ struct pod_info *pod_info_new(struct kube_object *object)
     p->best_effort = !p->requests.cpu && !p->requests.memory;
     parse_ports(p, json_get(p->spec, "containers"));
     const cJSON *init;
-    cJSON_ArrayForEach(init, json_get(p->spec, "initContainers"))
-    {
+    cJSON_ArrayForEach(init, json_get(p->spec, "initContainers")) {
         /* Only sidecars keep their ports beside the others. */
         if (strcmp(json_str_or(init, "restartPolicy", ""), "Always"))
             continue;
@@ -157,7 +155,8 @@ struct pod_info *pod_info_new(struct kube_object *object)
         parse_ports(p, one);
     }
     parse_terms(json_path(p->spec, "affinity.podAffinity"), &p->affinity, &p->preferred_affinity);
-    parse_terms(json_path(p->spec, "affinity.podAntiAffinity"), &p->anti_affinity, &p->preferred_anti_affinity);
+    parse_terms(json_path(p->spec, "affinity.podAntiAffinity"), &p->anti_affinity,
+                &p->preferred_anti_affinity);
     parse_spread(p);
     return p;
 }
@@ -204,14 +203,25 @@ static void keep_only(cJSON *object, const char *const *names)
 
 void pod_info_strip(cJSON *pod)
 {
-    static const char *const spec[] = {"affinity",        "containers",       "initContainers", "nodeName",
-                                       "nodeSelector",    "overhead",         "preemptionPolicy", "priority",
-                                       "resources",       "schedulerName",    "schedulingGates", "tolerations",
-                                       "topologySpreadConstraints", NULL};
+    static const char *const spec[] = {"affinity",
+                                       "containers",
+                                       "initContainers",
+                                       "nodeName",
+                                       "nodeSelector",
+                                       "overhead",
+                                       "preemptionPolicy",
+                                       "priority",
+                                       "resources",
+                                       "schedulerName",
+                                       "schedulingGates",
+                                       "tolerations",
+                                       "topologySpreadConstraints",
+                                       NULL};
     static const char *const container[] = {"image", "name", "ports", "resources", "restartPolicy", NULL};
     static const char *const status[] = {"conditions", "nominatedNodeName", "phase", "startTime", NULL};
-    static const char *const metadata[] = {"creationTimestamp", "deletionTimestamp", "generation", "labels", "name",
-                                           "namespace", "ownerReferences", "resourceVersion", "uid", NULL};
+    static const char *const metadata[] = {
+        "creationTimestamp", "deletionTimestamp", "generation",      "labels", "name",
+        "namespace",         "ownerReferences",   "resourceVersion", "uid",    NULL};
     static const char *const conditions[] = {"PodScheduled", "DisruptionTarget"};
     keep_only(json_get(pod, "metadata"), metadata);
     keep_only(json_get(pod, "spec"), spec);
@@ -219,7 +229,8 @@ void pod_info_strip(cJSON *pod)
     static const char *const lists[] = {"spec.containers", "spec.initContainers"};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         cJSON *c;
-        cJSON_ArrayForEach(c, json_path(pod, lists[i])) keep_only(c, container);
+        cJSON_ArrayForEach(c, json_path(pod, lists[i]))
+            keep_only(c, container);
     }
     cJSON *list = json_path(pod, "status.conditions");
     for (cJSON *c = cJSON_IsArray(list) ? list->child : NULL, *next; c; c = next) {
@@ -246,7 +257,8 @@ bool pod_term_matches(const struct pod_term *t, const struct pod_info *owner, co
         in_namespace = !strcmp(owner->ns, other->ns);
     } else {
         const cJSON *ns;
-        cJSON_ArrayForEach(ns, t->namespaces) in_namespace = in_namespace || (cJSON_IsString(ns) && !strcmp(ns->valuestring, other->ns));
+        cJSON_ArrayForEach(ns, t->namespaces)
+            in_namespace = in_namespace || (cJSON_IsString(ns) && !strcmp(ns->valuestring, other->ns));
         if (!in_namespace && t->ns_selector)
             in_namespace = label_selector_matches(t->ns_selector, namespace_labels);
     }

@@ -41,7 +41,7 @@ struct pod_info {
     struct kube_object *object;
     const cJSON *spec, *labels; /* labels: NULL when there are none */
     const char *key, *ns, *name, *uid;
-    const char *node_name; /* "" when unassigned */
+    const char *node_name;      /* "" when unassigned */
     const char *nominated_node; /* "" when none */
     int64_t priority;
     int64_t created_micros, started_micros; /* started: 0 when not known */
@@ -62,11 +62,13 @@ void pod_info_unref(struct pod_info *p);
 void pod_info_cleanup(struct pod_info **p);
 #define cleanup_pod __attribute__((cleanup(pod_info_cleanup)))
 
-/* Drops what no scheduler reads (environments, probes, volumes, ...): the store of pods is most of its memory. */
+/* Drops what no scheduler reads (environments, probes, volumes, ...): the store of pods is most of its
+ * memory. */
 void pod_info_strip(cJSON *pod);
 /* Is it finished, so that it holds no resources any more? */
 bool pod_object_terminal(const cJSON *pod);
-/* Does a term of owner's select the other pod? namespace_labels: the labels of the other pod's namespace, or NULL. */
+/* Does a term of owner's select the other pod? namespace_labels: the labels of the other pod's namespace, or
+ * NULL. */
 bool pod_term_matches(const struct pod_term *t, const struct pod_info *owner, const struct pod_info *other,
                       const cJSON *namespace_labels);
 void spread_constraints_clear(struct spread_constraints *c);

@@ -42,7 +42,8 @@ static enum verdict fits_now(struct cycle *c, struct node_info *n)
     return filter_with_nominated(c, n, NULL);
 }
 
-/* Which pods must leave this node? False when it does not help, with the reason added. The node is left as it was. */
+/* Which pods must leave this node? False when it does not help, with the reason added. The node is left as it
+ * was. */
 static bool select_victims(struct cycle *c, struct node_info *n, struct candidate *out)
 {
     cleanup_free struct pod_info **lower = mem_alloc((n->pod_count + 1) * sizeof(*lower));
@@ -92,7 +93,8 @@ static int64_t earliest_start(const struct candidate *k)
     return start_of(k->victims[0]);
 }
 
-/* Less harm: a lower most important victim, a smaller sum, fewer victims, victims that have done less work. */
+/* Less harm: a lower most important victim, a smaller sum, fewer victims, victims that have done less work.
+ */
 static bool better(const struct candidate *a, const struct candidate *b)
 {
     if (a->victims[0]->priority != b->victims[0]->priority)
@@ -116,8 +118,8 @@ static bool already_preempting(const struct pod_info *pod, struct cache *cache)
     return false;
 }
 
-char *preempt(const struct pod_info *pod, struct cache *cache, const struct owners *owners, const enum verdict *refused,
-              struct outcome *out)
+char *preempt(const struct pod_info *pod, struct cache *cache, const struct owners *owners,
+              const enum verdict *refused, struct outcome *out)
 {
     if (!pod->may_preempt)
         return mem_strdup("not eligible due to preemptionPolicy=Never.");

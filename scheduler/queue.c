@@ -288,7 +288,8 @@ static int64_t advance(struct queue *q, int64_t now)
     return next;
 }
 
-/* With nothing active, a pod whose chances have changed need not sit its back-off out; one that met an error must. */
+/* With nothing active, a pod whose chances have changed need not sit its back-off out; one that met an error
+ * must. */
 static struct queued_pod *early(struct queue *q)
 {
     struct queued_pod *best = NULL;
@@ -396,7 +397,8 @@ void queue_close(struct queue *q)
 struct queue_counts queue_count(struct queue *q)
 {
     pthread_mutex_lock(&q->lock);
-    struct queue_counts c = {(int)q->active.count, (int)q->backoff.count, q->unschedulable_count, q->gated_count};
+    struct queue_counts c = {(int)q->active.count, (int)q->backoff.count, q->unschedulable_count,
+                             q->gated_count};
     pthread_mutex_unlock(&q->lock);
     return c;
 }

@@ -1,7 +1,7 @@
 /* Pods that want a node, in three parts:
  *   active         ready to be tried; highest priority first, then the longest waiting
  *   backoff        failed lately; ready after 1 s, 2 s, 4 s, ... 10 s, or when there is nothing else to do
- *   unschedulable  no node fits; moved on when something happens that could change that, or after five minutes
+ *   unschedulable  no node fits; moved on when something happens that could help, or after five minutes
  * Nothing polls: queue_pop() sleeps until the next pod is due. Thread-safe. */
 #pragma once
 #include <stdbool.h>
@@ -15,8 +15,8 @@ enum cluster_event {
     EVENT_NODE_LABEL = 4,
     EVENT_NODE_TAINT = 8, /* taints or spec.unschedulable */
     EVENT_NODE_DELETE = 16,
-    EVENT_POD_ADD = 32,    /* a pod got a node */
-    EVENT_POD_LABEL = 64,  /* labels of a pod on a node */
+    EVENT_POD_ADD = 32,   /* a pod got a node */
+    EVENT_POD_LABEL = 64, /* labels of a pod on a node */
     EVENT_POD_DELETE = 128,
     EVENT_POD_SCALE_DOWN = 256,
     EVENT_ALL = 0xffff,
@@ -30,9 +30,9 @@ struct queue_options {
 struct queued_pod {
     struct pod_info *pod; /* may be replaced only by the queue while the pod is not in flight */
     int attempts;
-    int64_t queued_ms;  /* since when it waits in its part */
-    int64_t first_ms;   /* when it was first tried */
-    unsigned wanted;    /* events that may help */
+    int64_t queued_ms; /* since when it waits in its part */
+    int64_t first_ms;  /* when it was first tried */
+    unsigned wanted;   /* events that may help */
     /* The queue's own. */
     int where;
     size_t heap_at;
@@ -49,7 +49,8 @@ void queue_free(struct queue *q);
 /* Adds a pod, or takes a new version of one that is in the queue. */
 void queue_set(struct queue *q, struct pod_info *p);
 void queue_remove(struct queue *q, const char *uid);
-/* The next pod, which is then in flight; NULL when the queue was closed. Ends with one of queue_done() and queue_retry(). */
+/* The next pod, which is then in flight; NULL when the queue was closed. Ends with one of queue_done() and
+ * queue_retry(). */
 struct queued_pod *queue_pop(struct queue *q);
 void queue_done(struct queue *q, struct queued_pod *qp);
 /* It did not get a node. events: what may help; 0: an error, tried again after its back-off. */

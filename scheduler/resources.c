@@ -21,8 +21,7 @@ static int64_t *scalar_at(struct resources *r, const char *name)
 void resources_from_json(struct resources *r, const cJSON *list)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, list)
-    {
+    cJSON_ArrayForEach(item, list) {
         /* The API writes quantities as strings, but clients may send numbers. */
         char number[32];
         const char *text = item->valuestring;
@@ -68,10 +67,10 @@ void resources_add(struct resources *r, const struct resources *other, int sign)
     }
 }
 
-#define RAISE(to, from)                                                                                        \
-    do {                                                                                                       \
-        if ((from) > (to))                                                                                     \
-            (to) = (from);                                                                                     \
+#define RAISE(to, from)                                                                                      \
+    do {                                                                                                     \
+        if ((from) > (to))                                                                                   \
+            (to) = (from);                                                                                   \
     } while (0)
 
 void resources_max(struct resources *r, const struct resources *other)
@@ -115,8 +114,7 @@ static void container_requests(struct resources *r, const cJSON *container, int 
 void resources_of_pod(struct resources *r, const cJSON *spec, int nonzero)
 {
     const cJSON *container;
-    cJSON_ArrayForEach(container, json_get(spec, "containers"))
-    {
+    cJSON_ArrayForEach(container, json_get(spec, "containers")) {
         struct resources one = {0};
         container_requests(&one, container, nonzero);
         resources_add(r, &one, 1);
@@ -124,8 +122,7 @@ void resources_of_pod(struct resources *r, const cJSON *spec, int nonzero)
     }
     /* Init containers run one after the other, beside the sidecars started before them. */
     struct resources sidecars = {0}, peak = {0};
-    cJSON_ArrayForEach(container, json_get(spec, "initContainers"))
-    {
+    cJSON_ArrayForEach(container, json_get(spec, "initContainers")) {
         struct resources one = {0};
         container_requests(&one, container, nonzero);
         if (!strcmp(json_str_or(container, "restartPolicy", ""), "Always")) {

@@ -119,7 +119,8 @@ static void on_namespace(void *userdata, enum informer_event event, const struct
 
 /* --- one pod after the other --- */
 
-static void handle_failure(struct scheduler *s, struct queued_pod *qp, const struct outcome *o, int64_t started)
+static void handle_failure(struct scheduler *s, struct queued_pod *qp, const struct outcome *o,
+                           int64_t started)
 {
     struct pod_info *p = qp->pod;
     metrics_attempt("unschedulable", started);
@@ -152,8 +153,8 @@ static void schedule_one(struct scheduler *s, struct queued_pod *qp)
     cache_unlock(&s->cache);
     metrics_algorithm(started);
     if (node) {
-        log_debug(3, "Found a node", "pod", qp->pod->key, "node", node, "evaluated", log_int((long long)o.evaluated),
-                  "feasible", log_int((long long)o.feasible));
+        log_debug(3, "Found a node", "pod", qp->pod->key, "node", node, "evaluated",
+                  log_int((long long)o.evaluated), "feasible", log_int((long long)o.feasible));
         binder_bind(s->binder, qp, node);
         /* Spreading and affinity of others may look different now. */
         queue_event(s->queue, EVENT_POD_ADD);
@@ -167,7 +168,8 @@ static void schedule_one(struct scheduler *s, struct queued_pod *qp)
 static void *loop(void *arg)
 {
     struct scheduler *s = arg;
-    if (!informer_wait_synced(s->namespaces) || !informer_wait_synced(s->nodes) || !informer_wait_synced(s->pods))
+    if (!informer_wait_synced(s->namespaces) || !informer_wait_synced(s->nodes) ||
+        !informer_wait_synced(s->pods))
         return NULL;
     struct queued_pod *qp;
     while ((qp = queue_pop(s->queue)))
@@ -181,8 +183,9 @@ static void *loop(void *arg)
 static void strip_node(cJSON *node)
 {
     cJSON *status = json_get(node, "status");
-    static const char *const drop[] = {"conditions", "addresses", "nodeInfo", "daemonEndpoints", "volumesInUse",
-                                       "volumesAttached", "capacity", "config", "runtimeHandlers", "features"};
+    static const char *const drop[] = {"conditions",      "addresses",       "nodeInfo", "daemonEndpoints",
+                                       "volumesInUse",    "volumesAttached", "capacity", "config",
+                                       "runtimeHandlers", "features"};
     for (size_t i = 0; status && i < ARRAY_LEN(drop); i++)
         cJSON_DeleteItemFromObjectCaseSensitive(status, drop[i]);
     cJSON *metadata = json_get(node, "metadata");
@@ -207,11 +210,14 @@ static void strip_to_selector(cJSON *object)
     }
 }
 
-static struct informer *watch(struct scheduler *s, const char *api_version, const char *resource, const char *field_selector,
-                              void (*strip)(cJSON *), informer_handler *handler)
+static struct informer *watch(struct scheduler *s, const char *api_version, const char *resource,
+                              const char *field_selector, void (*strip)(cJSON *), informer_handler *handler)
 {
-    const struct informer_options o = {.client = s->client, .api_version = api_version, .resource = resource,
-                                       .field_selector = field_selector, .strip = strip};
+    const struct informer_options o = {.client = s->client,
+                                       .api_version = api_version,
+                                       .resource = resource,
+                                       .field_selector = field_selector,
+                                       .strip = strip};
     struct informer *i = informer_new(&o);
     if (handler)
         informer_add_handler(i, handler, s);

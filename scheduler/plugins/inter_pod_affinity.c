@@ -1,5 +1,6 @@
 /* Pods that want to be near, or far from, other pods.
- * https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity */
+ * https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#inter-pod-affinity-and-anti-affinity
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,8 @@ static bool counted(const struct map *m, const char *key, const struct node_info
 static bool matches(const struct cycle *c, const struct pod_term *t, const struct pod_info *owner,
                     const struct pod_info *other)
 {
-    return pod_term_matches(t, owner, other, t->ns_selector ? cache_namespace_labels(c->cache, other->ns) : NULL);
+    return pod_term_matches(t, owner, other,
+                            t->ns_selector ? cache_namespace_labels(c->cache, other->ns) : NULL);
 }
 
 static bool matches_all(const struct cycle *c, const struct pod_terms *terms, const struct pod_info *owner,
@@ -107,8 +109,7 @@ static bool refused_here(struct cycle *c, const struct node_info *n)
     if (!c->affinity->refused.count)
         return false;
     const cJSON *label;
-    cJSON_ArrayForEach(label, n->labels)
-    {
+    cJSON_ArrayForEach(label, n->labels) {
         if (label->string && counted(&c->affinity->refused, label->string, n))
             return true;
     }
@@ -195,11 +196,11 @@ static void score(struct cycle *c, int64_t *scores)
         scores[i] = max > min ? SCORE_MAX * (scores[i] - min) / (max - min) : 0;
 }
 
-const struct plugin plugin_inter_pod_affinity = {
-    .name = "InterPodAffinity",
-    .events = EVENT_NODE_ADD | EVENT_NODE_LABEL | EVENT_POD_ADD | EVENT_POD_LABEL | EVENT_POD_DELETE,
-    .pre_filter = pre_filter,
-    .filter = filter,
-    .weight = 2,
-    .pre_score = pre_score,
-    .score = score};
+const struct plugin plugin_inter_pod_affinity = {.name = "InterPodAffinity",
+                                                 .events = EVENT_NODE_ADD | EVENT_NODE_LABEL | EVENT_POD_ADD |
+                                                           EVENT_POD_LABEL | EVENT_POD_DELETE,
+                                                 .pre_filter = pre_filter,
+                                                 .filter = filter,
+                                                 .weight = 2,
+                                                 .pre_score = pre_score,
+                                                 .score = score};

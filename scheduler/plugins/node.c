@@ -24,8 +24,7 @@ bool taint_tolerated(const cJSON *tolerations, const cJSON *taint)
     const char *key = json_str_or(taint, "key", ""), *value = json_str_or(taint, "value", "");
     const char *effect = json_str_or(taint, "effect", "");
     const cJSON *t;
-    cJSON_ArrayForEach(t, tolerations)
-    {
+    cJSON_ArrayForEach(t, tolerations) {
         const char *t_effect = json_str_or(t, "effect", ""), *t_key = json_str_or(t, "key", "");
         const char *op = json_str_or(t, "operator", "Equal");
         if (*t_effect && strcmp(t_effect, effect))
@@ -44,10 +43,10 @@ bool taint_tolerated(const cJSON *tolerations, const cJSON *taint)
 const cJSON *untolerated_taint(const cJSON *spec, const struct node_info *n)
 {
     const cJSON *tolerations = json_get(spec, "tolerations"), *taint;
-    cJSON_ArrayForEach(taint, n->taints)
-    {
+    cJSON_ArrayForEach(taint, n->taints) {
         const char *effect = json_str_or(taint, "effect", "");
-        if ((!strcmp(effect, "NoSchedule") || !strcmp(effect, "NoExecute")) && !taint_tolerated(tolerations, taint))
+        if ((!strcmp(effect, "NoSchedule") || !strcmp(effect, "NoExecute")) &&
+            !taint_tolerated(tolerations, taint))
             return taint;
     }
     return NULL;
@@ -68,9 +67,9 @@ static void score_taints(struct cycle *c, int64_t *scores)
 {
     const cJSON *tolerations = json_get(c->pod->spec, "tolerations"), *taint;
     for (size_t i = 0; i < c->node_count; i++) {
-        cJSON_ArrayForEach(taint, c->nodes[i]->taints)
-        {
-            if (!strcmp(json_str_or(taint, "effect", ""), "PreferNoSchedule") && !taint_tolerated(tolerations, taint))
+        cJSON_ArrayForEach(taint, c->nodes[i]->taints) {
+            if (!strcmp(json_str_or(taint, "effect", ""), "PreferNoSchedule") &&
+                !taint_tolerated(tolerations, taint))
                 scores[i]++;
         }
     }
@@ -138,10 +137,8 @@ static int64_t image_size(const struct node_info *n, const char *image)
     bool tagged = strchr(slash ? slash : image, ':') || strchr(image, '@');
     size_t len = strlen(image);
     const cJSON *entry, *name;
-    cJSON_ArrayForEach(entry, json_path(n->object->json, "status.images"))
-    {
-        cJSON_ArrayForEach(name, json_get(entry, "names"))
-        {
+    cJSON_ArrayForEach(entry, json_path(n->object->json, "status.images")) {
+        cJSON_ArrayForEach(name, json_get(entry, "names")) {
             if (!cJSON_IsString(name) || strncmp(name->valuestring, image, len))
                 continue;
             if (!strcmp(name->valuestring + len, tagged ? "" : ":latest"))
@@ -158,8 +155,7 @@ static void score_images(struct cycle *c, int64_t *scores)
     double max = IMAGE_MAX * (count > 0 ? count : 1);
     cleanup_free double *sums = mem_alloc(c->node_count * sizeof(*sums));
     cleanup_free int64_t *sizes = mem_alloc(c->node_count * sizeof(*sizes));
-    cJSON_ArrayForEach(container, containers)
-    {
+    cJSON_ArrayForEach(container, containers) {
         size_t have = 0;
         for (size_t i = 0; i < c->node_count; i++) {
             sizes[i] = image_size(c->nodes[i], json_str_or(container, "image", ""));

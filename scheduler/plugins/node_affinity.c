@@ -25,7 +25,8 @@ static bool expression_matches(const cJSON *e, const char *value)
         return value == NULL;
     if (!strcmp(op, "In") || !strcmp(op, "NotIn")) {
         bool found = false;
-        cJSON_ArrayForEach(v, values) found = found || (value && cJSON_IsString(v) && !strcmp(v->valuestring, value));
+        cJSON_ArrayForEach(v, values)
+            found = found || (value && cJSON_IsString(v) && !strcmp(v->valuestring, value));
         return found == !strcmp(op, "In");
     }
     long long have, want;
@@ -38,16 +39,15 @@ static bool expression_matches(const cJSON *e, const char *value)
 /* All expressions of a term; an empty term matches nothing. */
 static bool term_matches(const cJSON *term, const struct node_info *n)
 {
-    const cJSON *expressions = json_get(term, "matchExpressions"), *fields = json_get(term, "matchFields"), *e;
+    const cJSON *expressions = json_get(term, "matchExpressions"), *fields = json_get(term, "matchFields"),
+                *e;
     if (!cJSON_GetArraySize(expressions) && !cJSON_GetArraySize(fields))
         return false;
-    cJSON_ArrayForEach(e, expressions)
-    {
+    cJSON_ArrayForEach(e, expressions) {
         if (!expression_matches(e, json_map_str(n->labels, json_str_or(e, "key", ""))))
             return false;
     }
-    cJSON_ArrayForEach(e, fields)
-    {
+    cJSON_ArrayForEach(e, fields) {
         const char *value = !strcmp(json_str_or(e, "key", ""), "metadata.name") ? n->name : NULL;
         if (!expression_matches(e, value))
             return false;
@@ -58,17 +58,16 @@ static bool term_matches(const cJSON *term, const struct node_info *n)
 bool node_affinity_matches(const cJSON *spec, const struct node_info *n)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, json_get(spec, "nodeSelector"))
-    {
+    cJSON_ArrayForEach(item, json_get(spec, "nodeSelector")) {
         const char *value = item->string ? json_map_str(n->labels, item->string) : NULL;
         if (!value || !cJSON_IsString(item) || strcmp(value, item->valuestring))
             return false;
     }
-    const cJSON *required = json_path(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+    const cJSON *required =
+        json_path(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
     if (!cJSON_IsObject(required))
         return true;
-    cJSON_ArrayForEach(item, json_get(required, "nodeSelectorTerms"))
-    {
+    cJSON_ArrayForEach(item, json_get(required, "nodeSelectorTerms")) {
         if (term_matches(item, n))
             return true;
     }
@@ -79,12 +78,13 @@ bool node_affinity_matches(const cJSON *spec, const struct node_info *n)
 static bool term_may_be(const cJSON *term, const char *name)
 {
     const cJSON *f, *v;
-    cJSON_ArrayForEach(f, json_get(term, "matchFields"))
-    {
-        if (strcmp(json_str_or(f, "key", ""), "metadata.name") || strcmp(json_str_or(f, "operator", ""), "In"))
+    cJSON_ArrayForEach(f, json_get(term, "matchFields")) {
+        if (strcmp(json_str_or(f, "key", ""), "metadata.name") ||
+            strcmp(json_str_or(f, "operator", ""), "In"))
             continue;
         bool found = false;
-        cJSON_ArrayForEach(v, json_get(f, "values")) found = found || (cJSON_IsString(v) && !strcmp(v->valuestring, name));
+        cJSON_ArrayForEach(v, json_get(f, "values"))
+            found = found || (cJSON_IsString(v) && !strcmp(v->valuestring, name));
         if (!found)
             return false;
     }
@@ -101,13 +101,13 @@ static enum verdict filter(struct cycle *c, const struct node_info *n)
 
 bool node_affinity_excludes_by_name(const cJSON *spec, const char *name)
 {
-    const cJSON *terms = json_path(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution."
-                                         "nodeSelectorTerms"),
+    const cJSON *terms =
+                    json_path(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution."
+                                    "nodeSelectorTerms"),
                 *term;
     if (!cJSON_GetArraySize(terms))
         return false;
-    cJSON_ArrayForEach(term, terms)
-    {
+    cJSON_ArrayForEach(term, terms) {
         if (term_may_be(term, name))
             return false;
     }
@@ -116,11 +116,11 @@ bool node_affinity_excludes_by_name(const cJSON *spec, const char *name)
 
 static void score(struct cycle *c, int64_t *scores)
 {
-    const cJSON *preferred = json_path(c->pod->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"),
+    const cJSON *preferred = json_path(
+                    c->pod->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"),
                 *p;
     for (size_t i = 0; i < c->node_count; i++) {
-        cJSON_ArrayForEach(p, preferred)
-        {
+        cJSON_ArrayForEach(p, preferred) {
             if (term_matches(json_get(p, "preference"), c->nodes[i]))
                 scores[i] += json_int(p, "weight", 0);
         }
@@ -130,8 +130,8 @@ static void score(struct cycle *c, int64_t *scores)
 
 static bool pre_score(struct cycle *c)
 {
-    return cJSON_GetArraySize(
-               json_path(c->pod->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution")) > 0;
+    return cJSON_GetArraySize(json_path(
+               c->pod->spec, "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution")) > 0;
 }
 
 const struct plugin plugin_node_affinity = {.name = "NodeAffinity",

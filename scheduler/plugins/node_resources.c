@@ -3,7 +3,8 @@
 #include <string.h>
 #include "scheduler/framework.h"
 
-static enum verdict check(struct cycle *c, const char *name, int64_t asked, int64_t allocatable, int64_t requested)
+static enum verdict check(struct cycle *c, const char *name, int64_t asked, int64_t allocatable,
+                          int64_t requested)
 {
     if (asked <= 0 || asked <= allocatable - requested)
         return VERDICT_FITS;
@@ -26,10 +27,12 @@ static enum verdict filter(struct cycle *c, const struct node_info *n)
     }
     v = worse(v, check(c, "cpu", asked->cpu, all->cpu, used->cpu));
     v = worse(v, check(c, "memory", asked->memory, all->memory, used->memory));
-    v = worse(v, check(c, "ephemeral-storage", asked->ephemeral_storage, all->ephemeral_storage, used->ephemeral_storage));
+    v = worse(v, check(c, "ephemeral-storage", asked->ephemeral_storage, all->ephemeral_storage,
+                       used->ephemeral_storage));
     for (size_t i = 0; i < asked->scalar_count; i++) {
         const char *name = asked->scalars[i].name;
-        v = worse(v, check(c, name, asked->scalars[i].value, resources_scalar(all, name), resources_scalar(used, name)));
+        v = worse(v, check(c, name, asked->scalars[i].value, resources_scalar(all, name),
+                           resources_scalar(used, name)));
     }
     return v;
 }
@@ -58,12 +61,12 @@ static void score_least_allocated(struct cycle *c, int64_t *scores)
     }
 }
 
-const struct plugin plugin_node_resources_fit = {
-    .name = "NodeResourcesFit",
-    .events = EVENT_NODE_ADD | EVENT_NODE_ALLOCATABLE | EVENT_POD_DELETE | EVENT_POD_SCALE_DOWN,
-    .filter = filter,
-    .weight = 1,
-    .score = score_least_allocated};
+const struct plugin plugin_node_resources_fit = {.name = "NodeResourcesFit",
+                                                 .events = EVENT_NODE_ADD | EVENT_NODE_ALLOCATABLE |
+                                                           EVENT_POD_DELETE | EVENT_POD_SCALE_DOWN,
+                                                 .filter = filter,
+                                                 .weight = 1,
+                                                 .score = score_least_allocated};
 
 /* A pod that asks for nothing does not change a node's balance. */
 static bool pre_score_balanced(struct cycle *c)

@@ -56,7 +56,8 @@ static bool node_counts(const struct cycle *c, const struct spread_constraint *k
     return !k->honor_taints || !untolerated_taint(c->pod->spec, n);
 }
 
-static int64_t matching_pods(const struct cycle *c, const struct spread_constraint *k, const struct node_info *n)
+static int64_t matching_pods(const struct cycle *c, const struct spread_constraint *k,
+                             const struct node_info *n)
 {
     int64_t count = 0;
     for (size_t i = 0; i < n->pod_count; i++) {
@@ -118,7 +119,8 @@ static enum verdict filter(struct cycle *c, const struct node_info *n)
         const struct spread_constraint *constraint = &hard->items[k];
         const char *domain = json_map_str(n->labels, constraint->topology_key);
         if (!domain) {
-            reasons_add(c->reasons, "node(s) didn't match pod topology spread constraints (missing required label)");
+            reasons_add(c->reasons,
+                        "node(s) didn't match pod topology spread constraints (missing required label)");
             return VERDICT_UNRESOLVABLE;
         }
         int64_t self = label_selector_matches(constraint->selector, c->pod->labels);
@@ -136,11 +138,13 @@ static enum verdict filter(struct cycle *c, const struct node_info *n)
 static void add_match_labels(cJSON *selector, const cJSON *labels)
 {
     const cJSON *l;
-    cJSON_ArrayForEach(l, labels) if (cJSON_IsString(l) && l->string)
-        json_map_set_str(json_ensure_object(selector, "matchLabels"), l->string, l->valuestring);
+    cJSON_ArrayForEach(l, labels)
+        if (cJSON_IsString(l) && l->string)
+            json_map_set_str(json_ensure_object(selector, "matchLabels"), l->string, l->valuestring);
 }
 
-/* What groups this pod with others: the Services that select it and the ReplicaSet that owns it. NULL when nothing does. */
+/* What groups this pod with others: the Services that select it and the ReplicaSet that owns it. NULL when
+ * nothing does. */
 static struct label_selector *default_selector(const struct cycle *c)
 {
     cleanup_json cJSON *selector = cJSON_CreateObject();
@@ -158,10 +162,9 @@ static struct label_selector *default_selector(const struct cycle *c)
         }
     }
     const cJSON *owner, *e;
-    cJSON_ArrayForEach(owner, json_path(c->pod->object->json, "metadata.ownerReferences"))
-    {
-        if (!json_bool(owner, "controller", false) || strcmp(json_str_or(owner, "kind", ""), "ReplicaSet") || !c->owners ||
-            !c->owners->replica_sets)
+    cJSON_ArrayForEach(owner, json_path(c->pod->object->json, "metadata.ownerReferences")) {
+        if (!json_bool(owner, "controller", false) || strcmp(json_str_or(owner, "kind", ""), "ReplicaSet") ||
+            !c->owners || !c->owners->replica_sets)
             continue;
         cleanup_object struct kube_object *rs =
             informer_get_ns(c->owners->replica_sets, c->pod->ns, json_str_or(owner, "name", ""));
@@ -185,9 +188,10 @@ static void build_defaults(struct cycle *c, struct spread_state *s)
         if (!selector)
             return;
         s->defaults.items = mem_realloc(s->defaults.items, (i + 1) * sizeof(*s->defaults.items));
-        s->defaults.items[s->defaults.count++] =
-            (struct spread_constraint){.topology_key = defaults[i].key, .selector = selector,
-                                       .max_skew = defaults[i].max_skew, .honor_affinity = true};
+        s->defaults.items[s->defaults.count++] = (struct spread_constraint){.topology_key = defaults[i].key,
+                                                                            .selector = selector,
+                                                                            .max_skew = defaults[i].max_skew,
+                                                                            .honor_affinity = true};
     }
 }
 
@@ -205,8 +209,10 @@ static bool pre_score(struct cycle *c)
     return s->soft->count > 0;
 }
 
-/* Pods in each domain of one constraint, over the domains of the nodes that are left; returns the number of domains. */
-static size_t count_domains(struct cycle *c, const struct spread_constraint *k, const bool *ignored, struct map *counts)
+/* Pods in each domain of one constraint, over the domains of the nodes that are left; returns the number of
+ * domains. */
+static size_t count_domains(struct cycle *c, const struct spread_constraint *k, const bool *ignored,
+                            struct map *counts)
 {
     for (size_t i = 0; i < c->node_count; i++) {
         const char *domain = ignored[i] ? NULL : json_map_str(c->nodes[i]->labels, k->topology_key);
@@ -243,7 +249,8 @@ static void score(struct cycle *c, int64_t *scores)
         /* A topology with many domains weighs more, or hosts could never outweigh zones. */
         double weight = log((double)domains + 2);
         for (size_t i = 0; i < c->node_count; i++) {
-            const char *domain = ignored[i] ? NULL : json_map_str(c->nodes[i]->labels, constraint->topology_key);
+            const char *domain =
+                ignored[i] ? NULL : json_map_str(c->nodes[i]->labels, constraint->topology_key);
             if (!domain)
                 continue;
             const union map_value *v = by_host ? NULL : map_find(&counts, domain);
@@ -266,8 +273,8 @@ static void score(struct cycle *c, int64_t *scores)
 
 const struct plugin plugin_pod_topology_spread = {
     .name = "PodTopologySpread",
-    .events = EVENT_NODE_ADD | EVENT_NODE_LABEL | EVENT_NODE_TAINT | EVENT_NODE_DELETE | EVENT_POD_ADD | EVENT_POD_LABEL |
-              EVENT_POD_DELETE,
+    .events = EVENT_NODE_ADD | EVENT_NODE_LABEL | EVENT_NODE_TAINT | EVENT_NODE_DELETE | EVENT_POD_ADD |
+              EVENT_POD_LABEL | EVENT_POD_DELETE,
     .pre_filter = pre_filter,
     .filter = filter,
     .weight = 2,

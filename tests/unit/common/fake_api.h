@@ -1,5 +1,5 @@
-/* A small Kubernetes API inside a test's process: objects of any kind, optimistic concurrency, list, watch with
- * history and bookmarks, the binding subresource, and faults on demand. */
+/* A small Kubernetes API inside a test's process: objects of any kind, optimistic concurrency, list, watch
+ * with history and bookmarks, the binding subresource, and faults on demand. */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -54,7 +54,8 @@ static void fake_status(struct httpd_request *r, int code, const char *reason, c
 {
     char body[1024];
     int n = snprintf(body, sizeof(body),
-                     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"%s\","
+                     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\","
+                     "\"message\":\"%s\","
                      "\"reason\":\"%s\",\"details\":{\"name\":\"x\"},\"code\":%d}",
                      message, reason, code);
     httpd_reply(r, code, "application/json", body, (size_t)n);
@@ -73,20 +74,21 @@ static void fake_gone(void *userdata)
 }
 
 /* With the lock held. */
-static void fake_publish(struct fake_api *a, const char *type, const char *collection, const char *ns, const cJSON *o)
+static void fake_publish(struct fake_api *a, const char *type, const char *collection, const char *ns,
+                         const cJSON *o)
 {
     char *object = json_text(o);
     char *line = mem_printf("{\"type\":\"%s\",\"object\":%s}\n", type, object);
     free(object);
     a->events = (struct fake_event *)mem_realloc(a->events, (a->event_count + 1) * sizeof(*a->events));
-    a->events[a->event_count++] =
-        (struct fake_event){mem_strdup(collection), mem_strdup(ns), line, a->rv};
+    a->events[a->event_count++] = (struct fake_event){mem_strdup(collection), mem_strdup(ns), line, a->rv};
     for (struct fake_stream *s = a->streams; s; s = s->next)
         if (!atomic_load(&s->gone) && !strcmp(s->collection, collection) && (!*s->ns || !strcmp(s->ns, ns)))
             httpd_stream_write(s->stream, line, strlen(line));
 }
 
-static struct fake_object *fake_find(struct fake_api *a, const char *collection, const char *ns, const char *name)
+static struct fake_object *fake_find(struct fake_api *a, const char *collection, const char *ns,
+                                     const char *name)
 {
     for (struct fake_object *o = a->objects; o; o = o->next)
         if (!strcmp(o->collection, collection) && !strcmp(o->ns, ns) && !strcmp(o->name, name))
@@ -102,7 +104,8 @@ static void fake_stamp(struct fake_api *a, cJSON *json)
 }
 
 /* Takes json. With the lock held. */
-static struct fake_object *fake_insert(struct fake_api *a, const char *collection, const char *ns, cJSON *json)
+static struct fake_object *fake_insert(struct fake_api *a, const char *collection, const char *ns,
+                                       cJSON *json)
 {
     struct fake_object *o = (struct fake_object *)mem_alloc(sizeof(*o));
     o->collection = mem_strdup(collection);
@@ -142,8 +145,7 @@ static void fake_remove(struct fake_api *a, struct fake_object *o)
 static void fake_merge(cJSON *target, const cJSON *patch)
 {
     const cJSON *p;
-    cJSON_ArrayForEach(p, patch)
-    {
+    cJSON_ArrayForEach(p, patch) {
         cJSON *old = json_get(target, p->string);
         if (cJSON_IsNull(p)) {
             cJSON_DeleteItemFromObjectCaseSensitive(target, p->string);
@@ -341,7 +343,8 @@ static void fake_listen(struct fake_api *a, int port)
 {
     char address[64];
     snprintf(address, sizeof(address), "127.0.0.1:%d", port);
-    struct httpd_options o = {.address = address, .threads = 2, .max_body = 1 << 20, .handler = fake_handle, .userdata = a};
+    struct httpd_options o = {
+        .address = address, .threads = 2, .max_body = 1 << 20, .handler = fake_handle, .userdata = a};
     struct error *err = NULL;
     a->httpd = httpd_start(&o, &err);
     if (!a->httpd) {
@@ -411,8 +414,8 @@ __attribute__((unused)) static void fake_add(struct fake_api *a, const char *col
 }
 
 /* Merges a patch into an object; silent ones reach no watch (as changes made while a client was away). */
-__attribute__((unused)) static void fake_change(struct fake_api *a, const char *collection, const char *ns, const char *name,
-                                                const char *patch)
+__attribute__((unused)) static void fake_change(struct fake_api *a, const char *collection, const char *ns,
+                                                const char *name, const char *patch)
 {
     cleanup_json cJSON *json = json_parse(patch, strlen(patch), NULL);
     pthread_mutex_lock(&a->lock);
@@ -425,7 +428,8 @@ __attribute__((unused)) static void fake_change(struct fake_api *a, const char *
     pthread_mutex_unlock(&a->lock);
 }
 
-__attribute__((unused)) static void fake_delete(struct fake_api *a, const char *collection, const char *ns, const char *name)
+__attribute__((unused)) static void fake_delete(struct fake_api *a, const char *collection, const char *ns,
+                                                const char *name)
 {
     pthread_mutex_lock(&a->lock);
     struct fake_object *o = fake_find(a, collection, ns, name);
@@ -435,8 +439,8 @@ __attribute__((unused)) static void fake_delete(struct fake_api *a, const char *
 }
 
 /* A copy of the object's field, "" when absent; caller frees. */
-__attribute__((unused)) static char *fake_field(struct fake_api *a, const char *collection, const char *ns, const char *name,
-                                                const char *path)
+__attribute__((unused)) static char *fake_field(struct fake_api *a, const char *collection, const char *ns,
+                                                const char *name, const char *path)
 {
     pthread_mutex_lock(&a->lock);
     struct fake_object *o = fake_find(a, collection, ns, name);
@@ -490,10 +494,10 @@ __attribute__((unused)) static void fake_api_free(struct fake_api *a)
 }
 
 /* Waits up to ten seconds (much less, usually) for a condition. */
-#define fake_eventually(condition)                                                                             \
-    do {                                                                                                       \
-        int64_t until_ = time_monotonic_ms() + 10000;                                                          \
-        while (!(condition) && time_monotonic_ms() < until_)                                                   \
-            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);                                           \
-        ck_assert_msg(condition, "never became true: %s", #condition);                                         \
+#define fake_eventually(condition)                                                                           \
+    do {                                                                                                     \
+        int64_t until_ = time_monotonic_ms() + 10000;                                                        \
+        while (!(condition) && time_monotonic_ms() < until_)                                                 \
+            nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);                                         \
+        ck_assert_msg(condition, "never became true: %s", #condition);                                       \
     } while (0)

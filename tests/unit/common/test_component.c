@@ -18,12 +18,10 @@ static bool parse(struct values *v, struct error **err, const char *const *args)
     int argc = 1;
     for (; args[argc - 1]; argc++)
         argv[argc] = (char *)args[argc - 1];
-    const struct flag flags[] = {{"node-name", FLAG_STRING, &v->name, "a name"},
-                                 {"list", FLAG_STRINGS, &v->list, "names"},
-                                 {"count", FLAG_INT, &v->count, "a number"},
-                                 {"period", FLAG_DURATION_MS, &v->period, "a time"},
-                                 {"leader-elect", FLAG_BOOL, &v->on, "a switch"},
-                                 {NULL, 0, NULL, NULL}};
+    const struct flag flags[] = {
+        {"node-name", FLAG_STRING, &v->name, "a name"},  {"list", FLAG_STRINGS, &v->list, "names"},
+        {"count", FLAG_INT, &v->count, "a number"},      {"period", FLAG_DURATION_MS, &v->period, "a time"},
+        {"leader-elect", FLAG_BOOL, &v->on, "a switch"}, {NULL, 0, NULL, NULL}};
     return component_parse_flags(argc, argv, flags, "A program.", err);
 }
 #define PARSE(v, err, ...) parse(v, err, (const char *const[]){__VA_ARGS__, NULL})
@@ -32,8 +30,8 @@ START_TEST(flags)
 {
     struct values v = {.name = mem_strdup("default"), .on = true};
     struct error *err = NULL;
-    ck_assert(PARSE(&v, &err, "--node_name=x", "--list", "a", "--list=b,c", "--count=-5", "--period", "1m30.5s",
-                    "--leader-elect=false", "-v=4"));
+    ck_assert(PARSE(&v, &err, "--node_name=x", "--list", "a", "--list=b,c", "--count=-5", "--period",
+                    "1m30.5s", "--leader-elect=false", "-v=4"));
     ck_assert_str_eq(v.name, "x");
     ck_assert_str_eq(v.list, "a,b,c");
     ck_assert_int_eq(v.count, -5);
@@ -57,9 +55,11 @@ START_TEST(bad_flags)
     } cases[] = {
         {"--nope=1", "unknown flag: --nope"},
         {"--count=x", "invalid argument \"x\" for \"--count\" flag: must be an integer"},
-        {"--count=99999999999999999999", "invalid argument \"99999999999999999999\" for \"--count\" flag: must be an integer"},
+        {"--count=99999999999999999999",
+         "invalid argument \"99999999999999999999\" for \"--count\" flag: must be an integer"},
         {"--period=5", "invalid argument \"5\" for \"--period\" flag: must be a duration like \"1m30s\""},
-        {"--leader-elect=maybe", "invalid argument \"maybe\" for \"--leader-elect\" flag: must be true or false"},
+        {"--leader-elect=maybe",
+         "invalid argument \"maybe\" for \"--leader-elect\" flag: must be true or false"},
         {"--count", "flag needs an argument: --count"},
         {"stray", "unexpected argument \"stray\""},
         {"-x", "unknown flag: -x"},
@@ -111,8 +111,14 @@ START_TEST(metrics)
     struct metric *g = metric_new(METRIC_GAUGE, "depth", "Depth.", "", NULL);
     struct metric *h = metric_new(METRIC_HISTOGRAM, "latency_seconds", "Latency.", "verb", bounds);
     ck_assert_ptr_eq(c, metric_new(METRIC_COUNTER, "requests_total", "Requests.", "verb,code", NULL));
-    metric_add(c, "GET\x1f" "200", 1);
-    metric_add(c, "GET\x1f" "200", 2);
+    metric_add(c,
+               "GET\x1f"
+               "200",
+               1);
+    metric_add(c,
+               "GET\x1f"
+               "200",
+               2);
     metric_add(c, "a\"b\x1f", 1);
     metric_set(g, "", 7.5);
     metric_observe(h, "GET", 0.05);

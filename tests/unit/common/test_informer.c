@@ -19,7 +19,7 @@ static void on_event(void *userdata, enum informer_event event, const struct kub
     if ((event == INFORMER_DELETED) != (stored == NULL))
         atomic_fetch_add(&r->store_lags, 1);
     pthread_mutex_lock(&r->lock);
-    buf_printf(&r->log, "%c%s ", "+~-"[event], o->key);
+    buf_printf(&r->log, "%c%s ", "+~-"[event], o -> key);
     pthread_mutex_unlock(&r->lock);
     atomic_fetch_add(&r->events, 1);
 }
@@ -57,11 +57,11 @@ static void end(struct fake_api *a, struct kube_client *c, struct informer *i, s
     fake_api_free(a);
 }
 
-#define EXPECT_LOG(r, count, want)                                                                             \
-    do {                                                                                                       \
-        fake_eventually(atomic_load(&(r)->events) >= (count));                                                 \
-        cleanup_free char *log_ = take(r);                                                                     \
-        ck_assert_str_eq(log_, want);                                                                          \
+#define EXPECT_LOG(r, count, want)                                                                           \
+    do {                                                                                                     \
+        fake_eventually(atomic_load(&(r)->events) >= (count));                                               \
+        cleanup_free char *log_ = take(r);                                                                   \
+        ck_assert_str_eq(log_, want);                                                                        \
     } while (0)
 
 #define POD(ns, name) "{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"" ns "\"}}"
@@ -71,8 +71,9 @@ START_TEST(list_and_watch)
     struct fake_api *a = fake_api_new();
     struct kube_client *c = fake_client(a);
     struct record r;
-    fake_add(a, "v1/pods", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"x\",\"managedFields\":[{\"manager\":\"m\"}]},"
-                           "\"spec\":{\"nodeName\":\"n1\"}}");
+    fake_add(a, "v1/pods",
+             "{\"metadata\":{\"name\":\"a\",\"namespace\":\"x\",\"managedFields\":[{\"manager\":\"m\"}]},"
+             "\"spec\":{\"nodeName\":\"n1\"}}");
     struct informer *i = start(c, &r, NULL);
     EXPECT_LOG(&r, 1, "+x/a ");
     ck_assert_ptr_nonnull(strstr(a->last_list_query, "resourceVersion=0"));
@@ -166,11 +167,14 @@ START_TEST(error_event_and_bookmark)
     struct record r;
     struct informer *i = start(c, &r, NULL);
     fake_eventually(fake_counter(a, &a->watches) == 1);
-    fake_send_raw(a, "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"metadata\":{\"resourceVersion\":\"500\"}}}\n");
+    fake_send_raw(
+        a,
+        "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Pod\",\"metadata\":{\"resourceVersion\":\"500\"}}}\n");
     fake_eventually(informer_resource_version(i) == 500);
     /* Not of this world: skipped. */
     fake_send_raw(a, "nonsense\n{\"type\":\"ADDED\"}\n{\"type\":\"ADDED\",\"object\":7}\n[]\n");
-    fake_send_raw(a, "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}}\n");
+    fake_send_raw(
+        a, "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}}\n");
     fake_eventually(fake_counter(a, &a->consistent_lists) == 1);
     fake_eventually(fake_counter(a, &a->watches) == 2);
     ck_assert_int_eq(atomic_load(&r.events), 0);
@@ -231,8 +235,10 @@ START_TEST(many_objects)
     struct fake_api *a = fake_api_new();
     struct kube_client *c = fake_client(a);
     for (int n = 0; n < 300; n++) {
-        cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"x\",\"ownerReferences\":[{\"uid\":"
-                                             "\"o%d\",\"controller\":true},{\"uid\":\"other\"}]}}", n, n % 3);
+        cleanup_free char *text =
+            mem_printf("{\"metadata\":{\"name\":\"p%d\",\"namespace\":\"x\",\"ownerReferences\":[{\"uid\":"
+                       "\"o%d\",\"controller\":true},{\"uid\":\"other\"}]}}",
+                       n, n % 3);
         fake_add(a, "v1/pods", text);
     }
     struct record r;

@@ -19,7 +19,8 @@ START_TEST(kubeconfig)
         "apiVersion: v1\nkind: Config\ncurrent-context: two\n"
         "clusters:\n- name: c1\n  cluster: {server: 'https://wrong:1'}\n"
         "- name: c2\n  cluster:\n    server: https://127.0.0.1:6443\n    certificate-authority-data: Q0E=\n"
-        "contexts:\n- name: one\n  context: {cluster: c1, user: u1}\n- name: two\n  context: {cluster: c2, user: u2}\n"
+        "contexts:\n- name: one\n  context: {cluster: c1, user: u1}\n- name: two\n  context: {cluster: c2, "
+        "user: u2}\n"
         "users:\n- name: u2\n  user:\n    client-certificate: pki/me.crt\n    client-key-data: S0VZ\n");
     struct kube_client_config c;
     struct error *err = NULL;
@@ -43,8 +44,10 @@ START_TEST(bad_kubeconfigs)
         {"", "no current-context"},
         {"a: [", "line "},
         {"current-context: x", "context \"x\" does not exist"},
-        {"current-context: x\ncontexts: [{name: x, context: {cluster: c}}]", "no server found for cluster \"c\""},
-        {"current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: a, "
+        {"current-context: x\ncontexts: [{name: x, context: {cluster: c}}]",
+         "no server found for cluster \"c\""},
+        {"current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\nclusters: [{name: c, cluster: "
+         "{server: a, "
          "certificate-authority-data: '%%'}}]",
          "certificate-authority-data is not base64"},
         {"[1,2]", "no current-context"},
@@ -198,8 +201,9 @@ struct streaming {
 static void *run_stream(void *arg)
 {
     struct streaming *s = arg;
-    s->ok = (s->quiet ? kube_stream_quiet : kube_stream)(s->client, "/api/v1/pods?watch=1&resourceVersion=100", on_line,
-                                                         &s->lines, &s->stop, s->idle_ms, &s->err);
+    s->ok =
+        (s->quiet ? kube_stream_quiet : kube_stream)(s->client, "/api/v1/pods?watch=1&resourceVersion=100",
+                                                     on_line, &s->lines, &s->stop, s->idle_ms, &s->err);
     return NULL;
 }
 

@@ -21,8 +21,13 @@ static void on_lost(void *userdata)
 
 static void stand(struct candidate *k, struct kube_client *c, const char *identity)
 {
-    struct leader_election_options o = {.client = c, .ns = "kube-system", .name = "kube-test", .identity = identity,
-                                        .lease_duration_ms = 1000, .renew_deadline_ms = 600, .retry_period_ms = 50};
+    struct leader_election_options o = {.client = c,
+                                        .ns = "kube-system",
+                                        .name = "kube-test",
+                                        .identity = identity,
+                                        .lease_duration_ms = 1000,
+                                        .renew_deadline_ms = 600,
+                                        .retry_period_ms = 50};
     *k = (struct candidate){0};
     k->election = leader_election_start(&o, on_started, on_lost, k);
 }
@@ -71,9 +76,11 @@ START_TEST(dead_leader_is_replaced)
     struct fake_api *a = fake_api_new();
     struct kube_client *c = fake_client(a);
     /* Its clock is far ahead: only what we see counts. */
-    fake_add(a, LEASES,
-             "{\"metadata\":{\"name\":\"kube-test\",\"namespace\":\"kube-system\"},\"spec\":{\"holderIdentity\":\"dead\","
-             "\"leaseDurationSeconds\":1,\"renewTime\":\"2099-01-01T00:00:00.000000Z\",\"leaseTransitions\":4}}");
+    fake_add(
+        a, LEASES,
+        "{\"metadata\":{\"name\":\"kube-test\",\"namespace\":\"kube-system\"},\"spec\":{\"holderIdentity\":"
+        "\"dead\","
+        "\"leaseDurationSeconds\":1,\"renewTime\":\"2099-01-01T00:00:00.000000Z\",\"leaseTransitions\":4}}");
     struct candidate one;
     int64_t start = time_monotonic_ms();
     stand(&one, c, "one");

@@ -4,10 +4,10 @@
 
 static cJSON *pod(const char *name)
 {
-    cleanup_free char *text =
-        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"uid\":\"u-%s\","
-                   "\"resourceVersion\":\"7\"}}",
-                   name, name);
+    cleanup_free char *text = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%"
+                                         "s\",\"namespace\":\"x\",\"uid\":\"u-%s\","
+                                         "\"resourceVersion\":\"7\"}}",
+                                         name, name);
     return json_parse(text, strlen(text), NULL);
 }
 

@@ -51,7 +51,8 @@ START_TEST(matching)
     };
     cleanup_json cJSON *labels =
         parse("{\"app\":\"web\",\"tier\":\"front\",\"n\":\"5\",\"empty\":\"\",\"example.com/x\":\"1\"}");
-    static const char *const flat[] = {"app", "web", "tier", "front", "n", "5", "empty", "", "example.com/x", "1", NULL};
+    static const char *const flat[] = {"app",   "web", "tier",          "front", "n", "5",
+                                       "empty", "",    "example.com/x", "1",     NULL};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct label_selector *s = label_selector_parse(cases[i].selector, NULL);
         if (!strcmp(cases[i].selector, "app in ()")) {
@@ -74,8 +75,9 @@ START_TEST(parse_errors)
         {"x in", "unable to parse requirement: found '' expected: '('"},
         {"x in (", "unable to parse requirement: found '', expected: ',', ')' or identifier"},
         {"x in (a", "unable to parse requirement: found '', expected: ',' or ')'"},
-        {"x in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set "
-                    "can't be empty"},
+        {"x in ()",
+         "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set "
+         "can't be empty"},
         {"=x", "found '=', expected: !, identifier, or 'end of string'"},
         {",", "found ',', expected: !, identifier, or 'end of string'"},
         {"x,", "found '', expected: identifier after ','"},
@@ -84,15 +86,21 @@ START_TEST(parse_errors)
         {"x=(", "unable to parse requirement: found '(', expected: identifier"},
         {"!", "unable to parse requirement: found '', expected: identifier"},
         {"!x=a", "found '=', expected: ',' or 'end of string'"},
-        {"x>a", "unable to parse requirement: values[0]: Invalid value: \"a\": for 'Gt', 'Lt' operators, the value must "
+        {"x>a", "unable to parse requirement: values[0]: Invalid value: \"a\": for 'Gt', 'Lt' operators, the "
+                "value must "
                 "be an integer"},
-        {"x=-a", "unable to parse requirement: values[0][x]: Invalid value: \"-a\": a valid label must be an empty string "
-                 "or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+        {"x=-a", "unable to parse requirement: values[0][x]: Invalid value: \"-a\": a valid label must be an "
+                 "empty string "
+                 "or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+                 "alphanumeric "
                  "character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
                  "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"},
-        {"-x=a", "unable to parse requirement: <nil>: Invalid value: \"-x\": name part must consist of alphanumeric "
-                 "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or "
-                 "'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"},
+        {"-x=a",
+         "unable to parse requirement: <nil>: Invalid value: \"-x\": name part must consist of alphanumeric "
+         "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName', "
+         " or "
+         "'my.name',  or '123-abc', regex used for validation is "
+         "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup_error struct error *err = NULL;
@@ -108,8 +116,8 @@ START_TEST(text_form)
 {
     static const struct {
         const char *in, *out;
-    } cases[] = {{"b=1,a in (x,y)", "a in (x,y),b=1"}, {"!x, y", "!x,y"}, {"a!=1", "a!=1"}, {"a notin (b)", "a notin (b)"},
-                 {"n>3", "n>3"},                       {"", ""}};
+    } cases[] = {{"b=1,a in (x,y)", "a in (x,y),b=1"}, {"!x, y", "!x,y"}, {"a!=1", "a!=1"},
+                 {"a notin (b)", "a notin (b)"},       {"n>3", "n>3"},    {"", ""}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct label_selector *s = label_selector_parse(cases[i].in, NULL);
         cleanup_free char *text = label_selector_text(s);

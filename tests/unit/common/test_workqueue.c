@@ -9,11 +9,11 @@
 #include "common/timefmt.h"
 #include "common/workqueue.h"
 
-#define EXPECT(q, want)                                                                                        \
-    do {                                                                                                       \
-        cleanup_free char *k_ = workqueue_get(q);                                                              \
-        ck_assert_ptr_nonnull(k_);                                                                             \
-        ck_assert_str_eq(k_, want);                                                                            \
+#define EXPECT(q, want)                                                                                      \
+    do {                                                                                                     \
+        cleanup_free char *k_ = workqueue_get(q);                                                            \
+        ck_assert_ptr_nonnull(k_);                                                                           \
+        ck_assert_str_eq(k_, want);                                                                          \
     } while (0)
 
 START_TEST(order_and_uniqueness)
@@ -46,7 +46,7 @@ START_TEST(delays)
     int64_t start = time_monotonic_ms();
     workqueue_add_after(q, "late", 120);
     workqueue_add_after(q, "soon", 30);
-    workqueue_add_after(q, "late", 60);   /* earlier wins */
+    workqueue_add_after(q, "late", 60); /* earlier wins */
     workqueue_add_after(q, "late", 5000);
     workqueue_add_after(q, "now", 0);
     EXPECT(q, "now");

@@ -27,12 +27,14 @@ __attribute__((unused)) static void cluster_init(struct cluster *c)
 }
 
 /* A node of 4 cpus, 8Gi and 10 pods. more: further members of the object; labels: members of its labels. */
-__attribute__((unused)) static void add_node(struct cluster *c, const char *name, const char *labels, const char *more)
+__attribute__((unused)) static void add_node(struct cluster *c, const char *name, const char *labels,
+                                             const char *more)
 {
-    cleanup_free char *text = mem_printf(
-        "{\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/hostname\":\"%s\"%s%s}},\"status\":{\"allocatable\":"
-        "{\"cpu\":\"4\",\"memory\":\"8Gi\",\"ephemeral-storage\":\"10Gi\",\"pods\":\"10\",\"example.com/gpu\":\"2\"}}%s%s}",
-        name, name, *labels ? "," : "", labels, *more ? "," : "", more);
+    cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"%s\",\"labels\":{\"kubernetes.io/"
+                                         "hostname\":\"%s\"%s%s}},\"status\":{\"allocatable\":"
+                                         "{\"cpu\":\"4\",\"memory\":\"8Gi\",\"ephemeral-storage\":\"10Gi\","
+                                         "\"pods\":\"10\",\"example.com/gpu\":\"2\"}}%s%s}",
+                                         name, name, *labels ? "," : "", labels, *more ? "," : "", more);
     cleanup_object struct kube_object *o = kube_object_new(parse_json(text));
     cache_set_node(&c->cache, o);
 }
@@ -40,17 +42,17 @@ __attribute__((unused)) static void add_node(struct cluster *c, const char *name
 /* spec: members of the pod's spec; meta: further members of its metadata. */
 __attribute__((unused)) static struct pod_info *make_pod(const char *name, const char *meta, const char *spec)
 {
-    cleanup_free char *text =
-        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"%s\"%s%s},"
-                   "\"spec\":{%s}}",
-                   name, name, *meta ? "," : "", meta, spec);
+    cleanup_free char *text = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%"
+                                         "s\",\"namespace\":\"default\",\"uid\":\"%s\"%s%s},"
+                                         "\"spec\":{%s}}",
+                                         name, name, *meta ? "," : "", meta, spec);
     cleanup_object struct kube_object *o = kube_object_new(parse_json(text));
     return pod_info_new(o);
 }
 
 /* A pod that runs on a node. */
-__attribute__((unused)) static void add_pod(struct cluster *c, const char *node, const char *name, const char *meta,
-                                            const char *spec)
+__attribute__((unused)) static void add_pod(struct cluster *c, const char *node, const char *name,
+                                            const char *meta, const char *spec)
 {
     cleanup_free char *with_node = mem_printf("\"nodeName\":\"%s\"%s%s", node, *spec ? "," : "", spec);
     cleanup_pod struct pod_info *p = make_pod(name, meta, with_node);
@@ -68,8 +70,8 @@ __attribute__((unused)) static char *place_of(struct cluster *c, const char *met
     return result;
 }
 
-#define EXPECT_PLACE(c, meta, spec, want)                                                                      \
-    do {                                                                                                       \
-        cleanup_free char *got_ = place_of(c, meta, spec);                                                     \
-        ck_assert_str_eq(got_, want);                                                                          \
+#define EXPECT_PLACE(c, meta, spec, want)                                                                    \
+    do {                                                                                                     \
+        cleanup_free char *got_ = place_of(c, meta, spec);                                                   \
+        ck_assert_str_eq(got_, want);                                                                        \
     } while (0)

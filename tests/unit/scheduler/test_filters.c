@@ -1,7 +1,7 @@
 #include "tests/unit/scheduler/cluster.h"
 
-#define NO_HELP1 " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-#define NO_HELP2 " preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+#define NO_HELP1   " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+#define NO_HELP2   " preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
 #define NO_VICTIM1 " preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 
 START_TEST(no_nodes)
@@ -18,7 +18,8 @@ START_TEST(resources)
     struct cluster c;
     cluster_init(&c);
     add_node(&c, "n1", "", "");
-    add_pod(&c, "n1", "a", "", "\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"3\",\"memory\":\"1Gi\"}}}]");
+    add_pod(&c, "n1", "a", "",
+            "\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"3\",\"memory\":\"1Gi\"}}}]");
 #define ASK(requests) "\"containers\":[{\"resources\":{\"requests\":{" requests "}}}]"
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"1\""), "n1");
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"1001m\""), "0/1 nodes are available: 1 Insufficient cpu." NO_VICTIM1);
@@ -28,12 +29,17 @@ START_TEST(resources)
     EXPECT_PLACE(&c, "", ASK("\"ephemeral-storage\":\"11Gi\""),
                  "0/1 nodes are available: 1 Insufficient ephemeral-storage." NO_HELP1);
     EXPECT_PLACE(&c, "", ASK("\"example.com/gpu\":\"2\""), "n1");
-    EXPECT_PLACE(&c, "", ASK("\"example.com/gpu\":\"3\""), "0/1 nodes are available: 1 Insufficient example.com/gpu." NO_HELP1);
-    EXPECT_PLACE(&c, "", ASK("\"example.com/tpu\":\"1\""), "0/1 nodes are available: 1 Insufficient example.com/tpu." NO_HELP1);
+    EXPECT_PLACE(&c, "", ASK("\"example.com/gpu\":\"3\""),
+                 "0/1 nodes are available: 1 Insufficient example.com/gpu." NO_HELP1);
+    EXPECT_PLACE(&c, "", ASK("\"example.com/tpu\":\"1\""),
+                 "0/1 nodes are available: 1 Insufficient example.com/tpu." NO_HELP1);
     /* Init containers count by their peak, sidecars always, overhead on top. */
-    EXPECT_PLACE(&c, "", ASK("\"cpu\":\"500m\"") ",\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}]", "n1");
+    EXPECT_PLACE(
+        &c, "",
+        ASK("\"cpu\":\"500m\"") ",\"initContainers\":[{\"resources\":{\"requests\":{\"cpu\":\"1\"}}}]", "n1");
     EXPECT_PLACE(&c, "",
-                 ASK("\"cpu\":\"500m\"") ",\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":"
+                 ASK("\"cpu\":\"500m\"") ",\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{"
+                                         "\"requests\":{\"cpu\":"
                                          "\"600m\"}}}]",
                  "0/1 nodes are available: 1 Insufficient cpu." NO_VICTIM1);
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"900m\"") ",\"overhead\":{\"cpu\":\"101m\"}",
@@ -56,7 +62,8 @@ END_TEST
 START_TEST(sidecar_math)
 {
     struct resources r = {0};
-    /* Sidecar 1 (100m), init (500m, runs beside it), sidecar 2 (200m), containers 300m: max(600, 100+200+300). */
+    /* Sidecar 1 (100m), init (500m, runs beside it), sidecar 2 (200m), containers 300m: max(600,
+     * 100+200+300). */
     cleanup_json cJSON *spec =
         parse_json("{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"300m\"}}}],\"initContainers\":["
                    "{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":\"100m\"}}},"
@@ -76,16 +83,23 @@ START_TEST(taints)
 {
     struct cluster c;
     cluster_init(&c);
-    add_node(&c, "n1", "", "\"spec\":{\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]}");
-    add_node(&c, "n2", "", "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoExecute\"}]}");
-    EXPECT_PLACE(&c, "", "",
-                 "0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) had untolerated taint "
-                 "{node.kubernetes.io/unreachable: }." NO_HELP2);
+    add_node(&c, "n1", "",
+             "\"spec\":{\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]}");
+    add_node(&c, "n2", "",
+             "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoExecute\"}]}");
+    EXPECT_PLACE(
+        &c, "", "",
+        "0/2 nodes are available: 1 node(s) had untolerated taint {k: v}, 1 node(s) had untolerated taint "
+        "{node.kubernetes.io/unreachable: }." NO_HELP2);
 #define TOLERATE(members) "\"tolerations\":[{" members "}]"
-    EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"k\",\"operator\":\"Equal\",\"value\":\"v\",\"effect\":\"NoSchedule\""), "n1");
+    EXPECT_PLACE(&c, "",
+                 TOLERATE("\"key\":\"k\",\"operator\":\"Equal\",\"value\":\"v\",\"effect\":\"NoSchedule\""),
+                 "n1");
     EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"k\",\"value\":\"v\""), "n1");
-    EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\""), "n2");
-    static const char *const useless[] = {"\"key\":\"k\",\"value\":\"w\"", "\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoExecute\"",
+    EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\""),
+                 "n2");
+    static const char *const useless[] = {"\"key\":\"k\",\"value\":\"w\"",
+                                          "\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoExecute\"",
                                           "\"key\":\"other\",\"operator\":\"Exists\""};
     for (size_t i = 0; i < ARRAY_LEN(useless); i++) {
         cleanup_free char *spec = mem_printf(TOLERATE("%s"), useless[i]);
@@ -103,12 +117,15 @@ START_TEST(mixed_message)
     struct cluster c;
     cluster_init(&c);
     add_node(&c, "n1", "", "");
-    add_node(&c, "n2", "", "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoSchedule\"}]}");
+    add_node(
+        &c, "n2", "",
+        "\"spec\":{\"taints\":[{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoSchedule\"}]}");
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"5\""),
-                 "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."
-                 NO_HELP2);
+                 "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint "
+                 "{node.kubernetes.io/unreachable: }." NO_HELP2);
     EXPECT_PLACE(&c, "", ASK("\"cpu\":\"4\"") ",\"nodeSelector\":{\"a\":\"b\"}",
-                 "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint "
+                 "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) "
+                 "had untolerated taint "
                  "{node.kubernetes.io/unreachable: }." NO_HELP2);
     cache_destroy(&c.cache);
 }
@@ -120,15 +137,17 @@ START_TEST(unschedulable_and_name)
     cluster_init(&c);
     add_node(&c, "n1", "", "\"spec\":{\"unschedulable\":true}");
     EXPECT_PLACE(&c, "", "", "0/1 nodes are available: 1 node(s) were unschedulable." NO_HELP1);
-    EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\""), "n1");
+    EXPECT_PLACE(&c, "", TOLERATE("\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\""),
+                 "n1");
     EXPECT_PLACE(&c, "", TOLERATE("\"operator\":\"Exists\"") ",\"nodeName\":\"other\"",
                  "0/1 nodes are available: 1 node(s) didn't match the requested node name." NO_HELP1);
     cache_destroy(&c.cache);
 }
 END_TEST
 
-#define REQUIRED(terms)                                                                                        \
-    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[" terms "]}}}"
+#define REQUIRED(terms)                                                                                      \
+    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{"                   \
+    "\"nodeSelectorTerms\":[" terms "]}}}"
 #define NO_MATCH "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector." NO_HELP1
 
 START_TEST(node_affinity)
@@ -162,16 +181,25 @@ START_TEST(node_affinity)
         ck_assert_msg(!strcmp(got, cases[i].fits ? "n1" : NO_MATCH), "%s: %s", cases[i].expression, got);
     }
     /* Terms are alternatives; an empty one matches nothing. */
-    EXPECT_PLACE(&c, "", REQUIRED("{\"matchExpressions\":[{\"key\":\"none\",\"operator\":\"Exists\"}]},{\"matchFields\":[{\"key\":"
-                                  "\"metadata.name\",\"operator\":\"In\",\"values\":[\"n1\"]}]}"),
-                 "n1");
+    EXPECT_PLACE(
+        &c, "",
+        REQUIRED(
+            "{\"matchExpressions\":[{\"key\":\"none\",\"operator\":\"Exists\"}]},{\"matchFields\":[{\"key\":"
+            "\"metadata.name\",\"operator\":\"In\",\"values\":[\"n1\"]}]}"),
+        "n1");
     EXPECT_PLACE(&c, "", REQUIRED("{}"), NO_MATCH);
     add_node(&c, "n2", "", "");
     /* As a DaemonSet's pods: other nodes are not looked at. */
-    EXPECT_PLACE(&c, "", REQUIRED("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"n2\"]}]}"), "n2");
-    EXPECT_PLACE(&c, "", ASK("\"cpu\":\"5\"") "," REQUIRED("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\","
-                                                            "\"values\":[\"n2\"]}]}"),
-                 "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]." NO_HELP2);
+    EXPECT_PLACE(
+        &c, "",
+        REQUIRED("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"n2\"]}]}"),
+        "n2");
+    EXPECT_PLACE(
+        &c, "",
+        ASK("\"cpu\":\"5\"") "," REQUIRED("{\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\","
+                                          "\"values\":[\"n2\"]}]}"),
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) "
+        "[NodeAffinity]." NO_HELP2);
     cache_destroy(&c.cache);
 }
 END_TEST
@@ -183,7 +211,8 @@ START_TEST(ports)
     cluster_init(&c);
     add_node(&c, "n1", "", "");
     add_pod(&c, "n1", "a", "", PORT("\"hostPort\":8080,\"hostIP\":\"127.0.0.1\""));
-    const char *taken = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports." NO_VICTIM1;
+    const char *taken =
+        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports." NO_VICTIM1;
     EXPECT_PLACE(&c, "", PORT("\"hostPort\":8080"), taken);
     EXPECT_PLACE(&c, "", PORT("\"hostPort\":8080,\"hostIP\":\"127.0.0.1\""), taken);
     EXPECT_PLACE(&c, "", PORT("\"hostPort\":8080,\"hostIP\":\"127.0.0.2\""), "n1");
@@ -195,8 +224,9 @@ START_TEST(ports)
 END_TEST
 
 #define LABEL_WEB "\"labels\":{\"app\":\"web\"}"
-#define SPREAD(members)                                                                                        \
-    "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"whenUnsatisfiable\":\"DoNotSchedule\",\"labelSelector\":{\"matchLabels\":{" \
+#define SPREAD(members)                                                                                      \
+    "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"whenUnsatisfiable\":\"DoNotSchedule\","                 \
+    "\"labelSelector\":{\"matchLabels\":{"                                                                   \
     "\"app\":\"web\"}}," members "}]"
 
 START_TEST(topology_spread)
@@ -212,23 +242,33 @@ START_TEST(topology_spread)
     add_pod(&c, "n2", "w2", LABEL_WEB, "");
     add_pod(&c, "n2", "w3", LABEL_WEB, "");
     EXPECT_PLACE(&c, LABEL_WEB, SPREAD("\"topologyKey\":\"zone\""), "n1");
-    EXPECT_PLACE(&c, LABEL_WEB, "\"nodeSelector\":{\"zone\":\"b\"}," SPREAD("\"nodeAffinityPolicy\":\"Ignore\",\"topologyKey\":\"zone\""),
-                 "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints, 2 node(s) didn't match Pod's node "
-                 "affinity/selector. preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 "
+    EXPECT_PLACE(&c, LABEL_WEB,
+                 "\"nodeSelector\":{\"zone\":\"b\"}," SPREAD(
+                     "\"nodeAffinityPolicy\":\"Ignore\",\"topologyKey\":\"zone\""),
+                 "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints, 2 node(s) "
+                 "didn't match Pod's node "
+                 "affinity/selector. preemption: 0/3 nodes are available: 1 No preemption victims found for "
+                 "incoming pod, 2 "
                  "Preemption is not helpful for scheduling.");
     /* With the pod's affinity honoured, zone b is all there is. */
-    EXPECT_PLACE(&c, LABEL_WEB, "\"nodeSelector\":{\"zone\":\"b\"}," SPREAD("\"topologyKey\":\"zone\""), "n2");
+    EXPECT_PLACE(&c, LABEL_WEB, "\"nodeSelector\":{\"zone\":\"b\"}," SPREAD("\"topologyKey\":\"zone\""),
+                 "n2");
     EXPECT_PLACE(&c, LABEL_WEB, SPREAD("\"topologyKey\":\"rack\""),
-                 "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints (missing required label). "
+                 "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints (missing "
+                 "required label). "
                  "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.");
     /* Three domains are wanted: the third is empty, so that no domain may have more than one. */
     cleanup_free char *got = place_of(&c, LABEL_WEB, SPREAD("\"minDomains\":3,\"topologyKey\":\"zone\""));
-    ck_assert_msg(!strncmp(got, "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing", 80), "%s", got);
+    ck_assert_msg(
+        !strncmp(got,
+                 "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing",
+                 80),
+        "%s", got);
     cache_destroy(&c.cache);
 }
 END_TEST
 
-#define POD_AFFINITY(kind, terms)                                                                              \
+#define POD_AFFINITY(kind, terms)                                                                            \
     "\"affinity\":{\"" kind "\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[" terms "]}}"
 #define NEAR_WEB "{\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}},\"topologyKey\":\"zone\"}"
 
@@ -248,14 +288,18 @@ START_TEST(pod_affinity)
     EXPECT_PLACE(&c, "", POD_AFFINITY("podAntiAffinity", NEAR_WEB), "n2");
     add_pod(&c, "n2", "w2", LABEL_WEB, "");
     EXPECT_PLACE(&c, "", POD_AFFINITY("podAntiAffinity", NEAR_WEB),
-                 "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No "
+                 "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 "
+                 "nodes are available: 2 No "
                  "preemption victims found for incoming pod.");
     /* An existing pod keeps others away from its zone. */
-    add_pod(&c, "n2", "hermit", "", POD_AFFINITY("podAntiAffinity", "{\"labelSelector\":{},\"topologyKey\":\"zone\"}"));
+    add_pod(&c, "n2", "hermit", "",
+            POD_AFFINITY("podAntiAffinity", "{\"labelSelector\":{},\"topologyKey\":\"zone\"}"));
     EXPECT_PLACE(&c, "", "", "n1");
     EXPECT_PLACE(&c, "", "\"nodeSelector\":{\"zone\":\"b\"}",
-                 "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) didn't satisfy existing "
-                 "pods anti-affinity rules. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 "
+                 "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) "
+                 "didn't satisfy existing "
+                 "pods anti-affinity rules. preemption: 0/2 nodes are available: 1 No preemption victims "
+                 "found for incoming pod, 1 "
                  "Preemption is not helpful for scheduling.");
     cache_destroy(&c.cache);
 }
@@ -269,21 +313,23 @@ START_TEST(affinity_namespaces)
     cleanup_object struct kube_object *ns =
         kube_object_new(parse_json("{\"metadata\":{\"name\":\"team\",\"labels\":{\"kind\":\"team\"}}}"));
     cache_set_namespace(&c.cache, ns, "team");
-    cleanup_object struct kube_object *o = kube_object_new(parse_json(
-        "{\"metadata\":{\"name\":\"w\",\"namespace\":\"team\",\"uid\":\"w\",\"labels\":{\"app\":\"web\"}},\"spec\":{\"nodeName\":\"n1\"}}"));
+    cleanup_object struct kube_object *o =
+        kube_object_new(parse_json("{\"metadata\":{\"name\":\"w\",\"namespace\":\"team\",\"uid\":\"w\","
+                                   "\"labels\":{\"app\":\"web\"}},\"spec\":{\"nodeName\":\"n1\"}}"));
     cleanup_pod struct pod_info *p = pod_info_new(o);
     cache_set_pod(&c.cache, p);
 #define TERM(more) "{\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}},\"topologyKey\":\"zone\"" more "}"
     static const struct {
         const char *more;
         bool fits;
-    } cases[] = {{"", false},
-                 {",\"namespaces\":[\"team\"]", true},
-                 {",\"namespaces\":[\"other\"]", false},
-                 {",\"namespaceSelector\":{}", true},
-                 {",\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"team\"}}", true},
-                 {",\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"x\"}}", false},
-                 {",\"namespaces\":[\"team\"],\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"x\"}}", true}};
+    } cases[] = {
+        {"", false},
+        {",\"namespaces\":[\"team\"]", true},
+        {",\"namespaces\":[\"other\"]", false},
+        {",\"namespaceSelector\":{}", true},
+        {",\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"team\"}}", true},
+        {",\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"x\"}}", false},
+        {",\"namespaces\":[\"team\"],\"namespaceSelector\":{\"matchLabels\":{\"kind\":\"x\"}}", true}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup_free char *spec = mem_printf(POD_AFFINITY("podAffinity", TERM("%s")), cases[i].more);
         cleanup_free char *got = place_of(&c, "", spec);
@@ -351,9 +397,12 @@ START_TEST(node_events)
         {"{\"metadata\":{\"name\":\"n\"}}", EVENT_NODE_ADD},
         {"{\"metadata\":{\"name\":\"n\",\"annotations\":{\"a\":\"b\"}}}", 0},
         {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}}}", EVENT_NODE_LABEL},
-        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"unschedulable\":true}}", EVENT_NODE_TAINT},
-        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"taints\":[{\"key\":\"x\"}]}}", EVENT_NODE_TAINT},
-        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"status\":{\"allocatable\":{\"cpu\":\"1\"}}}",
+        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"unschedulable\":true}}",
+         EVENT_NODE_TAINT},
+        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"taints\":[{\"key\":\"x\"}]}}",
+         EVENT_NODE_TAINT},
+        {"{\"metadata\":{\"name\":\"n\",\"labels\":{\"a\":\"b\"}},\"status\":{\"allocatable\":{\"cpu\":\"1\"}"
+         "}}",
          EVENT_NODE_TAINT | EVENT_NODE_ALLOCATABLE},
     };
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {

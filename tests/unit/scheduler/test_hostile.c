@@ -2,26 +2,45 @@
 #include "tests/unit/scheduler/cluster.h"
 
 static const char pod_text[] =
-    "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\",\"uid\":\"u\",\"labels\":{\"app\":\"web\"},\"ownerReferences\":[{\"kind\":"
-    "\"ReplicaSet\",\"controller\":true,\"name\":\"rs\"}],\"creationTimestamp\":\"2026-01-01T00:00:00Z\"},\"spec\":{\"priority\":5,"
-    "\"nodeSelector\":{\"a\":\"b\"},\"overhead\":{\"cpu\":\"1m\"},\"tolerations\":[{\"key\":\"k\",\"operator\":\"Exists\"}],"
-    "\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"ports\":[{\"hostPort\":80}],\"resources\":{\"requests\":{\"cpu\":\"1\","
-    "\"example.com/x\":\"1\"}}}],\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":1}}}],"
-    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{"
-    "\"key\":\"a\",\"operator\":\"Gt\",\"values\":[\"1\"]}],\"matchFields\":[{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":["
-    "\"n1\"]}]}]},\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":1,\"preference\":{\"matchExpressions\":[{\"key\":\"a\","
-    "\"operator\":\"In\",\"values\":[\"b\"]}]}}]},\"podAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":"
-    "\"kubernetes.io/hostname\",\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}},\"namespaces\":[\"x\"]}]},\"podAntiAffinity\":{"
-    "\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":3,\"podAffinityTerm\":{\"topologyKey\":\"kubernetes.io/hostname\","
-    "\"labelSelector\":{\"matchExpressions\":[{\"key\":\"app\",\"operator\":\"In\",\"values\":[\"web\"]}]}}}]}},"
-    "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"kubernetes.io/hostname\",\"whenUnsatisfiable\":\"DoNotSchedule\","
-    "\"matchLabelKeys\":[\"app\"],\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}}},{\"maxSkew\":1,\"topologyKey\":\"a\","
-    "\"whenUnsatisfiable\":\"ScheduleAnyway\",\"labelSelector\":{}}]},\"status\":{\"phase\":\"Pending\",\"conditions\":[{\"type\":"
+    "{\"metadata\":{\"name\":\"p\",\"namespace\":\"default\",\"uid\":\"u\",\"labels\":{\"app\":\"web\"},"
+    "\"ownerReferences\":[{\"kind\":"
+    "\"ReplicaSet\",\"controller\":true,\"name\":\"rs\"}],\"creationTimestamp\":\"2026-01-01T00:00:00Z\"},"
+    "\"spec\":{\"priority\":5,"
+    "\"nodeSelector\":{\"a\":\"b\"},\"overhead\":{\"cpu\":\"1m\"},\"tolerations\":[{\"key\":\"k\","
+    "\"operator\":\"Exists\"}],"
+    "\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"ports\":[{\"hostPort\":80}],\"resources\":{"
+    "\"requests\":{\"cpu\":\"1\","
+    "\"example.com/"
+    "x\":\"1\"}}}],\"initContainers\":[{\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":1}}"
+    "}],"
+    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{"
+    "\"nodeSelectorTerms\":[{\"matchExpressions\":[{"
+    "\"key\":\"a\",\"operator\":\"Gt\",\"values\":[\"1\"]}],\"matchFields\":[{\"key\":\"metadata.name\","
+    "\"operator\":\"In\",\"values\":["
+    "\"n1\"]}]}]},\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":1,\"preference\":{"
+    "\"matchExpressions\":[{\"key\":\"a\","
+    "\"operator\":\"In\",\"values\":[\"b\"]}]}}]},\"podAffinity\":{"
+    "\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"topologyKey\":"
+    "\"kubernetes.io/"
+    "hostname\",\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}},\"namespaces\":[\"x\"]}]},"
+    "\"podAntiAffinity\":{"
+    "\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":3,\"podAffinityTerm\":{\"topologyKey\":"
+    "\"kubernetes.io/hostname\","
+    "\"labelSelector\":{\"matchExpressions\":[{\"key\":\"app\",\"operator\":\"In\",\"values\":[\"web\"]}]}}}]"
+    "}},"
+    "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"kubernetes.io/"
+    "hostname\",\"whenUnsatisfiable\":\"DoNotSchedule\","
+    "\"matchLabelKeys\":[\"app\"],\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}}},{\"maxSkew\":1,"
+    "\"topologyKey\":\"a\","
+    "\"whenUnsatisfiable\":\"ScheduleAnyway\",\"labelSelector\":{}}]},\"status\":{\"phase\":\"Pending\","
+    "\"conditions\":[{\"type\":"
     "\"PodScheduled\",\"status\":\"False\"}]}}";
 
 static const char node_text[] =
-    "{\"metadata\":{\"name\":\"n1\",\"labels\":{\"kubernetes.io/hostname\":\"n1\",\"a\":\"b\"}},\"spec\":{\"unschedulable\":false,\"taints\":[{"
-    "\"key\":\"k\",\"value\":\"v\",\"effect\":\"PreferNoSchedule\"}]},\"status\":{\"allocatable\":{\"cpu\":\"4\",\"memory\":\"8Gi\",\"pods\":"
+    "{\"metadata\":{\"name\":\"n1\",\"labels\":{\"kubernetes.io/"
+    "hostname\":\"n1\",\"a\":\"b\"}},\"spec\":{\"unschedulable\":false,\"taints\":[{"
+    "\"key\":\"k\",\"value\":\"v\",\"effect\":\"PreferNoSchedule\"}]},\"status\":{\"allocatable\":{\"cpu\":"
+    "\"4\",\"memory\":\"8Gi\",\"pods\":"
     "\"10\"},\"images\":[{\"names\":[\"i:latest\"],\"sizeBytes\":99999999}]}}";
 
 static int count_nodes(const cJSON *o)
@@ -49,8 +68,16 @@ static cJSON *nth(cJSON *o, int *n, cJSON **parent)
 /* The document with its which-th value replaced by something of another kind. */
 static cJSON *mutated(const char *text, int which, int kind)
 {
-    static const char *const values[] = {"null", "7", "\"\"", "[]", "{}", "[[1,\"x\",{}]]", "{\"\":{\"a\":[]}}", "true",
-                                         "-1e300", "\"9999999999999999999999Ei\""};
+    static const char *const values[] = {"null",
+                                         "7",
+                                         "\"\"",
+                                         "[]",
+                                         "{}",
+                                         "[[1,\"x\",{}]]",
+                                         "{\"\":{\"a\":[]}}",
+                                         "true",
+                                         "-1e300",
+                                         "\"9999999999999999999999Ei\""};
     cJSON *o = parse_json(text);
     int n = which;
     cJSON *parent = NULL, *target = nth(o, &n, &parent);
@@ -77,7 +104,8 @@ static void try_one(cJSON *pod, cJSON *node)
     cleanup_object struct kube_object *o = kube_object_new(pod);
     cache_set_node(&c.cache, n);
     add_pod(&c, "n0", "neighbour", "\"labels\":{\"app\":\"web\"}",
-            "\"affinity\":{\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{\"labelSelector\":{},\"topologyKey\":"
+            "\"affinity\":{\"podAntiAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{"
+            "\"labelSelector\":{},\"topologyKey\":"
             "\"zone\"}]}}");
     cleanup_pod struct pod_info *p = pod_info_new(o);
     struct outcome out;

@@ -6,12 +6,14 @@
 #include "common/timefmt.h"
 #include "scheduler/queue.h"
 
-static const struct queue_options fast = {.backoff_initial_ms = 40, .backoff_max_ms = 100, .unschedulable_max_ms = 400};
+static const struct queue_options fast = {
+    .backoff_initial_ms = 40, .backoff_max_ms = 100, .unschedulable_max_ms = 400};
 
 static struct pod_info *pod(const char *name, int priority, const char *spec_more)
 {
-    cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"uid\":\"%s\"},\"spec\":{\"priority\":%d%s}}",
-                                         name, name, priority, spec_more);
+    cleanup_free char *text = mem_printf(
+        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"uid\":\"%s\"},\"spec\":{\"priority\":%d%s}}",
+        name, name, priority, spec_more);
     cleanup_object struct kube_object *o = kube_object_new(json_parse(text, strlen(text), NULL));
     return pod_info_new(o);
 }

@@ -13,9 +13,10 @@ static void begin(struct world *w)
 {
     w->api = fake_api_new();
     w->client = fake_client(w->api);
-    const struct scheduler_options o = {.client = w->client,
-                                        .scheduler_name = "default-scheduler",
-                                        .queue = {.backoff_initial_ms = 50, .backoff_max_ms = 200, .unschedulable_max_ms = 300000}};
+    const struct scheduler_options o = {
+        .client = w->client,
+        .scheduler_name = "default-scheduler",
+        .queue = {.backoff_initial_ms = 50, .backoff_max_ms = 200, .unschedulable_max_ms = 300000}};
     w->scheduler = scheduler_new(&o);
 }
 
@@ -28,19 +29,21 @@ static void end(struct world *w)
 
 static void add_node(struct world *w, const char *name, const char *cpu)
 {
-    cleanup_free char *text = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{"
-                                         "\"kubernetes.io/hostname\":\"%s\"}},\"status\":{\"allocatable\":{\"cpu\":\"%s\","
-                                         "\"memory\":\"8Gi\",\"pods\":\"110\"}}}",
-                                         name, name, cpu);
+    cleanup_free char *text =
+        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\",\"labels\":{"
+                   "\"kubernetes.io/hostname\":\"%s\"}},\"status\":{\"allocatable\":{\"cpu\":\"%s\","
+                   "\"memory\":\"8Gi\",\"pods\":\"110\"}}}",
+                   name, name, cpu);
     fake_add(w->api, "v1/nodes", text);
 }
 
 static void add_pod(struct world *w, const char *name, const char *cpu, const char *more)
 {
-    cleanup_free char *text = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\","
-                                         "\"labels\":{\"app\":\"web\"}},\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{"
-                                         "\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]%s%s}}",
-                                         name, cpu, *more ? "," : "", more);
+    cleanup_free char *text = mem_printf(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\","
+        "\"labels\":{\"app\":\"web\"}},\"spec\":{\"schedulerName\":\"default-scheduler\",\"containers\":[{"
+        "\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]%s%s}}",
+        name, cpu, *more ? "," : "", more);
     fake_add(w->api, "v1/pods", text);
 }
 
@@ -56,7 +59,8 @@ static bool has_event(struct world *w, const char *pod, const char *reason, cons
     bool found = false;
     pthread_mutex_lock(&w->api->lock);
     for (struct fake_object *o = w->api->objects; o; o = o->next)
-        found = found || (!strcmp(o->collection, "v1/events") && !strcmp(json_str_or(o->json, "involvedObject.name", ""), pod) &&
+        found = found || (!strcmp(o->collection, "v1/events") &&
+                          !strcmp(json_str_or(o->json, "involvedObject.name", ""), pod) &&
                           !strcmp(json_str_or(o->json, "reason", ""), reason) &&
                           !strcmp(json_str_or(o->json, "message", ""), message));
     pthread_mutex_unlock(&w->api->lock);
@@ -66,7 +70,8 @@ static bool has_event(struct world *w, const char *pod, const char *reason, cons
 static bool condition_is(struct world *w, const char *pod, const char *reason, const char *message)
 {
     cleanup_free char *text = fake_field(w->api, "v1/pods", "default", pod, "status.conditions");
-    return strstr(text, "\"PodScheduled\"") && strstr(text, "\"False\"") && strstr(text, reason) && strstr(text, message);
+    return strstr(text, "\"PodScheduled\"") && strstr(text, "\"False\"") && strstr(text, reason) &&
+           strstr(text, message);
 }
 
 START_TEST(binds)
@@ -110,7 +115,8 @@ START_TEST(unschedulable_then_a_node_comes)
     fake_eventually(condition_is(&w, "a", "Unschedulable", "no nodes available to schedule pods"));
     fake_eventually(has_event(&w, "a", "FailedScheduling", "no nodes available to schedule pods"));
     add_node(&w, "small", "1");
-    const char *message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not "
+    const char *message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
+                          "1 Preemption is not "
                           "helpful for scheduling.";
     fake_eventually(condition_is(&w, "a", "Unschedulable", message));
     fake_eventually(has_event(&w, "a", "FailedScheduling", message));
@@ -141,7 +147,9 @@ START_TEST(room_is_made_by_deletion_and_by_change)
     fake_eventually(is_on(&w, "c", "n1"));
     add_pod(&w, "d", "1", "\"nodeSelector\":{\"disk\":\"ssd\"}");
     fake_eventually(condition_is(&w, "d", "Unschedulable", "affinity/selector"));
-    fake_change(w.api, "v1/nodes", "", "n1", "{\"metadata\":{\"labels\":{\"disk\":\"ssd\"}},\"status\":{\"allocatable\":{\"cpu\":\"2\"}}}");
+    fake_change(
+        w.api, "v1/nodes", "", "n1",
+        "{\"metadata\":{\"labels\":{\"disk\":\"ssd\"}},\"status\":{\"allocatable\":{\"cpu\":\"2\"}}}");
     fake_eventually(is_on(&w, "d", "n1"));
     end(&w);
 }
@@ -153,10 +161,13 @@ START_TEST(leaves_others_alone)
     begin(&w);
     add_node(&w, "n1", "4");
     scheduler_run(w.scheduler);
-    fake_add(w.api, "v1/pods", "{\"metadata\":{\"name\":\"other\",\"namespace\":\"default\"},\"spec\":{\"schedulerName\":\"mine\"}}");
+    fake_add(w.api, "v1/pods",
+             "{\"metadata\":{\"name\":\"other\",\"namespace\":\"default\"},\"spec\":{\"schedulerName\":"
+             "\"mine\"}}");
     add_pod(&w, "gated", "1", "\"schedulingGates\":[{\"name\":\"g\"}]");
-    fake_add(w.api, "v1/pods", "{\"metadata\":{\"name\":\"leaving\",\"namespace\":\"default\",\"deletionTimestamp\":"
-                               "\"2026-01-01T00:00:00Z\"},\"spec\":{}}");
+    fake_add(w.api, "v1/pods",
+             "{\"metadata\":{\"name\":\"leaving\",\"namespace\":\"default\",\"deletionTimestamp\":"
+             "\"2026-01-01T00:00:00Z\"},\"spec\":{}}");
     add_pod(&w, "a", "1", "");
     fake_eventually(is_on(&w, "a", "n1"));
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
@@ -195,7 +206,9 @@ START_TEST(spreads_replicas_over_hosts)
 {
     struct world w;
     begin(&w);
-    fake_add(w.api, "v1/services", "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"selector\":{\"app\":\"web\"}}}");
+    fake_add(w.api, "v1/services",
+             "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"selector\":{\"app\":"
+             "\"web\"}}}");
     add_node(&w, "n1", "16");
     add_node(&w, "n2", "8");
     fake_eventually(scheduler_synced(w.scheduler));

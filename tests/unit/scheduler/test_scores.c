@@ -1,7 +1,8 @@
 #include "tests/unit/scheduler/cluster.h"
 
 /* Scores that one plugin gives to all nodes, in the order of their names n1, n2, ... */
-static void scores_of(struct cluster *c, const struct plugin *p, const char *meta, const char *spec, int64_t *out)
+static void scores_of(struct cluster *c, const struct plugin *p, const char *meta, const char *spec,
+                      int64_t *out)
 {
     cleanup_pod struct pod_info *pod = make_pod("incoming", meta, spec);
     struct reasons reasons = {0};
@@ -28,7 +29,7 @@ static void scores_of(struct cluster *c, const struct plugin *p, const char *met
 }
 
 #define ASK(requests) "\"containers\":[{\"image\":\"app:1\",\"resources\":{\"requests\":{" requests "}}}]"
-#define LABEL_WEB "\"labels\":{\"app\":\"web\"}"
+#define LABEL_WEB     "\"labels\":{\"app\":\"web\"}"
 
 START_TEST(least_allocated)
 {
@@ -71,7 +72,9 @@ START_TEST(prefer_no_schedule)
     struct cluster c;
     int64_t s[8];
     cluster_init(&c);
-    add_node(&c, "n1", "", "\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"PreferNoSchedule\"},{\"key\":\"b\",\"effect\":\"PreferNoSchedule\"}]}");
+    add_node(&c, "n1", "",
+             "\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"PreferNoSchedule\"},{\"key\":\"b\","
+             "\"effect\":\"PreferNoSchedule\"}]}");
     add_node(&c, "n2", "", "\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"PreferNoSchedule\"}]}");
     add_node(&c, "n3", "", "");
     scores_of(&c, &plugin_taint_toleration, "", "", s);
@@ -94,8 +97,10 @@ START_TEST(preferred_node_affinity)
     add_node(&c, "n2", "\"disk\":\"ssd\"", "");
     add_node(&c, "n3", "\"disk\":\"ssd\",\"fast\":\"yes\"", "");
     const char *spec = "\"affinity\":{\"nodeAffinity\":{\"preferredDuringSchedulingIgnoredDuringExecution\":["
-                       "{\"weight\":30,\"preference\":{\"matchExpressions\":[{\"key\":\"disk\",\"operator\":\"In\",\"values\":[\"ssd\"]}]}},"
-                       "{\"weight\":30,\"preference\":{\"matchExpressions\":[{\"key\":\"fast\",\"operator\":\"Exists\"}]}}]}}";
+                       "{\"weight\":30,\"preference\":{\"matchExpressions\":[{\"key\":\"disk\",\"operator\":"
+                       "\"In\",\"values\":[\"ssd\"]}]}},"
+                       "{\"weight\":30,\"preference\":{\"matchExpressions\":[{\"key\":\"fast\",\"operator\":"
+                       "\"Exists\"}]}}]}}";
     scores_of(&c, &plugin_node_affinity, "", spec, s);
     ck_assert_int_eq(s[0], 0);
     ck_assert_int_eq(s[1], 50);
@@ -116,7 +121,8 @@ START_TEST(soft_spread)
     add_pod(&c, "n1", "w1", LABEL_WEB, "");
     add_pod(&c, "n1", "w2", LABEL_WEB, "");
     add_pod(&c, "n2", "w3", LABEL_WEB, "");
-    const char *spec = "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\","
+    const char *spec = "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"zone\","
+                       "\"whenUnsatisfiable\":\"ScheduleAnyway\","
                        "\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}}}]";
     scores_of(&c, &plugin_pod_topology_spread, LABEL_WEB, spec, s);
     /* log(2 + 2) = 1.39 for each pod: raw 3 and 1. */
@@ -138,8 +144,9 @@ START_TEST(preferred_pod_affinity)
     add_node(&c, "n2", "\"zone\":\"b\"", "");
     add_node(&c, "n3", "\"zone\":\"b\"", "");
     add_pod(&c, "n2", "w1", LABEL_WEB, "");
-#define PREFERRED(kind)                                                                                        \
-    "\"affinity\":{\"" kind "\":{\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":10,\"podAffinityTerm\":{"      \
+#define PREFERRED(kind)                                                                                      \
+    "\"affinity\":{\"" kind                                                                                  \
+    "\":{\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":10,\"podAffinityTerm\":{"          \
     "\"topologyKey\":\"zone\",\"labelSelector\":{\"matchLabels\":{\"app\":\"web\"}}}}]}}"
     scores_of(&c, &plugin_inter_pod_affinity, "", PREFERRED("podAffinity"), s);
     ck_assert_int_eq(s[0], 0);
@@ -165,8 +172,9 @@ START_TEST(image_locality)
     int64_t s[8];
     cluster_init(&c);
     add_node(&c, "n1", "", "");
-    cleanup_object struct kube_object *o = kube_object_new(
-        parse_json("{\"metadata\":{\"name\":\"n2\"},\"status\":{\"images\":[{\"names\":[\"app:1\"],\"sizeBytes\":1048576000}]}}"));
+    cleanup_object struct kube_object *o =
+        kube_object_new(parse_json("{\"metadata\":{\"name\":\"n2\"},\"status\":{\"images\":[{\"names\":["
+                                   "\"app:1\"],\"sizeBytes\":1048576000}]}}"));
     cache_set_node(&c.cache, o);
     scores_of(&c, &plugin_image_locality, "", ASK(""), s);
     ck_assert_int_eq(s[0], 0);
@@ -228,18 +236,23 @@ START_TEST(preemption_picks_the_least_harm)
     /* Nobody is less important. */
     preempting(&c, "\"priority\":10," ASK("\"cpu\":\"4\""), &o);
     ck_assert_ptr_null(o.nominated);
-    ck_assert_str_eq(o.message, "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption "
-                                "victims found for incoming pod.");
+    ck_assert_str_eq(
+        o.message,
+        "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No preemption "
+        "victims found for incoming pod.");
     outcome_clear(&o);
     preempting(&c, "\"priority\":100,\"preemptionPolicy\":\"Never\"," ASK("\"cpu\":\"4\""), &o);
-    ck_assert_str_eq(o.message, "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.");
+    ck_assert_str_eq(o.message, "0/2 nodes are available: 2 Insufficient cpu. preemption: not eligible due "
+                                "to preemptionPolicy=Never.");
     outcome_clear(&o);
     /* Removing the less important is not enough. */
     add_pod(&c, "n2", "high", "", "\"priority\":900," ASK("\"example.com/gpu\":\"2\""));
     add_pod(&c, "n1", "high1", "", "\"priority\":900," ASK("\"example.com/gpu\":\"2\""));
     preempting(&c, "\"priority\":100," ASK("\"example.com/gpu\":\"1\""), &o);
-    ck_assert_str_eq(o.message, "0/2 nodes are available: 2 Insufficient example.com/gpu. preemption: 0/2 nodes are available: 2 "
-                                "Insufficient example.com/gpu.");
+    ck_assert_str_eq(
+        o.message,
+        "0/2 nodes are available: 2 Insufficient example.com/gpu. preemption: 0/2 nodes are available: 2 "
+        "Insufficient example.com/gpu.");
     outcome_clear(&o);
     cache_destroy(&c.cache);
 }
@@ -253,7 +266,8 @@ START_TEST(nominated_pods_keep_their_room)
     cleanup_pod struct pod_info *vip = make_pod("vip", "", "\"priority\":100," ASK("\"cpu\":\"3\""));
     cache_nominate(&c.cache, vip, "n1");
     EXPECT_PLACE(&c, "", "\"priority\":10," ASK("\"cpu\":\"2\""),
-                 "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for "
+                 "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No "
+                 "preemption victims found for "
                  "incoming pod.");
     EXPECT_PLACE(&c, "", "\"priority\":10," ASK("\"cpu\":\"1\""), "n1");
     EXPECT_PLACE(&c, "", "\"priority\":200," ASK("\"cpu\":\"4\""), "n1"); /* more important: may overtake */
