@@ -4,6 +4,7 @@
 #include <string.h>
 #include "apiserver/patch/kinds.h"
 #include "apiserver/validation/field_errors.h"
+#include "common/buf.h"
 #include "common/json.h"
 #include "common/mem.h"
 
@@ -38,12 +39,59 @@ void patch_error_unprocessable(struct error **err)
         (*err)->details = mem_strdup("{}");
 }
 
-void patch_error_invalid(struct error **err, const cJSON *patched, const char *why)
+void patch_error_invalid(struct error **err, const char *shown, const char *why)
 {
     cleanup_field_errors struct field_errors e = {0};
-    cleanup_free char *text = json_text(patched);
-    field_invalid_str(&e, PATH_ROOT("patch"), text, "%s", why);
+    field_invalid_str(&e, PATH_ROOT("patch"), shown, "%s", why);
     field_errors_check(&e, "", "", "", err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const cJSON *const *)a)->string, (*(const cJSON *const *)b)->string);
+}
+
+/* Go's %+v: "map[a:1 b:[x y]]", keys in order. */
+static void add_go_value(const cJSON *v, struct buf *b)
+{
+    if (cJSON_IsString(v)) {
+        buf_adds(b, v->valuestring);
+    } else if (cJSON_IsNull(v)) {
+        buf_adds(b, "<nil>");
+    } else if (cJSON_IsArray(v)) {
+        buf_addc(b, '[');
+        for (const cJSON *c = v->child; c; c = c->next) {
+            if (c != v->child)
+                buf_addc(b, ' ');
+            add_go_value(c, b);
+        }
+        buf_addc(b, ']');
+    } else if (cJSON_IsObject(v)) {
+        int n = cJSON_GetArraySize(v), i = 0;
+        cleanup_free const cJSON **sorted = mem_alloc(sizeof *sorted * (size_t)(n + 1));
+        for (const cJSON *c = v->child; c; c = c->next)
+            sorted[i++] = c;
+        qsort(sorted, (size_t)n, sizeof *sorted, by_name);
+        buf_adds(b, "map[");
+        for (i = 0; i < n; i++) {
+            buf_printf(b, "%s%s:", i ? " " : "", sorted[i]->string);
+            add_go_value(sorted[i], b);
+        }
+        buf_addc(b, ']');
+    } else {
+        json_print(v, b);
+    }
+}
+
+char *patch_shown(enum patch_kind kind, const cJSON *patched, const char *patch, size_t len)
+{
+    cleanup_json cJSON *p = kind == PATCH_STRATEGIC ? json_parse(patch, len, NULL) : NULL;
+    struct buf b = {0};
+    if (p)
+        add_go_value(p, &b);
+    else
+        json_print(patched, &b);
+    return buf_take(&b);
 }
 
 cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const cJSON *patch,

@@ -15,6 +15,9 @@ cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const c
 /* The same for the bytes of a request. */
 cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const char *patch, size_t len,
                         struct error **err);
-/* How a patched document that does not decode is refused: 422 ' "" is invalid: patch: Invalid value: "<document>": <why>'. why is
+/* How a patched document that does not decode is refused: 422 ' "" is invalid: patch: Invalid value: "<shown>": <why>'. why is
  * the error of schema_decode or the text of strict errors. */
-void patch_error_invalid(struct error **err, const cJSON *patched, const char *why);
+void patch_error_invalid(struct error **err, const char *shown, const char *why);
+/* What Kubernetes shows there: the patched document, or for a strategic merge patch the patch itself as Go prints a
+ * map ("map[spec:map[replicas:x]]"). Caller frees. */
+char *patch_shown(enum patch_kind kind, const cJSON *patched, const char *patch, size_t len);

@@ -30,6 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cleanup_error struct error *why = NULL;
     schema_decode(t, got, &strict, &why);
     cleanup_error struct error *invalid = NULL;
-    patch_error_invalid(&invalid, got, error_message(why));
+    char *shown = patch_shown(data[0] % 3, got, (const char *)line + 1, size - (size_t)(line + 1 - data));
+    patch_error_invalid(&invalid, shown, error_message(why));
+    free(shown);
     return 0;
 }

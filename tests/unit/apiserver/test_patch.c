@@ -240,9 +240,13 @@ START_TEST(undecodable_results_are_invalid)
 {
     cleanup_json cJSON *doc = cJSON_Parse("{\"spec\":{\"replicas\":\"x\"}}");
     cleanup_error struct error *e = NULL;
-    patch_error_invalid(&e, doc, "json: nope");
+    cleanup_free char *shown = patch_shown(PATCH_MERGE, doc, "", 0);
+    patch_error_invalid(&e, shown, "json: nope");
     ck_assert_int_eq(e->code, 422);
     ck_assert_str_eq(error_message(e), " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\":{\\\"replicas\\\":\\\"x\\\"}}\": json: nope");
+    const char *patch = "{\"spec\":{\"replicas\":\"x\",\"a\":[1,null,{\"b\":true}]}}";
+    cleanup_free char *go = patch_shown(PATCH_STRATEGIC, doc, patch, strlen(patch));
+    ck_assert_str_eq(go, "map[spec:map[a:[1 <nil> map[b:true]] replicas:x]]");
 }
 END_TEST
 
