@@ -76,10 +76,14 @@ static size_t active_sets(cJSON *const *sets, size_t count, cJSON **out)
 
 /* --- writes --- */
 
-static bool write_status(struct sync *x, cJSON *status_taken, struct error **err)
+/* The deployment carries the revision of its newest ReplicaSet. As in Kubernetes it is written together with the status, which
+ * leaves the deployment's generation alone. revision NULL: stays as it is. */
+static bool write_revision(struct sync *x, cJSON *status_taken, const char *revision, struct error **err)
 {
     cleanup_json cJSON *object = json_dup(x->d);
     json_set(object, "status", status_taken);
+    if (revision)
+        meta_set_annotation(object, REVISION_ANNOTATION, revision);
     cJSON *answer = update_status(x->c->client, "apps/v1", "deployments", object, err);
     if (!answer)
         return false;
@@ -87,27 +91,36 @@ static bool write_status(struct sync *x, cJSON *status_taken, struct error **err
     return true;
 }
 
+static bool write_status(struct sync *x, cJSON *status_taken, struct error **err)
+{
+    return write_revision(x, status_taken, NULL, err);
+}
+
+static cJSON *status_copy(struct sync *x)
+{
+    return json_dup(json_ensure_object(x->d, "status"));
+}
+
 static bool set_condition(struct sync *x, const char *value, const char *reason, const char *message, struct error **err)
 {
-    cJSON *status = json_dup(json_ensure_object(x->d, "status"));
+    cJSON *status = status_copy(x);
     deployment_condition_set(status, "Progressing", value, reason, message, NULL);
     return write_status(x, status, err);
 }
 
-/* The deployment carries the revision of its newest ReplicaSet. */
-static bool record_revision(struct sync *x, const char *revision, struct error **err)
+/* Brings the revision up to date and, when the deployment has a deadline, says how its new ReplicaSet came about. */
+static bool announce_new_set(struct sync *x, const char *revision, const char *reason, const char *message, struct error **err)
 {
     const char *have = meta_annotation(x->d, REVISION_ANNOTATION);
-    if (!revision || (have && strcmp(have, revision) == 0))
-        return true;
-    cleanup_json cJSON *patch = cJSON_CreateObject();
-    json_set_str(patch, "metadata.uid", meta_uid(x->d));
-    meta_set_annotation(patch, REVISION_ANNOTATION, revision);
-    cleanup_free char *path = kube_path_new("apps/v1", "deployments", meta_ns(x->d), meta_name(x->d), NULL);
-    cJSON *answer = kube_merge_patch(x->c->client, path, patch, err);
-    if (!answer)
-        return false;
-    replace_in_place(x->d, answer);
+    bool update = revision && (!have || strcmp(have, revision) != 0);
+    cJSON *status = status_copy(x);
+    if (reason && has_progress_deadline(x->d)) {
+        deployment_condition_set(status, "Progressing", "True", reason, message, NULL);
+        update = true;
+    }
+    if (update)
+        return write_revision(x, status, revision, err);
+    cJSON_Delete(status);
     return true;
 }
 
@@ -157,13 +170,10 @@ static bool adopt_existing_new_set(struct sync *x, int64_t revision, struct erro
         replace_in_place(x->new_set, answer);
         return true; /* the next look, which this change brings about, writes the rest */
     }
-    if (!record_revision(x, meta_annotation(x->new_set, REVISION_ANNOTATION), err))
-        return false;
-    if (has_progress_deadline(x->d) && !condition_find(json_path(x->d, "status.conditions"), "Progressing")) {
-        cleanup_free char *message = mem_printf("Found new replica set \"%s\"", meta_name(x->new_set));
-        return set_condition(x, "True", "FoundNewReplicaSet", message, err);
-    }
-    return true;
+    bool announced = condition_find(json_path(x->d, "status.conditions"), "Progressing");
+    cleanup_free char *message = mem_printf("Found new replica set \"%s\"", meta_name(x->new_set));
+    return announce_new_set(x, meta_annotation(x->new_set, REVISION_ANNOTATION), announced ? NULL : "FoundNewReplicaSet", message,
+                            err);
 }
 
 static cJSON *build_new_set(struct sync *x, int64_t revision)
@@ -205,7 +215,7 @@ static bool resolve_collision(struct sync *x, const cJSON *wanted, cJSON **exist
         *existing = json_dup(live);
         return true;
     }
-    cJSON *status = json_dup(json_ensure_object(x->d, "status"));
+    cJSON *status = status_copy(x);
     json_set_int(status, "collisionCount", json_int(status, "collisionCount", 0) + 1);
     if (!write_status(x, status, err))
         return false;
@@ -242,14 +252,9 @@ static bool create_new_set(struct sync *x, int64_t revision, struct error **err)
         recorder_event(x->s->recorder, x->d, "Normal", "ScalingReplicaSet", "Scaled up replica set %s from 0 to %lld",
                        meta_name(created), (long long)size);
     cleanup_free char *text = mem_printf("%lld", (long long)revision);
-    cleanup_free char *name = mem_strdup(meta_name(created));
+    cleanup_free char *message = mem_printf("Created new replica set \"%s\"", meta_name(created));
     part_sets(x);
-    if (!record_revision(x, text, err))
-        return false;
-    if (existed || !has_progress_deadline(x->d))
-        return true;
-    cleanup_free char *message = mem_printf("Created new replica set \"%s\"", name);
-    return set_condition(x, "True", "NewReplicaSetCreated", message, err);
+    return announce_new_set(x, text, existed ? NULL : "NewReplicaSetCreated", message, err);
 }
 
 /* Finds the ReplicaSets old and new and brings the revisions up to date. */
