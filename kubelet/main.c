@@ -110,14 +110,17 @@ static void relist_again(void *arg)
     enum { RELIST_MS = 10000 };
     struct kubelet *k = arg;
     relist(k);
-    pool_run_after(k->pool, RELIST_MS, relist_again, k);
+    if (!atomic_load(&k->stopping))
+        pool_run_after(k->pool, RELIST_MS, relist_again, k);
 }
 
 static void release_idle(void *arg)
 {
     enum { EVERY_MS = 120000 };
+    struct kubelet *k = arg;
     mem_release_idle();
-    pool_run_after(((struct kubelet *)arg)->pool, EVERY_MS, release_idle, arg);
+    if (!atomic_load(&k->stopping))
+        pool_run_after(k->pool, EVERY_MS, release_idle, k);
 }
 
 /* --- start --- */

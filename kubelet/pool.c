@@ -209,10 +209,20 @@ void pool_stop(struct pool *p)
 
 void pool_free(struct pool *p)
 {
-    while (p->head) {
-        struct job *next = p->head->next;
-        free(p->head);
-        p->head = next;
+    for (;;) {
+        pthread_mutex_lock(&p->lock);
+        if (!p->head && p->timer_count) {
+            struct timer t = heap_pop(p);
+            push_job(p, t.fn, t.arg);
+        }
+        struct job *j = p->head;
+        if (j && !(p->head = j->next))
+            p->tail = &p->head;
+        pthread_mutex_unlock(&p->lock);
+        if (!j)
+            break;
+        j->fn(j->arg);
+        free(j);
     }
     free(p->timers);
     pthread_mutex_destroy(&p->lock);

@@ -64,6 +64,7 @@ static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct 
         return NULL;
     }
     cleanup_error struct error *failure = NULL;
+    uint32_t attempt = current ? current->attempt + 1 : 0;
     if (current) {
         kubelet_event(k, o->json, NULL, "Normal", "SandboxChanged",
                       "Pod sandbox changed, it will be killed and re-created.");
@@ -74,7 +75,7 @@ static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct 
                 return NULL;
             }
         }
-        pod_refresh_runtime(p, NULL); /* its containers have ended */
+        pod_refresh_runtime(p, NULL); /* its containers have ended; `current` is not valid any more */
     }
     pthread_mutex_lock(&k->runtime_lock);
     cleanup_free char *not_ready = mem_strdup(k->network_not_ready);
@@ -91,7 +92,7 @@ static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct 
     cleanup_free char *cgroup = cgroups_pod_path(k->cgroups, pod_qos(o->json), p->uid);
     cleanup_free char *id = NULL;
     cri_sandbox_config *config =
-        translate_sandbox(&a, &k->translate, o->json, current ? current->attempt + 1 : 0, cgroup);
+        translate_sandbox(&a, &k->translate, o->json, attempt, cgroup);
     if (!cri_run_sandbox(&k->cri, config, NULL, &id, &failure)) {
         kubelet_event(k, o->json, NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
                       error_message(failure));

@@ -155,6 +155,8 @@ static void send(void *arg)
 {
     cleanup_pod struct pod *p = arg;
     struct kubelet *k = p->kubelet;
+    if (atomic_load(&k->stopping))
+        return;
     pthread_mutex_lock(&p->lock);
     p->status_dirty = false;
     cleanup_json cJSON *status = json_dup(p->status);

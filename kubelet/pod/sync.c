@@ -107,6 +107,9 @@ void pod_sync(struct pod *p)
         if (!pod_refresh_runtime(p, &lost))
             pod_wake_after(p, 1000);
     }
+    bool first = !p->status;
     pod_update_status(p, o);
     pod_arm_probes(p, o);
+    if (first && p->admitted && !p->terminating)
+        check_deadline(p, o); /* its start is known now */
 }

@@ -118,8 +118,9 @@ void logs_tail(const char *path, int64_t lines, size_t max_bytes, struct buf *ou
         return;
     struct log_filter f = {.options = {.tail_lines = lines, .limit_bytes = -1}};
     int64_t at = log_tail_offset(fd, lines), end = lseek(fd, 0, SEEK_END);
-    if (end - at > (int64_t)(4 * max_bytes)) /* long lines: only their end matters */
-        at = end - (int64_t)(4 * max_bytes);
+    int64_t window = (int64_t)(4 * max_bytes) + 4096; /* with what the runtime puts before each line */
+    if (end - at > window)
+        at = end - window; /* long lines: only their end matters */
     cleanup_buf struct buf raw = {0}, text = {0};
     buf_reserve(&raw, (size_t)(end - at));
     ssize_t n = pread(fd, raw.data, (size_t)(end - at), at);

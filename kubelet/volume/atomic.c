@@ -41,9 +41,9 @@ bool payload_add(struct payload *p, const char *path, const void *data, size_t l
         *f = (struct payload_file){.path = mem_strdup(path)};
     }
     free(f->data);
-    f->data = mem_strndup(len ? data : "", len);
+    f->data = mem_alloc(len + 1);
     if (len)
-        memcpy(f->data, data, len); /* data may hold NUL bytes */
+        memcpy(f->data, data, len);
     f->len = len;
     f->mode = mode & 0777;
     return true;
