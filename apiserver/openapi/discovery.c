@@ -279,8 +279,9 @@ bool discovery_serve(struct api_request *req)
     if (aggregated) {
         o = discovery_aggregated(core, aggregated);
     } else if (root && core) {
-        cleanup_free char *address = mem_printf("%s:%lld", req->config->advertise_address ? req->config->advertise_address : "",
-                                                (long long)req->config->secure_port);
+        cleanup_free char *address =
+            mem_printf("%s:%lld", req->config->advertise_address ? req->config->advertise_address : "",
+                       (long long)req->config->secure_port);
         o = discovery_versions(address);
     } else if (root) {
         o = discovery_groups();
@@ -294,8 +295,10 @@ bool discovery_serve(struct api_request *req)
     struct buf b = {0};
     json_print(o, &b);
     buf_addc(&b, '\n');
-    cleanup_free char *type = aggregated ? mem_printf("application/json;g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList", aggregated)
-                                         : mem_strdup("application/json");
+    cleanup_free char *type =
+        aggregated
+            ? mem_printf("application/json;g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList", aggregated)
+            : mem_strdup("application/json");
     size_t len = b.len;
     reply_document(req, type, buf_take(&b), len, root);
     return true;

@@ -1,4 +1,5 @@
-/* OpenAPI documents, made from the schema and the resources when they are asked for. Inside apiserver/openapi/. */
+/* OpenAPI documents, made from the schema and the resources when they are asked for. Inside
+ * apiserver/openapi/. */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/openapi/json_writer.h"
@@ -9,11 +10,13 @@
 struct document {
     struct json_writer w;
     bool v2; /* Swagger 2.0, else OpenAPI 3.0 */
-    /* Types that the document refers to, in the order of their first mention; those from `written` on are yet to be defined. */
+    /* Types that the document refers to, in the order of their first mention; those from `written` on are yet
+     * to be defined. */
     const struct schema_type **types;
     size_t type_count, written;
     struct key_index known;
-    unsigned specials; /* bits by enum schema_value of scalars that have a definition of their own, and the two below */
+    unsigned specials; /* bits by enum schema_value of scalars that have a definition of their own, and the
+                          two below */
 };
 enum { SPECIAL_PATCH = 30 };
 
@@ -25,5 +28,6 @@ void document_add_ref(struct document *d, const struct schema_type *t); /* {"$re
 void document_add_special_ref(struct document *d, int special);
 void document_add_schemas(struct document *d); /* all that is referred to, members of an open object */
 void document_add_paths(struct document *d, const char *group, const char *version);
-void document_add_gvk(struct document *d, const char *group, const char *version, const char *kind); /* {group, kind, version} */
+void document_add_gvk(struct document *d, const char *group, const char *version,
+                      const char *kind); /* {group, kind, version} */
 void document_free(struct document *d);

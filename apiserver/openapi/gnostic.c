@@ -1,5 +1,5 @@
-/* The messages of github.com/google/gnostic/openapiv2/OpenAPIv2.proto, as far as our documents use them. A nested message is
- * written into a buffer of its own first, since its length stands before it. */
+/* The messages of github.com/google/gnostic/openapiv2/OpenAPIv2.proto, as far as our documents use them. A
+ * nested message is written into a buffer of its own first, since its length stands before it. */
 #include "apiserver/openapi/gnostic.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -87,7 +87,9 @@ static void add_extensions(struct buf *b, int number, const cJSON *o)
 
 static void encode_schema(const cJSON *o, struct buf *out);
 
-static void encode_wrapped_schema(const cJSON *o, struct buf *out) /* ItemsItem, AdditionalPropertiesItem, SchemaItem: schema = 1 */
+static void
+encode_wrapped_schema(const cJSON *o,
+                      struct buf *out) /* ItemsItem, AdditionalPropertiesItem, SchemaItem: schema = 1 */
 {
     add_message(out, 1, o, encode_schema);
 }

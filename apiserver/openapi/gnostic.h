@@ -1,4 +1,5 @@
-/* Swagger 2.0 as protobuf (openapi.v2.Document of gnostic), which kubectl asks for. Inside apiserver/openapi/. */
+/* Swagger 2.0 as protobuf (openapi.v2.Document of gnostic), which kubectl asks for. Inside
+ * apiserver/openapi/. */
 #pragma once
 #include "common/buf.h"
 

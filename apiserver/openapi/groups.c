@@ -75,8 +75,9 @@ cJSON *verbs_json(unsigned verbs)
         unsigned verb;
         const char *name;
     } names[] = {
-        {VERB_CREATE, "create"}, {VERB_DELETE, "delete"}, {VERB_DELETECOLLECTION, "deletecollection"}, {VERB_GET, "get"},
-        {VERB_LIST, "list"},     {VERB_PATCH, "patch"},   {VERB_UPDATE, "update"},                     {VERB_WATCH, "watch"},
+        {VERB_CREATE, "create"}, {VERB_DELETE, "delete"}, {VERB_DELETECOLLECTION, "deletecollection"},
+        {VERB_GET, "get"},       {VERB_LIST, "list"},     {VERB_PATCH, "patch"},
+        {VERB_UPDATE, "update"}, {VERB_WATCH, "watch"},
     };
     cJSON *a = cJSON_CreateArray();
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -85,8 +86,8 @@ cJSON *verbs_json(unsigned verbs)
     return a;
 }
 
-void subresource_kind(const struct resource *r, const struct subresource *s, const char **group, const char **version,
-                      const char **kind)
+void subresource_kind(const struct resource *r, const struct subresource *s, const char **group,
+                      const char **version, const char **kind)
 {
     *group = s->kind ? s->group : r->group;
     *version = s->kind ? s->version : r->version;

@@ -1,4 +1,5 @@
-/* Writes JSON as a stream: an OpenAPI document is too large to be built as a tree first. Inside apiserver/openapi/. */
+/* Writes JSON as a stream: an OpenAPI document is too large to be built as a tree first. Inside
+ * apiserver/openapi/. */
 #pragma once
 #include <stdbool.h>
 #include "common/buf.h"

@@ -1,4 +1,5 @@
-/* /openapi/v2, /openapi/v3 and /openapi/v3/<api path>. Documents are made anew for each request: clients keep them by their hash. */
+/* /openapi/v2, /openapi/v3 and /openapi/v3/<api path>. Documents are made anew for each request: clients keep
+ * them by their hash. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,8 +71,10 @@ static char *compressed(const struct httpd_request *http, const char *text, size
     return mem_realloc(out, n + 1);
 }
 
-/* Takes text. hash: of the uncompressed document. immutable: the client named the hash, so it may keep the answer for ever. */
-static void reply_large(struct api_request *req, const char *type, char *text, size_t len, const char *hash, bool immutable)
+/* Takes text. hash: of the uncompressed document. immutable: the client named the hash, so it may keep the
+ * answer for ever. */
+static void reply_large(struct api_request *req, const char *type, char *text, size_t len, const char *hash,
+                        bool immutable)
 {
     cleanup_free char *etag = mem_printf("\"%s\"", hash);
     const char *known = httpd_header(req->http, "If-None-Match");
@@ -137,7 +140,8 @@ static bool serve_v3(struct api_request *req, const char *path)
 
 static void serve_v2(struct api_request *req)
 {
-    /* Asked for as "...spec.v2@v1.0+protobuf" by older clients too, but never answered so: '@' is no part of a media type. */
+    /* Asked for as "...spec.v2@v1.0+protobuf" by older clients too, but never answered so: '@' is no part of
+     * a media type. */
     const char *accept = httpd_header(req->http, "Accept"), *type = "application/json";
     const char *proto = accept ? strstr(accept, "application/com.github.proto-openapi.spec.v2") : NULL;
     const char *json = accept ? strstr(accept, "application/json") : NULL;

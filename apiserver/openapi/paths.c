@@ -12,11 +12,12 @@ enum answer { ANSWER_OBJECT, ANSWER_LIST, ANSWER_STATUS, ANSWER_TEXT };
 struct parameter {
     const char *name, *type, *description;
 };
-static const struct parameter dry_run = {"dryRun", "string", "\"All\": all stages are processed, nothing is stored."},
-                              field_manager = {"fieldManager", "string", "Name of the actor that makes the change."},
-                              field_validation = {"fieldValidation", "string",
-                                                  "What to do about unknown or duplicate fields: Ignore, Warn (default) or Strict."},
-                              force = {"force", "boolean", "Apply: take over fields that others manage."};
+static const struct parameter
+    dry_run = {"dryRun", "string", "\"All\": all stages are processed, nothing is stored."},
+    field_manager = {"fieldManager", "string", "Name of the actor that makes the change."},
+    field_validation = {"fieldValidation", "string",
+                        "What to do about unknown or duplicate fields: Ignore, Warn (default) or Strict."},
+    force = {"force", "boolean", "Apply: take over fields that others manage."};
 static const struct parameter *const of_create[] = {&dry_run, &field_manager, &field_validation, NULL};
 static const struct parameter *const of_patch[] = {&dry_run, &field_manager, &field_validation, &force, NULL};
 static const struct parameter list_parameters[] = {
@@ -34,7 +35,8 @@ static const struct parameter list_parameters[] = {
 static const struct parameter delete_parameters[] = {
     {"dryRun", "string", "\"All\": all stages are processed, nothing is stored."},
     {"gracePeriodSeconds", "integer", "Seconds before the object is deleted."},
-    {"ignoreStoreReadErrorWithClusterBreakingPotential", "boolean", "Delete an object that can not be read any more."},
+    {"ignoreStoreReadErrorWithClusterBreakingPotential", "boolean",
+     "Delete an object that can not be read any more."},
     {"orphanDependents", "boolean", "Deprecated: use propagationPolicy."},
     {"propagationPolicy", "string", "Orphan, Background or Foreground."},
 };
@@ -130,9 +132,10 @@ static void add_operation_id(struct document *d, const struct operation *op)
 
 static void add_body_schema(struct document *d, const struct operation *op)
 {
-    const struct schema_type *t = op->body == BODY_DELETE_OPTIONS ? schema_find("meta.k8s.io", "v1", "DeleteOptions")
-                                  : op->sub && op->sub->kind      ? schema_find(op->sub->group, op->sub->version, op->sub->kind)
-                                                                  : op->r->type;
+    const struct schema_type *t =
+        op->body == BODY_DELETE_OPTIONS ? schema_find("meta.k8s.io", "v1", "DeleteOptions")
+        : op->sub && op->sub->kind      ? schema_find(op->sub->group, op->sub->version, op->sub->kind)
+                                        : op->r->type;
     if (op->body == BODY_PATCH || !t)
         document_add_special_ref(d, SPECIAL_PATCH);
     else
@@ -140,7 +143,8 @@ static void add_body_schema(struct document *d, const struct operation *op)
 }
 
 static const char *const patch_types[] = {"application/json-patch+json", "application/merge-patch+json",
-                                          "application/strategic-merge-patch+json", "application/apply-patch+yaml"};
+                                          "application/strategic-merge-patch+json",
+                                          "application/apply-patch+yaml"};
 
 static void add_request_body(struct document *d, const struct operation *op)
 {
@@ -184,7 +188,8 @@ static void add_answer_schema(struct document *d, const struct operation *op)
         json_bare(&d->w, "{\"type\":\"object\"}");
 }
 
-static void add_response(struct document *d, const struct operation *op, const char *code, const char *description)
+static void add_response(struct document *d, const struct operation *op, const char *code,
+                         const char *description)
 {
     struct json_writer *w = &d->w;
     json_key(w, code);
@@ -221,7 +226,8 @@ static void add_operation(struct document *d, const struct operation *op)
     json_begin(w, '[');
     json_string(w, buf_str(&tag));
     json_end(w, ']');
-    cleanup_free char *description = mem_printf("%s %s%s%s", op->id_verb, op->r->kind, op->sub ? " " : "", op->sub ? op->sub->name : "");
+    cleanup_free char *description =
+        mem_printf("%s %s%s%s", op->id_verb, op->r->kind, op->sub ? " " : "", op->sub ? op->sub->name : "");
     json_member(w, "description", description);
     add_operation_id(d, op);
     if (d->v2) {
@@ -258,7 +264,8 @@ static void add_operation(struct document *d, const struct operation *op)
         for (size_t i = 0; i < op->more_count; i++)
             add_parameter(d, &op->more[i], "query");
         for (size_t i = 0; i < op->extra_count; i++)
-            if (strcmp(list_parameters[i].name, "watch") != 0 && strcmp(list_parameters[i].name, "allowWatchBookmarks") != 0)
+            if (strcmp(list_parameters[i].name, "watch") != 0 &&
+                strcmp(list_parameters[i].name, "allowWatchBookmarks") != 0)
                 add_parameter(d, &list_parameters[i], "query");
         json_end(w, ']');
     }
@@ -282,8 +289,9 @@ static void add_operation(struct document *d, const struct operation *op)
 static void open_path(struct document *d, const struct resource *r, bool ns, bool name, const char *sub)
 {
     cleanup_free char *gv = group_version_text(r->group, r->version);
-    cleanup_free char *path = mem_printf("/%s/%s/%s%s%s%s%s", *r->group ? "apis" : "api", gv, ns ? "namespaces/{namespace}/" : "", r->plural,
-                                         name ? "/{name}" : "", sub ? "/" : "", sub ? sub : "");
+    cleanup_free char *path =
+        mem_printf("/%s/%s/%s%s%s%s%s", *r->group ? "apis" : "api", gv, ns ? "namespaces/{namespace}/" : "",
+                   r->plural, name ? "/{name}" : "", sub ? "/" : "", sub ? sub : "");
     json_key(&d->w, path);
     json_begin(&d->w, '{');
 }
@@ -318,12 +326,14 @@ static void add_collection(struct document *d, const struct resource *r)
     }
     if (r->verbs & VERB_CREATE) {
         struct operation op = base;
-        op.method = op.action = "post", op.id_verb = "create", op.body = BODY_OBJECT, op.created = true, op.parameters = of_create;
+        op.method = op.action = "post", op.id_verb = "create", op.body = BODY_OBJECT, op.created = true,
+        op.parameters = of_create;
         add_operation(d, &op);
     }
     if (r->verbs & VERB_DELETECOLLECTION) {
         struct operation op = base;
-        op.method = op.id_verb = "delete", op.action = "deletecollection", op.answer = ANSWER_STATUS, op.body = BODY_DELETE_OPTIONS;
+        op.method = op.id_verb = "delete", op.action = "deletecollection", op.answer = ANSWER_STATUS,
+        op.body = BODY_DELETE_OPTIONS;
         op.collection = true, op.more = delete_parameters, op.more_count = ARRAY_LEN(delete_parameters);
         op.extra_count = ARRAY_LEN(list_parameters);
         add_operation(d, &op);
@@ -360,12 +370,14 @@ static void add_item(struct document *d, const struct resource *r, const struct 
     }
     if (verbs & VERB_UPDATE) {
         struct operation op = base;
-        op.method = op.action = "put", op.id_verb = "replace", op.body = BODY_OBJECT, op.created = true, op.parameters = of_create;
+        op.method = op.action = "put", op.id_verb = "replace", op.body = BODY_OBJECT, op.created = true,
+        op.parameters = of_create;
         add_operation(d, &op);
     }
     if (verbs & VERB_CREATE) {
         struct operation op = base;
-        op.method = op.action = "post", op.id_verb = "create", op.body = BODY_OBJECT, op.created = true, op.parameters = of_create;
+        op.method = op.action = "post", op.id_verb = "create", op.body = BODY_OBJECT, op.created = true,
+        op.parameters = of_create;
         add_operation(d, &op);
     }
     if (verbs & VERB_DELETE) {
@@ -377,7 +389,8 @@ static void add_item(struct document *d, const struct resource *r, const struct 
     }
     if (verbs & VERB_PATCH) {
         struct operation op = base;
-        op.method = op.action = op.id_verb = "patch", op.body = BODY_PATCH, op.created = true, op.parameters = of_patch;
+        op.method = op.action = op.id_verb = "patch", op.body = BODY_PATCH, op.created = true,
+        op.parameters = of_patch;
         add_operation(d, &op);
     }
     close_path(d, r->namespaced, true);

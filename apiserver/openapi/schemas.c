@@ -9,17 +9,22 @@ static const struct {
     int special;
     const char *name, *body;
 } specials[] = {
-    {SCHEMA_TIME, "io.k8s.apimachinery.pkg.apis.meta.v1.Time", "{\"type\":\"string\",\"format\":\"date-time\"}"},
-    {SCHEMA_MICROTIME, "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", "{\"type\":\"string\",\"format\":\"date-time\"}"},
+    {SCHEMA_TIME, "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+     "{\"type\":\"string\",\"format\":\"date-time\"}"},
+    {SCHEMA_MICROTIME, "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+     "{\"type\":\"string\",\"format\":\"date-time\"}"},
     {SCHEMA_DURATION, "io.k8s.apimachinery.pkg.apis.meta.v1.Duration", "{\"type\":\"string\"}"},
     {SCHEMA_QUANTITY, "io.k8s.apimachinery.pkg.api.resource.Quantity", NULL},
     {SCHEMA_INT_OR_STRING, "io.k8s.apimachinery.pkg.util.intstr.IntOrString", NULL},
     {SCHEMA_RAW, "io.k8s.apimachinery.pkg.runtime.RawExtension", "{\"type\":\"object\"}"},
     {SCHEMA_FIELDS_V1, "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1", "{\"type\":\"object\"}"},
     {SCHEMA_ANY, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON", "{}"},
-    {SCHEMA_PROPS_OR_ARRAY, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray", "{}"},
-    {SCHEMA_PROPS_OR_BOOL, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool", "{}"},
-    {SCHEMA_PROPS_OR_STRINGS, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray", "{}"},
+    {SCHEMA_PROPS_OR_ARRAY, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+     "{}"},
+    {SCHEMA_PROPS_OR_BOOL, "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+     "{}"},
+    {SCHEMA_PROPS_OR_STRINGS,
+     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray", "{}"},
     {SPECIAL_PATCH, "io.k8s.apimachinery.pkg.apis.meta.v1.Patch", "{\"type\":\"object\"}"},
 };
 
@@ -136,7 +141,8 @@ static void add_field(struct document *d, const struct schema_field *f)
             json_key(w, "$ref");
             size_t at = w->out->len; /* {"$ref":"..."} without what is around the text */
             add_value(d, f);
-            cleanup_free char *text = mem_strndup(w->out->data + at + strlen("{\"$ref\":"), w->out->len - at - strlen("{\"$ref\":") - 1);
+            cleanup_free char *text = mem_strndup(w->out->data + at + strlen("{\"$ref\":"),
+                                                  w->out->len - at - strlen("{\"$ref\":") - 1);
             w->out->len = at;
             buf_adds(w->out, text);
             w->comma = true;
@@ -146,9 +152,12 @@ static void add_field(struct document *d, const struct schema_field *f)
             add_value(d, f);
             json_end(w, ']');
         } else {
-            static const char *const types[] = {[SCHEMA_STRING] = "string", [SCHEMA_BOOL] = "boolean", [SCHEMA_INT32] = "integer",
-                                                [SCHEMA_INT64] = "integer", [SCHEMA_DOUBLE] = "number", [SCHEMA_BYTES] = "string"};
-            static const char *const formats[] = {[SCHEMA_INT32] = "int32", [SCHEMA_INT64] = "int64", [SCHEMA_DOUBLE] = "double",
+            static const char *const types[] = {
+                [SCHEMA_STRING] = "string", [SCHEMA_BOOL] = "boolean",  [SCHEMA_INT32] = "integer",
+                [SCHEMA_INT64] = "integer", [SCHEMA_DOUBLE] = "number", [SCHEMA_BYTES] = "string"};
+            static const char *const formats[] = {[SCHEMA_INT32] = "int32",
+                                                  [SCHEMA_INT64] = "int64",
+                                                  [SCHEMA_DOUBLE] = "double",
                                                   [SCHEMA_BYTES] = "byte"};
             json_member(w, "type", types[f->value]);
             json_member(w, "format", formats[f->value]);
@@ -190,7 +199,9 @@ static void add_field(struct document *d, const struct schema_field *f)
         static const struct {
             unsigned bit;
             const char *name;
-        } strategies[] = {{SCHEMA_PATCH_MERGE, "merge"}, {SCHEMA_PATCH_RETAIN_KEYS, "retainKeys"}, {SCHEMA_PATCH_REPLACE, "replace"}};
+        } strategies[] = {{SCHEMA_PATCH_MERGE, "merge"},
+                          {SCHEMA_PATCH_RETAIN_KEYS, "retainKeys"},
+                          {SCHEMA_PATCH_REPLACE, "replace"}};
         cleanup_buf struct buf text = {0};
         for (size_t i = 0; i < ARRAY_LEN(strategies); i++)
             if (f->patch & strategies[i].bit)
@@ -265,9 +276,11 @@ void document_add_schemas(struct document *d)
         if (specials[i].body)
             json_bare(&d->w, specials[i].body);
         else if (specials[i].special == SCHEMA_QUANTITY)
-            json_bare(&d->w, d->v2 ? "{\"type\":\"string\"}" : "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}");
+            json_bare(&d->w, d->v2 ? "{\"type\":\"string\"}"
+                                   : "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}");
         else
             json_bare(&d->w, d->v2 ? "{\"type\":\"string\",\"format\":\"int-or-string\"}"
-                                   : "{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"format\":\"int-or-string\"}");
+                                   : "{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"format\":"
+                                     "\"int-or-string\"}");
     }
 }

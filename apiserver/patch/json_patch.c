@@ -38,7 +38,8 @@ static int array_index(const cJSON *array, const char *token, bool end)
     int size = cJSON_GetArraySize(array);
     if (end && !strcmp(token, "-"))
         return size;
-    if (!*token || strlen(token) > 9 || strspn(token, "0123456789") != strlen(token) || (token[0] == '0' && token[1]))
+    if (!*token || strlen(token) > 9 || strspn(token, "0123456789") != strlen(token) ||
+        (token[0] == '0' && token[1]))
         return -1;
     int i = atoi(token);
     return i < size + (end ? 1 : 0) ? i : -1;
@@ -80,7 +81,8 @@ static cJSON *find(cJSON *doc, const char *pointer)
     return parent ? step(parent, last) : NULL;
 }
 
-/* i is at least 1 and names an element. Debian's cJSON_InsertItemInArray (1.7.15-1+deb12u4) refuses every i but 0. */
+/* i is at least 1 and names an element. Debian's cJSON_InsertItemInArray (1.7.15-1+deb12u4) refuses every i
+ * but 0. */
 static void insert_before(cJSON *array, int i, cJSON *value)
 {
     cJSON *after = cJSON_GetArrayItem(array, i);
@@ -192,14 +194,20 @@ cJSON *json_patch_apply(cJSON *doc, const cJSON *patch, struct error **err)
 {
     size_t copied = 0;
     if (!cJSON_IsArray(patch)) {
-        const char *what = cJSON_IsObject(patch) ? "object" : cJSON_IsString(patch) ? "string" : cJSON_IsNumber(patch) ? "number" : "bool";
-        error_set(err, 400, "BadRequest", "error decoding patch: json: cannot unmarshal %s into Go value of type jsonpatch.Patch", what);
+        const char *what = cJSON_IsObject(patch)   ? "object"
+                           : cJSON_IsString(patch) ? "string"
+                           : cJSON_IsNumber(patch) ? "number"
+                                                   : "bool";
+        error_set(err, 400, "BadRequest",
+                  "error decoding patch: json: cannot unmarshal %s into Go value of type jsonpatch.Patch",
+                  what);
         cJSON_Delete(doc);
         return NULL;
     }
     int n = cJSON_GetArraySize(patch);
     if (n > OPERATIONS_MAX) {
-        error_set(err, 413, "RequestEntityTooLarge", "Request entity too large: The allowed maximum operations in a JSON patch is %d, got %d",
+        error_set(err, 413, "RequestEntityTooLarge",
+                  "Request entity too large: The allowed maximum operations in a JSON patch is %d, got %d",
                   OPERATIONS_MAX, n);
         cJSON_Delete(doc);
         return NULL;

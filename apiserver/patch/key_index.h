@@ -7,7 +7,7 @@ struct key_index {
     struct key_slot {
         char *key; /* owned; NULL: free */
         intptr_t value;
-    } *slots;
+    } * slots;
     size_t capacity, count;
 };
 /* Replaces the value of a key that is there. */

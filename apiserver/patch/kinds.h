@@ -7,6 +7,7 @@
 /* Each changes doc in place or gives a new one; doc is taken, also on failure. NULL on failure. */
 cJSON *json_patch_apply(cJSON *doc, const cJSON *patch, struct error **err);
 cJSON *merge_patch_apply(cJSON *doc, const cJSON *patch);
-cJSON *strategic_patch_apply(const struct schema_type *type, cJSON *doc, const cJSON *patch, struct error **err);
+cJSON *strategic_patch_apply(const struct schema_type *type, cJSON *doc, const cJSON *patch,
+                             struct error **err);
 /* 422 as Kubernetes answers to a patch that is well-formed but does not apply. */
 void patch_error_unprocessable(struct error **err);

@@ -27,7 +27,8 @@ bool patch_kind_parse(const char *content_type, enum patch_kind *out, struct err
         }
     }
     error_set(err, 415, "UnsupportedMediaType",
-              "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+              "the body of the request was in an unknown format - accepted media types include: "
+              "application/json-patch+json, "
               "application/merge-patch+json, application/strategic-merge-patch+json");
     return false;
 }
@@ -94,8 +95,8 @@ char *patch_shown(enum patch_kind kind, const cJSON *patched, const char *patch,
     return buf_take(&b);
 }
 
-cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const cJSON *patch,
-                   struct error **err)
+cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const cJSON *target,
+                   const cJSON *patch, struct error **err)
 {
     if (kind == PATCH_JSON)
         return json_patch_apply(json_dup(target), patch, err);
@@ -104,7 +105,8 @@ cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const c
                            : cJSON_IsString(patch) ? "string"
                            : cJSON_IsNumber(patch) ? "number"
                                                    : "bool";
-        error_set(err, 400, "BadRequest", "json: cannot unmarshal %s into Go value of type map[string]interface {}", what);
+        error_set(err, 400, "BadRequest",
+                  "json: cannot unmarshal %s into Go value of type map[string]interface {}", what);
         return NULL;
     }
     if (kind == PATCH_MERGE)
@@ -112,13 +114,14 @@ cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const c
     return strategic_patch_apply(type, json_dup(target), patch, err);
 }
 
-cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, const cJSON *target, const char *patch, size_t len,
-                        struct error **err)
+cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, const cJSON *target,
+                        const char *patch, size_t len, struct error **err)
 {
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *p = json_parse(patch, len, &e);
     if (!p) {
-        error_set(err, 400, "BadRequest", "%s%s", kind == PATCH_JSON ? "error decoding patch: " : "", error_message(e));
+        error_set(err, 400, "BadRequest", "%s%s", kind == PATCH_JSON ? "error decoding patch: " : "",
+                  error_message(e));
         return NULL;
     }
     return patch_apply(kind, type, target, p, err);

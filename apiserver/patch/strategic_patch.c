@@ -1,9 +1,9 @@
-/* Strategic merge patch: maps merge, lists merge by key or are replaced, as the schema says, with the directives
- *   $patch: replace|delete|merge   in a map, or in an element of a list
- *   $retainKeys                    keys of a map that stay
- *   $deleteFromPrimitiveList/x     values to be taken out of list x
- *   $setElementOrder/x             the order of list x
- * https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md */
+/* Strategic merge patch: maps merge, lists merge by key or are replaced, as the schema says, with the
+ * directives $patch: replace|delete|merge   in a map, or in an element of a list $retainKeys keys of a map
+ * that stay $deleteFromPrimitiveList/x     values to be taken out of list x $setElementOrder/x the order of
+ * list x
+ * https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
+ */
 #include <stdlib.h>
 #include <string.h>
 #include "apiserver/patch/kinds.h"
@@ -12,10 +12,10 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-#define PATCH_DIRECTIVE     "$patch"
-#define RETAIN_KEYS         "$retainKeys"
-#define DELETE_FROM         "$deleteFromPrimitiveList/"
-#define SET_ELEMENT_ORDER   "$setElementOrder/"
+#define PATCH_DIRECTIVE   "$patch"
+#define RETAIN_KEYS       "$retainKeys"
+#define DELETE_FROM       "$deleteFromPrimitiveList/"
+#define SET_ELEMENT_ORDER "$setElementOrder/"
 
 /* What the schema knows of a value: NULL members where nothing is known. */
 struct node {
@@ -30,8 +30,8 @@ static bool starts_with(const char *s, const char *prefix)
 
 static bool is_directive(const char *name)
 {
-    return name[0] == '$' && (!strcmp(name, PATCH_DIRECTIVE) || !strcmp(name, RETAIN_KEYS) || starts_with(name, DELETE_FROM) ||
-                              starts_with(name, SET_ELEMENT_ORDER));
+    return name[0] == '$' && (!strcmp(name, PATCH_DIRECTIVE) || !strcmp(name, RETAIN_KEYS) ||
+                              starts_with(name, DELETE_FROM) || starts_with(name, SET_ELEMENT_ORDER));
 }
 
 /* The node below n. For maps whose values are messages, the values' own. */
@@ -101,9 +101,11 @@ static int by_place(const void *a, const void *b)
     return x->at - y->at;
 }
 
-/* Brings merged into the order that Kubernetes gives it: elements named by `order` stand in that order; the others keep the order that
- * they had in `server`, each before the first ordered element that followed it there. */
-static void put_in_order(cJSON *merged, const struct key_index *order, const struct key_index *server, const char *merge_key)
+/* Brings merged into the order that Kubernetes gives it: elements named by `order` stand in that order; the
+ * others keep the order that they had in `server`, each before the first ordered element that followed it
+ * there. */
+static void put_in_order(cJSON *merged, const struct key_index *order, const struct key_index *server,
+                         const char *merge_key)
 {
     int size = cJSON_GetArraySize(merged), n_patch = 0, n_server = 0;
     if (size < 2)
@@ -119,7 +121,8 @@ static void put_in_order(cJSON *merged, const struct key_index *order, const str
             patch_items[n_patch] = (struct ordered){c, place, n_patch};
             n_patch++;
         } else {
-            server_items[n_server] = (struct ordered){c, key ? key_index_get(server, key, INTPTR_MAX) : INTPTR_MAX, n_server};
+            server_items[n_server] =
+                (struct ordered){c, key ? key_index_get(server, key, INTPTR_MAX) : INTPTR_MAX, n_server};
             n_server++;
         }
     }
@@ -130,8 +133,9 @@ static void put_in_order(cJSON *merged, const struct key_index *order, const str
         patch_in_server[i] = key ? key_index_get(server, key, -1) : -1;
     }
     for (int l = 0, r = 0; l < n_server || r < n_patch;) {
-        bool left = r >= n_patch || (l < n_server && patch_in_server[r] >= 0 && server_items[l].place != INTPTR_MAX &&
-                                     server_items[l].place < patch_in_server[r]);
+        bool left =
+            r >= n_patch || (l < n_server && patch_in_server[r] >= 0 && server_items[l].place != INTPTR_MAX &&
+                             server_items[l].place < patch_in_server[r]);
         cJSON_AddItemToArray(merged, left ? server_items[l++].item : patch_items[r++].item);
     }
 }
@@ -180,8 +184,10 @@ static cJSON *merge_scalars(cJSON *original, const cJSON *patch, bool remove)
     return original;
 }
 
-/* Takes elements marked "$patch" out of the patch: deletes what they name. Sets *replace when the whole list is to be replaced. */
-static bool apply_special_elements(cJSON *original, cJSON *patch, const char *merge_key, bool *replace, struct error **err)
+/* Takes elements marked "$patch" out of the patch: deletes what they name. Sets *replace when the whole list
+ * is to be replaced. */
+static bool apply_special_elements(cJSON *original, cJSON *patch, const char *merge_key, bool *replace,
+                                   struct error **err)
 {
     cleanup_key_index struct key_index deleted = {0};
     for (cJSON *c = patch->child, *next; c; c = next) {
@@ -317,13 +323,15 @@ static cJSON *merge_list(struct node n, cJSON *original, const cJSON *patch, str
 }
 
 /* $setElementOrder/x: merges x as well, then orders it. */
-static bool apply_set_order(struct node n, struct members *original, const cJSON *patch, const cJSON *directive, struct error **err)
+static bool apply_set_order(struct node n, struct members *original, const cJSON *patch,
+                            const cJSON *directive, struct error **err)
 {
     const char *name = directive->string + strlen(SET_ELEMENT_ORDER);
     const cJSON *patch_list = json_get(patch, name);
     cJSON *list = members_get(original, name);
     struct node child = below(n, name);
-    if (!cJSON_IsArray(directive) || (patch_list && !cJSON_IsArray(patch_list) && !cJSON_IsNull(patch_list))) {
+    if (!cJSON_IsArray(directive) ||
+        (patch_list && !cJSON_IsArray(patch_list) && !cJSON_IsNull(patch_list))) {
         error_set(err, 400, "BadRequest", "invalid patch format of setElementOrder list");
         return false;
     }
@@ -345,7 +353,8 @@ static bool apply_set_order(struct node n, struct members *original, const cJSON
         }
         if (key_index_get(&order, key, -1) < 0) {
             cleanup_free char *a = json_text(patch_list), *b = json_text(directive);
-            error_set(err, 400, "BadRequest", "The order in patch list:\n%.500s\n doesn't match %s list:\n%.500s\n", a,
+            error_set(err, 400, "BadRequest",
+                      "The order in patch list:\n%.500s\n doesn't match %s list:\n%.500s\n", a,
                       "$setElementOrder", b);
             return false;
         }
@@ -366,7 +375,8 @@ static bool apply_set_order(struct node n, struct members *original, const cJSON
     return true;
 }
 
-static bool apply_retain_keys(struct members *original, const cJSON *patch, const cJSON *directive, struct error **err)
+static bool apply_retain_keys(struct members *original, const cJSON *patch, const cJSON *directive,
+                              struct error **err)
 {
     cleanup_key_index struct key_index kept = {0};
     if (!cJSON_IsArray(directive)) {
@@ -407,9 +417,11 @@ static bool merge_member(struct node n, struct members *original, const cJSON *p
         return true;
     }
     cJSON *old = members_get(original, p->string);
-    if (cJSON_IsObject(p) && cJSON_IsObject(old) && !(child.field && child.field->patch == SCHEMA_PATCH_REPLACE))
+    if (cJSON_IsObject(p) && cJSON_IsObject(old) &&
+        !(child.field && child.field->patch == SCHEMA_PATCH_REPLACE))
         return merge_map(child, old, p, err);
-    cJSON *value = cJSON_IsArray(p) && cJSON_IsArray(old) ? merge_list(child, json_dup(old), p, err) : fresh(child, p, err);
+    cJSON *value = cJSON_IsArray(p) && cJSON_IsArray(old) ? merge_list(child, json_dup(old), p, err)
+                                                          : fresh(child, p, err);
     if (!value)
         return false;
     free(value->string);
@@ -461,7 +473,8 @@ static bool merge_map(struct node n, cJSON *object, const cJSON *patch, struct e
     return true;
 }
 
-cJSON *strategic_patch_apply(const struct schema_type *type, cJSON *doc, const cJSON *patch, struct error **err)
+cJSON *strategic_patch_apply(const struct schema_type *type, cJSON *doc, const cJSON *patch,
+                             struct error **err)
 {
     if (!cJSON_IsObject(doc) || !merge_map((struct node){type, NULL}, doc, patch, err)) {
         cJSON_Delete(doc);

@@ -1,5 +1,5 @@
-/* Decoding of documents against their types. Mirrors what encoding/json (in Kubernetes' variant) does with Go structs:
- * https://pkg.go.dev/sigs.k8s.io/json */
+/* Decoding of documents against their types. Mirrors what encoding/json (in Kubernetes' variant) does with Go
+ * structs: https://pkg.go.dev/sigs.k8s.io/json */
 #include "apiserver/schema/decode.h"
 #include <math.h>
 #include <stdlib.h>
@@ -94,11 +94,20 @@ static const char *json_kind(const cJSON *v)
 static void add_go_value_type(const struct schema_field *f, struct buf *b)
 {
     static const char *const plain[] = {
-        [SCHEMA_STRING] = "string",   [SCHEMA_BOOL] = "bool",     [SCHEMA_INT32] = "int32",
-        [SCHEMA_INT64] = "int64",     [SCHEMA_DOUBLE] = "float64", [SCHEMA_BYTES] = "[]uint8",
-        [SCHEMA_QUANTITY] = "resource.Quantity", [SCHEMA_TIME] = "v1.Time", [SCHEMA_MICROTIME] = "v1.MicroTime",
-        [SCHEMA_DURATION] = "v1.Duration", [SCHEMA_INT_OR_STRING] = "intstr.IntOrString",
-        [SCHEMA_RAW] = "runtime.RawExtension", [SCHEMA_FIELDS_V1] = "v1.FieldsV1", [SCHEMA_ANY] = "v1.JSON",
+        [SCHEMA_STRING] = "string",
+        [SCHEMA_BOOL] = "bool",
+        [SCHEMA_INT32] = "int32",
+        [SCHEMA_INT64] = "int64",
+        [SCHEMA_DOUBLE] = "float64",
+        [SCHEMA_BYTES] = "[]uint8",
+        [SCHEMA_QUANTITY] = "resource.Quantity",
+        [SCHEMA_TIME] = "v1.Time",
+        [SCHEMA_MICROTIME] = "v1.MicroTime",
+        [SCHEMA_DURATION] = "v1.Duration",
+        [SCHEMA_INT_OR_STRING] = "intstr.IntOrString",
+        [SCHEMA_RAW] = "runtime.RawExtension",
+        [SCHEMA_FIELDS_V1] = "v1.FieldsV1",
+        [SCHEMA_ANY] = "v1.JSON",
     };
     if (f->go_type)
         buf_adds(b, f->go_type);
@@ -109,8 +118,8 @@ static void add_go_value_type(const struct schema_field *f, struct buf *b)
 }
 
 /* whole: the field's own type, else that of one element. */
-static bool mismatch(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, bool whole,
-                     const cJSON *v, const struct step *at)
+static bool mismatch(struct decoder *d, const struct schema_type *owner, const struct schema_field *f,
+                     bool whole, const cJSON *v, const struct step *at)
 {
     cleanup_buf struct buf path = {0}, type = {0}, value = {0};
     add_path(at, false, &path);
@@ -131,8 +140,8 @@ static bool mismatch(struct decoder *d, const struct schema_type *owner, const s
         buf_addc(&value, ' ');
         json_print(v, &value);
     }
-    error_setf(d->err, "json: cannot unmarshal %s into Go struct field %s.%s of type %s", buf_str(&value), owner->name,
-               buf_str(&path), buf_str(&type));
+    error_setf(d->err, "json: cannot unmarshal %s into Go struct field %s.%s of type %s", buf_str(&value),
+               owner->name, buf_str(&path), buf_str(&type));
     return false;
 }
 
@@ -151,7 +160,8 @@ static bool mismatch_value(struct decoder *d, const cJSON *v, const char *go_typ
 
 static bool is_integer(const cJSON *v, double min, double max)
 {
-    return cJSON_IsNumber(v) && v->valuedouble >= min && v->valuedouble <= max && v->valuedouble == floor(v->valuedouble);
+    return cJSON_IsNumber(v) && v->valuedouble >= min && v->valuedouble <= max &&
+           v->valuedouble == floor(v->valuedouble);
 }
 
 static void set_string(cJSON *v, const char *text)
@@ -177,7 +187,9 @@ static bool decode_quantity(struct decoder *d, cJSON *v)
             return mismatch_value(d, v, "resource.Quantity");
         text = strcpy(number, buf_str(&b));
     } else if (!cJSON_IsString(v)) {
-        error_setf(d->err, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
+        error_setf(
+            d->err,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
         return false;
     }
     if (!*text)
@@ -207,8 +219,8 @@ static bool decode_time(struct decoder *d, cJSON *v, bool micro)
     int64_t us;
     if (!time_parse(v->valuestring, &us)) {
         const char *layout = micro ? "2006-01-02T15:04:05.000000Z07:00" : "2006-01-02T15:04:05Z07:00";
-        error_setf(d->err, "parsing time \"%.60s\" as \"%s\": cannot parse \"%.60s\" as \"2006\"", v->valuestring, layout,
-                   v->valuestring);
+        error_setf(d->err, "parsing time \"%.60s\" as \"%s\": cannot parse \"%.60s\" as \"2006\"",
+                   v->valuestring, layout, v->valuestring);
         return false;
     }
     char out[TIME_TEXT_MAX];
@@ -246,8 +258,8 @@ static bool decode_bytes(struct decoder *d, cJSON *v)
 static bool decode_message(struct decoder *d, const struct schema_type *t, cJSON *o, const struct step *at);
 
 /* One value (a field of shape ONE, or one element). */
-static bool decode_value(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, cJSON *v,
-                         const struct step *at)
+static bool decode_value(struct decoder *d, const struct schema_type *owner, const struct schema_field *f,
+                         cJSON *v, const struct step *at)
 {
     switch ((enum schema_value)f->value) {
     case SCHEMA_STRING:
@@ -338,8 +350,8 @@ static void null_to_zero(cJSON *v, const struct schema_field *f)
     }
 }
 
-static bool decode_list(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, cJSON *v,
-                        const struct step *at)
+static bool decode_list(struct decoder *d, const struct schema_type *owner, const struct schema_field *f,
+                        cJSON *v, const struct step *at)
 {
     int i = 0;
     for (cJSON *c = v->child; c; c = c->next) {
@@ -390,8 +402,8 @@ static void drop_duplicate_keys(struct decoder *d, cJSON *o, const struct step *
     }
 }
 
-static bool decode_map(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, cJSON *v,
-                       const struct step *at)
+static bool decode_map(struct decoder *d, const struct schema_type *owner, const struct schema_field *f,
+                       cJSON *v, const struct step *at)
 {
     drop_duplicate_keys(d, v, at);
     for (cJSON *c = v->child, *next; c; c = next) {
@@ -436,8 +448,8 @@ static bool is_omitted(const struct schema_field *f, const cJSON *v)
     }
 }
 
-static bool decode_field(struct decoder *d, const struct schema_type *t, const struct schema_field *f, cJSON *v,
-                         const struct step *at)
+static bool decode_field(struct decoder *d, const struct schema_type *t, const struct schema_field *f,
+                         cJSON *v, const struct step *at)
 {
     switch ((enum schema_shape)f->shape) {
     case SCHEMA_LIST:
@@ -464,13 +476,15 @@ static void add_value_structs(const struct schema_type *t, cJSON *o)
 
 static bool decode_message(struct decoder *d, const struct schema_type *t, cJSON *o, const struct step *at)
 {
-    uint64_t seen = 0; /* by the field's index (mkschema refuses types with more than 62); two more for apiVersion, kind */
+    uint64_t seen = 0; /* by the field's index (mkschema refuses types with more than 62); two more for
+                          apiVersion, kind */
     for (cJSON *v = o->child, *next; v; v = next) {
         next = v->next;
         struct step s = {at, v->string, 0, false};
         const struct schema_field *f = schema_field(t, v->string);
         int slot = f ? (int)(f - t->fields) : v->string[0] == 'k' ? 62 : 63;
-        if (!f && !((t->flags & SCHEMA_IS_KIND) && (!strcmp(v->string, "apiVersion") || !strcmp(v->string, "kind")))) {
+        if (!f && !((t->flags & SCHEMA_IS_KIND) &&
+                    (!strcmp(v->string, "apiVersion") || !strcmp(v->string, "kind")))) {
             if (t->flags & SCHEMA_PRESERVE_UNKNOWN)
                 continue;
             note(d, "unknown", &s);
@@ -494,7 +508,8 @@ static bool decode_message(struct decoder *d, const struct schema_type *t, cJSON
     return true;
 }
 
-bool schema_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict, struct error **err)
+bool schema_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict,
+                   struct error **err)
 {
     struct decoder d = {strict, err};
     if (!cJSON_IsObject(object)) {

@@ -16,7 +16,8 @@ bool field_validation_parse(const char *text, enum field_validation *out, struct
         *out = FIELD_VALIDATION_STRICT;
     else {
         error_set(err, 422, "Invalid",
-                  "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"%.100s\": supported "
+                  "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: "
+                  "\"%.100s\": supported "
                   "values: \"Ignore\", \"Strict\", \"Warn\"",
                   text);
         return false;
@@ -26,10 +27,12 @@ bool field_validation_parse(const char *text, enum field_validation *out, struct
 
 static void bad_request(struct error **err, const char *kind, const struct schema_type *t, const char *why)
 {
-    error_set(err, 400, "BadRequest", "%s in version \"%s\" cannot be handled as a %s: %s", kind, t->version, t->name, why);
+    error_set(err, 400, "BadRequest", "%s in version \"%s\" cannot be handled as a %s: %s", kind, t->version,
+              t->name, why);
 }
 
-/* The beginning of a body that could not be read, as it is shown: as text when it looks like JSON, else in hex. */
+/* The beginning of a body that could not be read, as it is shown: as text when it looks like JSON, else in
+ * hex. */
 static void add_summary(struct buf *b, const char *body, size_t len)
 {
     enum { SHOWN = 30 };
@@ -45,24 +48,33 @@ static void add_summary(struct buf *b, const char *body, size_t len)
         buf_adds(b, " ...");
 }
 
-static void unrecognized(struct error **err, const struct schema_type *t, const char *why, const char *body, size_t len)
+static void unrecognized(struct error **err, const struct schema_type *t, const char *why, const char *body,
+                         size_t len)
 {
     cleanup_buf struct buf summary = {0};
     add_summary(&summary, body, len);
     error_set(err, 400, "BadRequest",
-              "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s (%s)",
+              "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
+              "parse error: %s (%s)",
               t->name, why, buf_str(&summary));
 }
 
-#define GO_TYPE_META \
-    "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }"
+#define GO_TYPE_META                                                                                         \
+    "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string "                         \
+    "\"json:\\\"kind,omitempty\\\"\" }"
 
-/* apiVersion and kind of the document must be those of t, or absent: then they are set. body is for messages only. */
-static bool check_kind(const struct schema_type *t, cJSON *o, const char *body, size_t len, struct error **err)
+/* apiVersion and kind of the document must be those of t, or absent: then they are set. body is for messages
+ * only. */
+static bool check_kind(const struct schema_type *t, cJSON *o, const char *body, size_t len,
+                       struct error **err)
 {
     if (!cJSON_IsObject(o)) {
-        const char *what = cJSON_IsArray(o) ? "array" : cJSON_IsString(o) ? "string" : cJSON_IsNumber(o) ? "number" : "bool";
-        cleanup_free char *why = mem_printf("json: cannot unmarshal %s into Go value of type " GO_TYPE_META, what);
+        const char *what = cJSON_IsArray(o)    ? "array"
+                           : cJSON_IsString(o) ? "string"
+                           : cJSON_IsNumber(o) ? "number"
+                                               : "bool";
+        cleanup_free char *why =
+            mem_printf("json: cannot unmarshal %s into Go value of type " GO_TYPE_META, what);
         unrecognized(err, t, why, body, len);
         return false;
     }
@@ -71,8 +83,12 @@ static bool check_kind(const struct schema_type *t, cJSON *o, const char *body, 
         cJSON *v = json_get(o, names[i]);
         if (!v || cJSON_IsString(v) || cJSON_IsNull(v))
             continue;
-        const char *what = cJSON_IsArray(v) ? "array" : cJSON_IsObject(v) ? "object" : cJSON_IsNumber(v) ? "number" : "bool";
-        cleanup_free char *why = mem_printf("json: cannot unmarshal %s into Go struct field .%s of type string", what, names[i]);
+        const char *what = cJSON_IsArray(v)    ? "array"
+                           : cJSON_IsObject(v) ? "object"
+                           : cJSON_IsNumber(v) ? "number"
+                                               : "bool";
+        cleanup_free char *why =
+            mem_printf("json: cannot unmarshal %s into Go struct field .%s of type string", what, names[i]);
         unrecognized(err, t, why, body, len);
         return false;
     }
@@ -82,8 +98,8 @@ static bool check_kind(const struct schema_type *t, cJSON *o, const char *body, 
     if (*kind && strcmp(kind, t->name)) {
         const struct schema_type *other = *version ? schema_find_api_version(version, kind) : NULL;
         cleanup_free char *why =
-            other ? mem_printf("converting (%s.%s) to (%s.%s): unknown conversion", other->version, other->name,
-                               *t->group ? t->group : "core", t->name)
+            other ? mem_printf("converting (%s.%s) to (%s.%s): unknown conversion", other->version,
+                               other->name, *t->group ? t->group : "core", t->name)
                   : mem_printf("no kind \"%.200s\" is registered for version \"%.200s\" in scheme "
                                "\"pkg/api/legacyscheme/scheme.go:30\"",
                                kind, *version ? version : want);
@@ -92,7 +108,8 @@ static bool check_kind(const struct schema_type *t, cJSON *o, const char *body, 
     }
     /* DeleteOptions and its like come under every group's version. */
     if (*version && strcmp(version, want) && !meta) {
-        error_set(err, 400, "BadRequest", "the API version in the data (%.200s) does not match the expected API version (%s)",
+        error_set(err, 400, "BadRequest",
+                  "the API version in the data (%.200s) does not match the expected API version (%s)",
                   version, want);
         return false;
     }
@@ -126,7 +143,8 @@ bool schema_decode_object(const struct schema_type *t, cJSON *object, enum field
                           void (*warn)(void *, const char *), void *ctx, struct error **err)
 {
     cleanup_free char *text = cJSON_IsObject(object) ? NULL : json_text(object);
-    return check_kind(t, object, text ? text : "", text ? strlen(text) : 0, err) && decode_checked(t, object, fv, warn, ctx, err);
+    return check_kind(t, object, text ? text : "", text ? strlen(text) : 0, err) &&
+           decode_checked(t, object, fv, warn, ctx, err);
 }
 
 cJSON *schema_decode_body(const struct schema_type *t, const char *body, size_t len, enum field_validation fv,

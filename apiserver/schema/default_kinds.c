@@ -23,14 +23,15 @@ void default_service(cJSON *object)
     default_string(spec, "sessionAffinity", "None");
     default_string(spec, "type", "ClusterIP");
     const char *type = default_text(spec, "type");
-    bool node_port = !strcmp(type, "NodePort"), balancer = !strcmp(type, "LoadBalancer"), cluster = !strcmp(type, "ClusterIP");
+    bool node_port = !strcmp(type, "NodePort"), balancer = !strcmp(type, "LoadBalancer"),
+         cluster = !strcmp(type, "ClusterIP");
     const char *affinity = default_text(spec, "sessionAffinity");
     if (!strcmp(affinity, "None"))
         json_remove(spec, "sessionAffinityConfig");
     else if (!strcmp(affinity, "ClientIP"))
-        default_int(default_object(default_object(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10800);
-    EACH(port, json_get(spec, "ports"))
-    {
+        default_int(default_object(default_object(spec, "sessionAffinityConfig"), "clientIP"),
+                    "timeoutSeconds", 10800);
+    EACH (port, json_get(spec, "ports")) {
         default_service_port(port);
     }
     const cJSON *external = json_get(spec, "externalIPs");
@@ -40,8 +41,7 @@ void default_service(cJSON *object)
         default_string(spec, "internalTrafficPolicy", "Cluster");
     if (balancer)
         default_bool(spec, "allocateLoadBalancerNodePorts", true);
-    EACH(ingress, json_path(object, "status.loadBalancer.ingress"))
-    {
+    EACH (ingress, json_path(object, "status.loadBalancer.ingress")) {
         if (balancer && *default_text(ingress, "ip"))
             default_string(ingress, "ipMode", "VIP");
     }
@@ -49,10 +49,8 @@ void default_service(cJSON *object)
 
 void default_endpoints(cJSON *object)
 {
-    EACH(subset, json_get(object, "subsets"))
-    {
-        EACH(port, json_get(subset, "ports"))
-        {
+    EACH (subset, json_get(object, "subsets")) {
+        EACH (port, json_get(subset, "ports")) {
             default_string(port, "protocol", "TCP");
         }
     }
@@ -60,8 +58,7 @@ void default_endpoints(cJSON *object)
 
 void default_endpointslice(cJSON *object)
 {
-    EACH(port, json_get(object, "ports"))
-    {
+    EACH (port, json_get(object, "ports")) {
         if (cJSON_IsObject(port) && !json_get(port, "name"))
             json_map_set_str(port, "name", "");
         default_string(port, "protocol", "TCP");
@@ -120,8 +117,7 @@ static void fill(cJSON *item, const char *to, const char *from)
     if (!cJSON_IsObject(source) || !source->child)
         return;
     cJSON *target = default_object(item, to);
-    EACH(q, source)
-    {
+    EACH (q, source) {
         if (target && !json_get(target, q->string))
             cJSON_AddItemToObject(target, q->string, json_dup(q));
     }
@@ -129,8 +125,7 @@ static void fill(cJSON *item, const char *to, const char *from)
 
 void default_limitrange(cJSON *o)
 {
-    EACH(item, json_path(o, "spec.limits"))
-    {
+    EACH (item, json_path(o, "spec.limits")) {
         if (strcmp(default_text(item, "type"), "Container") != 0)
             continue;
         fill(item, "default", "max");
@@ -144,10 +139,8 @@ void default_networkpolicy(cJSON *o)
     cJSON *spec = default_object(o, "spec");
     static const char *const directions[] = {"ingress", "egress"};
     for (int i = 0; i < 2; i++) {
-        EACH(rule, json_get(spec, directions[i]))
-        {
-            EACH(port, json_get(rule, "ports"))
-            {
+        EACH (rule, json_get(spec, directions[i])) {
+            EACH (port, json_get(rule, "ports")) {
                 default_string(port, "protocol", "TCP");
             }
         }
@@ -171,8 +164,7 @@ void default_rolebinding(cJSON *o)
 {
     static const char rbac[] = "rbac.authorization.k8s.io";
     default_string(json_get(o, "roleRef"), "apiGroup", rbac);
-    EACH(s, json_get(o, "subjects"))
-    {
+    EACH (s, json_get(o, "subjects")) {
         const char *kind = default_text(s, "kind");
         if (!strcmp(kind, "User") || !strcmp(kind, "Group"))
             default_string(s, "apiGroup", rbac);
@@ -200,13 +192,13 @@ void default_csidriver(cJSON *o)
     default_bool(spec, "requiresRepublish", false);
     default_bool(spec, "seLinuxMount", false);
     if (spec && !json_get(spec, "volumeLifecycleModes"))
-        cJSON_AddItemToArray(json_ensure_array(spec, "volumeLifecycleModes"), cJSON_CreateString("Persistent"));
+        cJSON_AddItemToArray(json_ensure_array(spec, "volumeLifecycleModes"),
+                             cJSON_CreateString("Persistent"));
 }
 
 static void default_webhooks(cJSON *o, bool mutating)
 {
-    EACH(w, json_get(o, "webhooks"))
-    {
+    EACH (w, json_get(o, "webhooks")) {
         default_string(w, "failurePolicy", "Fail");
         default_string(w, "matchPolicy", "Equivalent");
         default_object(w, "namespaceSelector");
@@ -215,8 +207,7 @@ static void default_webhooks(cJSON *o, bool mutating)
         if (mutating)
             default_string(w, "reinvocationPolicy", "Never");
         default_int(json_path(w, "clientConfig.service"), "port", 443);
-        EACH(rule, json_get(w, "rules"))
-        {
+        EACH (rule, json_get(w, "rules")) {
             default_string(rule, "scope", "*");
         }
     }

@@ -28,7 +28,8 @@ static void default_probe(cJSON *probe)
     static const struct {
         const char *name;
         int value;
-    } values[] = {{"timeoutSeconds", 1}, {"periodSeconds", 10}, {"successThreshold", 1}, {"failureThreshold", 3}};
+    } values[] = {
+        {"timeoutSeconds", 1}, {"periodSeconds", 10}, {"successThreshold", 1}, {"failureThreshold", 3}};
     if (!cJSON_IsObject(probe))
         return;
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
@@ -44,8 +45,7 @@ static void default_probe(cJSON *probe)
 /* Quantities finer than a thousandth are rounded up. */
 static void default_quantities(cJSON *list)
 {
-    EACH(q, list)
-    {
+    EACH (q, list) {
         struct quantity v;
         const __int128 milli = 1000000;
         if (!cJSON_IsString(q) || !quantity_parse(q->valuestring, &v) || v.nano % milli == 0)
@@ -63,12 +63,10 @@ static void default_container(cJSON *c)
     default_string(c, "terminationMessagePath", "/dev/termination-log");
     default_string(c, "terminationMessagePolicy", "File");
     default_string(c, "imagePullPolicy", pull_policy(default_text(c, "image")));
-    EACH(port, json_get(c, "ports"))
-    {
+    EACH (port, json_get(c, "ports")) {
         default_string(port, "protocol", "TCP");
     }
-    EACH(env, json_get(c, "env"))
-    {
+    EACH (env, json_get(c, "env")) {
         default_string(json_path(env, "valueFrom.fieldRef"), "apiVersion", "v1");
     }
     default_probe(json_get(c, "livenessProbe"));
@@ -82,8 +80,7 @@ static void default_container(cJSON *c)
 
 static void default_downward_items(cJSON *items)
 {
-    EACH(item, items)
-    {
+    EACH (item, items) {
         default_string(json_get(item, "fieldRef"), "apiVersion", "v1");
     }
 }
@@ -98,8 +95,7 @@ static void default_volume(cJSON *v)
     for (size_t i = 0; i < ARRAY_LEN(with_mode); i++)
         default_int(json_get(v, with_mode[i]), "defaultMode", 420);
     default_downward_items(json_path(v, "downwardAPI.items"));
-    EACH(source, json_path(v, "projected.sources"))
-    {
+    EACH (source, json_path(v, "projected.sources")) {
         default_downward_items(json_path(source, "downwardAPI.items"));
         default_int(json_get(source, "serviceAccountToken"), "expirationSeconds", 3600);
     }
@@ -137,18 +133,17 @@ void default_pod_spec(cJSON *spec)
     default_int(spec, "terminationGracePeriodSeconds", 30);
     default_string(spec, "schedulerName", "default-scheduler");
     for (size_t i = 0; i < ARRAY_LEN(container_lists); i++) {
-        EACH(c, json_get(spec, container_lists[i]))
-        {
+        EACH (c, json_get(spec, container_lists[i])) {
             default_container(c);
         }
     }
-    EACH(v, json_get(spec, "volumes"))
-    {
+    EACH (v, json_get(spec, "volumes")) {
         default_volume(v);
     }
     default_quantities(json_get(spec, "overhead"));
     /* Two names of one thing. */
-    const char *account = default_text(spec, "serviceAccountName"), *old = default_text(spec, "serviceAccount");
+    const char *account = default_text(spec, "serviceAccountName"),
+               *old = default_text(spec, "serviceAccount");
     if (*account && strcmp(account, old) != 0)
         json_map_set_str(spec, "serviceAccount", account);
     else if (!*account && *old)
@@ -171,8 +166,7 @@ static void requests_from_limits(cJSON *c)
     if (!requests)
         return;
     cleanup_members struct members m = members_of(requests);
-    EACH(limit, limits)
-    {
+    EACH (limit, limits) {
         if (!members_get(&m, limit->string))
             members_set(&m, limit->string, json_dup(limit));
     }
@@ -187,13 +181,11 @@ void default_pod(cJSON *object)
     default_bool(spec, "enableServiceLinks", true);
     bool host_network = json_bool(spec, "hostNetwork", false);
     for (int i = 0; i < 2; i++) {
-        EACH(c, json_get(spec, container_lists[i]))
-        {
+        EACH (c, json_get(spec, container_lists[i])) {
             requests_from_limits(c);
             if (!host_network)
                 continue;
-            EACH(port, json_get(c, "ports"))
-            {
+            EACH (port, json_get(c, "ports")) {
                 if (json_int(port, "hostPort", 0) == 0 && json_int(port, "containerPort", 0) != 0)
                     json_set_int(port, "hostPort", json_int(port, "containerPort", 0));
             }

@@ -15,4 +15,5 @@ void default_bool(cJSON *o, const char *name, bool value);
 cJSON *default_object(cJSON *o, const char *name);
 void default_pvc_spec(cJSON *spec);
 
-#define EACH(element, list) for (cJSON *element = (list) ? (list)->child : NULL; element; element = element->next)
+#define EACH(element, list)                                                                                  \
+    for (cJSON *element = (list) ? (list)->child : NULL; element; element = element->next)

@@ -75,8 +75,7 @@ void default_statefulset(cJSON *o)
     default_string(retention, "whenScaled", "Retain");
     default_int(spec, "replicas", 1);
     default_int(spec, "revisionHistoryLimit", 10);
-    EACH(claim, json_get(spec, "volumeClaimTemplates"))
-    {
+    EACH (claim, json_get(spec, "volumeClaimTemplates")) {
         if (!cJSON_IsObject(claim))
             continue;
         default_persistentvolumeclaim(claim);
@@ -96,11 +95,10 @@ static void default_job_spec(cJSON *spec)
     default_int(spec, "backoffLimit", json_get(spec, "backoffLimitPerIndex") ? INT32_MAX : 6);
     default_string(spec, "completionMode", "NonIndexed");
     default_bool(spec, "suspend", false);
-    default_string(spec, "podReplacementPolicy", json_get(spec, "podFailurePolicy") ? "Failed" : "TerminatingOrFailed");
-    EACH(rule, json_path(spec, "podFailurePolicy.rules"))
-    {
-        EACH(pattern, json_get(rule, "onPodConditions"))
-        {
+    default_string(spec, "podReplacementPolicy",
+                   json_get(spec, "podFailurePolicy") ? "Failed" : "TerminatingOrFailed");
+    EACH (rule, json_path(spec, "podFailurePolicy.rules")) {
+        EACH (pattern, json_get(rule, "onPodConditions")) {
             default_string(pattern, "status", "True");
         }
     }

@@ -63,16 +63,14 @@ void schema_default(const struct schema_type *t, cJSON *object)
     for (uint16_t i = 0; i < t->field_count; i++)
         if (t->fields[i].default_value && !default_get(object, t->fields[i].name))
             set_stated(&t->fields[i], object);
-    EACH(v, object)
-    {
+    EACH (v, object) {
         const struct schema_field *f = schema_field(t, v->string);
         if (!f || f->value != SCHEMA_MESSAGE)
             continue;
         if (f->shape == SCHEMA_ONE) {
             schema_default(f->type, v);
         } else if (cJSON_IsArray(v) || cJSON_IsObject(v)) {
-            EACH(element, v)
-            {
+            EACH (element, v) {
                 schema_default(f->type, element);
             }
         }
@@ -120,7 +118,8 @@ static const struct {
 defaults_fn *schema_defaults_for(const char *group, const char *version, const char *kind)
 {
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        if (!strcmp(kinds[i].kind, kind) && !strcmp(kinds[i].group, group) && !strcmp(kinds[i].version, version))
+        if (!strcmp(kinds[i].kind, kind) && !strcmp(kinds[i].group, group) &&
+            !strcmp(kinds[i].version, version))
             return kinds[i].fn;
     return NULL;
 }

@@ -7,7 +7,8 @@
 void schema_default(const struct schema_type *t, cJSON *object);
 
 typedef void defaults_fn(cJSON *object);
-/* All defaults of one kind (those of the schema too); NULL when the kind has none beyond the schema's. Idempotent. */
+/* All defaults of one kind (those of the schema too); NULL when the kind has none beyond the schema's.
+ * Idempotent. */
 defaults_fn *schema_defaults_for(const char *group, const char *version, const char *kind);
 
 void default_pod(cJSON *object);

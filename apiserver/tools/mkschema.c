@@ -1,6 +1,7 @@
 /* Build tool: reads the *.schema files and writes the const tables of apiserver/schema/schema.h as C.
  *   mkschema out.c file.schema...
- * The form of the files is told in apiserver/schema/format.md. It runs at build time only, so a malformed file ends it. */
+ * The form of the files is told in apiserver/schema/format.md. It runs at build time only, so a malformed
+ * file ends it. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -54,12 +55,22 @@ static char *copy(const char *s)
 static const struct {
     const char *word, *value;
 } scalars[] = {
-    {"string", "SCHEMA_STRING"},   {"bool", "SCHEMA_BOOL"},         {"int32", "SCHEMA_INT32"},
-    {"int64", "SCHEMA_INT64"},     {"double", "SCHEMA_DOUBLE"},     {"bytes", "SCHEMA_BYTES"},
-    {"time", "SCHEMA_TIME"},       {"microtime", "SCHEMA_MICROTIME"}, {"duration", "SCHEMA_DURATION"},
-    {"quantity", "SCHEMA_QUANTITY"}, {"intorstring", "SCHEMA_INT_OR_STRING"}, {"raw", "SCHEMA_RAW"},
-    {"any", "SCHEMA_ANY"},         {"fieldsv1", "SCHEMA_FIELDS_V1"},
-    {"jsonschemaorarray", "SCHEMA_PROPS_OR_ARRAY"}, {"jsonschemaorbool", "SCHEMA_PROPS_OR_BOOL"},
+    {"string", "SCHEMA_STRING"},
+    {"bool", "SCHEMA_BOOL"},
+    {"int32", "SCHEMA_INT32"},
+    {"int64", "SCHEMA_INT64"},
+    {"double", "SCHEMA_DOUBLE"},
+    {"bytes", "SCHEMA_BYTES"},
+    {"time", "SCHEMA_TIME"},
+    {"microtime", "SCHEMA_MICROTIME"},
+    {"duration", "SCHEMA_DURATION"},
+    {"quantity", "SCHEMA_QUANTITY"},
+    {"intorstring", "SCHEMA_INT_OR_STRING"},
+    {"raw", "SCHEMA_RAW"},
+    {"any", "SCHEMA_ANY"},
+    {"fieldsv1", "SCHEMA_FIELDS_V1"},
+    {"jsonschemaorarray", "SCHEMA_PROPS_OR_ARRAY"},
+    {"jsonschemaorbool", "SCHEMA_PROPS_OR_BOOL"},
     {"jsonschemaorstrings", "SCHEMA_PROPS_OR_STRINGS"},
 };
 
@@ -103,16 +114,17 @@ static void parse_attribute(struct field *f, char *word, const char *file, int l
     else if (!strcmp(word, "inline"))
         f->inline_it = true;
     else if (!strncmp(word, "list=", 5) || !strncmp(word, "map=", 4))
-        f->list_type = !strcmp(v, "set")      ? "SCHEMA_LIST_SET"
-                       : !strcmp(v, "map")    ? "SCHEMA_LIST_MAP"
-                       : word[0] == 'm'       ? (!strcmp(v, "atomic") ? "SCHEMA_MAP_ATOMIC" : "SCHEMA_LIST_UNSET")
-                                              : "SCHEMA_LIST_ATOMIC";
+        f->list_type = !strcmp(v, "set")   ? "SCHEMA_LIST_SET"
+                       : !strcmp(v, "map") ? "SCHEMA_LIST_MAP"
+                       : word[0] == 'm' ? (!strcmp(v, "atomic") ? "SCHEMA_MAP_ATOMIC" : "SCHEMA_LIST_UNSET")
+                                        : "SCHEMA_LIST_ATOMIC";
     else if (!strncmp(word, "keys=", 5))
         f->list_keys = copy(v);
     else if (!strncmp(word, "key=", 4))
         f->merge_key = copy(v);
     else if (!strncmp(word, "patch=", 6))
-        f->patch = (strstr(v, "merge") ? 1 : 0) | (strstr(v, "retainKeys") ? 2 : 0) | (strstr(v, "replace") ? 4 : 0);
+        f->patch =
+            (strstr(v, "merge") ? 1 : 0) | (strstr(v, "retainKeys") ? 2 : 0) | (strstr(v, "replace") ? 4 : 0);
     else if (!strncmp(word, "default=", 8))
         f->default_value = copy(v);
     else if (!strncmp(word, "go=", 3))
@@ -157,9 +169,14 @@ static void read_file(const char *file)
                     die(file, line, "group, version and package must come first");
                 types = grow(types, sizeof *types * (size_t)(type_count + 1));
                 t = &types[type_count++];
-                *t = (struct type){.group = group, .version = version, .package = package, .name = copy(name),
-                                   .description = description ? copy(description) : NULL, .file = copy(file),
-                                   .kind = word[0] == 'k', .line = line};
+                *t = (struct type){.group = group,
+                                   .version = version,
+                                   .package = package,
+                                   .name = copy(name),
+                                   .description = description ? copy(description) : NULL,
+                                   .file = copy(file),
+                                   .kind = word[0] == 'k',
+                                   .line = line};
             } else {
                 die(file, line, "unknown word \"%s\"", word);
             }
@@ -169,7 +186,9 @@ static void read_file(const char *file)
             die(file, line, "a field outside of a type");
         t->fields = grow(t->fields, sizeof *t->fields * (size_t)(t->count + 1));
         struct field *f = &t->fields[t->count++];
-        *f = (struct field){.name = copy(word), .line = line, .list_type = "SCHEMA_LIST_UNSET",
+        *f = (struct field){.name = copy(word),
+                            .line = line,
+                            .list_type = "SCHEMA_LIST_UNSET",
                             .description = description ? copy(description) : NULL};
         char *number = strtok_r(NULL, " \t", &save), *type = strtok_r(NULL, " \t", &save);
         if (!type)
@@ -197,7 +216,8 @@ static int find(const struct type *from, const char *ref)
         name = dot + 1;
     }
     for (int i = 0; i < type_count; i++)
-        if (!strcmp(types[i].group, group) && !strcmp(types[i].version, version) && !strcmp(types[i].name, name))
+        if (!strcmp(types[i].group, group) && !strcmp(types[i].version, version) &&
+            !strcmp(types[i].name, name))
             return i;
     return -1;
 }
@@ -274,8 +294,9 @@ static void print_field(FILE *out, const struct type *t, const struct field *f)
         print_string(out, strings[i]);
         fputs(", ", out);
     }
-    fprintf(out, "%d, {%d, %d}, %s, %s, %s, %d, %d},\n", f->number, f->inlined[0], f->inlined[1], f->value, f->shape,
-            f->list_type, f->patch, (f->required ? 1 : 0) | (f->keep_zero ? 2 : 0) | (f->by_value ? 4 : 0));
+    fprintf(out, "%d, {%d, %d}, %s, %s, %s, %d, %d},\n", f->number, f->inlined[0], f->inlined[1], f->value,
+            f->shape, f->list_type, f->patch,
+            (f->required ? 1 : 0) | (f->keep_zero ? 2 : 0) | (f->by_value ? 4 : 0));
 }
 
 int main(int argc, char **argv)
@@ -293,8 +314,10 @@ int main(int argc, char **argv)
     FILE *out = fopen(argv[1], "w");
     if (!out)
         die(argv[1], 0, "cannot write");
-    fprintf(out, "/* Made by mkschema. */\n#include \"apiserver/schema/table.h\"\n\n"
-                 "static const struct schema_type types[%d];\n\nstatic const struct schema_field fields[] = {\n", type_count);
+    fprintf(out,
+            "/* Made by mkschema. */\n#include \"apiserver/schema/table.h\"\n\n"
+            "static const struct schema_type types[%d];\n\nstatic const struct schema_field fields[] = {\n",
+            type_count);
     for (int i = 0; i < type_count; i++) {
         struct type *t = &types[i];
         qsort(t->fields, (size_t)t->count, sizeof *t->fields, by_name);
@@ -320,12 +343,16 @@ int main(int argc, char **argv)
         }
         bool list = false;
         for (int k = 0; k < t->count; k++)
-            if (t->kind && !strcmp(t->fields[k].name, "metadata") && strstr(t->fields[k].ref, "ListMeta") && strcmp(t->name, "Status"))
+            if (t->kind && !strcmp(t->fields[k].name, "metadata") && strstr(t->fields[k].ref, "ListMeta") &&
+                strcmp(t->name, "Status"))
                 list = true;
         fprintf(out, "&fields[%d], %d, %d},\n", at, t->count, (t->kind ? 1 : 0) | (list ? 2 : 0));
         at += t->count;
     }
-    fprintf(out, "};\n\nconst struct schema_type *const schema_types = types;\nconst size_t schema_types_count = %d;\n", type_count);
+    fprintf(out,
+            "};\n\nconst struct schema_type *const schema_types = types;\nconst size_t schema_types_count = "
+            "%d;\n",
+            type_count);
     if (fclose(out))
         die(argv[1], 0, "cannot write");
     return 0;

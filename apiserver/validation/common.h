@@ -3,7 +3,8 @@
 #include "apiserver/validation/names.h"
 #include "apiserver/validation/validation.h"
 
-#define EACH(element, list) for (const cJSON *element = (list) ? (list)->child : NULL; element; element = element->next)
+#define EACH(element, list)                                                                                  \
+    for (const cJSON *element = (list) ? (list)->child : NULL; element; element = element->next)
 
 /* A member's text; "" when it is absent or none. */
 const char *text_of(const cJSON *o, const char *name);
@@ -14,23 +15,29 @@ void check_annotations(const cJSON *annotations, const struct field_path *p, str
 /* A metav1.LabelSelector. */
 void check_label_selector(const cJSON *selector, const struct field_path *p, struct field_errors *e);
 /* A required name that follows `check`. */
-void check_name(const char *name, const char *(*check)(const char *), const struct field_path *p, struct field_errors *e);
+void check_name(const char *name, const char *(*check)(const char *), const struct field_path *p,
+                struct field_errors *e);
 /* An optional number that may not be negative. */
 void check_non_negative(const cJSON *o, const char *name, const struct field_path *p, struct field_errors *e);
 /* A port by number or by name. */
 void check_int_or_port_name(const cJSON *v, const struct field_path *p, struct field_errors *e);
 /* member of `now` must be that of `old`. */
-void check_immutable(const cJSON *now, const cJSON *old, const char *name, const struct field_path *p, struct field_errors *e);
+void check_immutable(const cJSON *now, const cJSON *old, const char *name, const struct field_path *p,
+                     struct field_errors *e);
 
-void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field_path *p, struct field_errors *e);
-/* A PodTemplateSpec of a controller whose pods are restarted always. selector: must match the template's labels. */
-void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p, struct field_errors *e);
+void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field_path *p,
+                    struct field_errors *e);
+/* A PodTemplateSpec of a controller whose pods are restarted always. selector: must match the template's
+ * labels. */
+void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
+                        struct field_errors *e);
 void check_tolerations(const cJSON *tolerations, const struct field_path *p, struct field_errors *e);
 void check_containers(const cJSON *spec, const struct field_path *p, struct field_errors *e);
 void check_volumes(const cJSON *volumes, const struct field_path *p, struct field_errors *e);
 void check_affinity(const cJSON *affinity, const struct field_path *p, struct field_errors *e);
 void check_probe_handler(const cJSON *handler, const struct field_path *p, struct field_errors *e);
 
-validate_fn validate_pod, validate_binding, validate_deployment, validate_replicaset, validate_scale, validate_service,
-    validate_namespace, validate_node, validate_configmap, validate_secret, validate_serviceaccount, validate_endpoints,
-    validate_endpointslice, validate_lease, validate_event, validate_event_v1;
+validate_fn validate_pod, validate_binding, validate_deployment, validate_replicaset, validate_scale,
+    validate_service, validate_namespace, validate_node, validate_configmap, validate_secret,
+    validate_serviceaccount, validate_endpoints, validate_endpointslice, validate_lease, validate_event,
+    validate_event_v1;

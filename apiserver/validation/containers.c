@@ -7,12 +7,12 @@
 #include "common/mem.h"
 #include "common/quantity.h"
 
-static void check_ports(const cJSON *ports, bool host_network, const struct field_path *p, struct field_errors *e)
+static void check_ports(const cJSON *ports, bool host_network, const struct field_path *p,
+                        struct field_errors *e)
 {
     cleanup_key_index struct key_index names = {0};
     int i = 0;
-    EACH(port, ports)
-    {
+    EACH (port, ports) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *name = text_of(port, "name"), *protocol = text_of(port, "protocol");
         int64_t container = json_int(port, "containerPort", 0), host = json_int(port, "hostPort", 0);
@@ -31,7 +31,8 @@ static void check_ports(const cJSON *ports, bool host_network, const struct fiel
         if (host && (host < 1 || host > 65535))
             field_invalid_int(e, PATH_CHILD(&at, "hostPort"), host, NOT_A_PORT);
         else if (host_network && host && host != container)
-            field_invalid_int(e, PATH_CHILD(&at, "containerPort"), container, "must match `hostPort` when `hostNetwork` is true");
+            field_invalid_int(e, PATH_CHILD(&at, "containerPort"), container,
+                              "must match `hostPort` when `hostNetwork` is true");
         if (!*protocol)
             field_required(e, PATH_CHILD(&at, "protocol"), "");
         else if (!one_of(protocol, "SCTP,TCP,UDP"))
@@ -41,20 +42,24 @@ static void check_ports(const cJSON *ports, bool host_network, const struct fiel
 
 static bool is_subscript(const char *path)
 {
-    return (!strncmp(path, "metadata.labels['", 17) || !strncmp(path, "metadata.annotations['", 22)) && strlen(path) > 4 &&
-           !strcmp(path + strlen(path) - 2, "']");
+    return (!strncmp(path, "metadata.labels['", 17) || !strncmp(path, "metadata.annotations['", 22)) &&
+           strlen(path) > 4 && !strcmp(path + strlen(path) - 2, "']");
 }
 
-static void check_value_from(const cJSON *from, const cJSON *value, const struct field_path *p, struct field_errors *e)
+static void check_value_from(const cJSON *from, const cJSON *value, const struct field_path *p,
+                             struct field_errors *e)
 {
-    static const char *const sources[] = {"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"};
+    static const char *const sources[] = {"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef",
+                                          "fileKeyRef"};
     int n = 0;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         n += json_get(from, sources[i]) != NULL;
     if (value)
         field_invalid_str(e, p, "", "may not be specified when `value` is not empty");
     if (n == 0)
-        field_invalid_str(e, p, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
+        field_invalid_str(e, p, "",
+                          "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, "
+                          "`secretKeyRef` or `fileKeyRef`");
     else if (n > 1)
         field_invalid_str(e, p, "", "may not have more than one field specified at a time");
     const cJSON *field = json_get(from, "fieldRef");
@@ -63,10 +68,11 @@ static void check_value_from(const cJSON *from, const cJSON *value, const struct
         const struct field_path at = {p, "fieldRef", NULL, 0};
         if (!*path)
             field_required(e, PATH_CHILD(&at, "fieldPath"), "");
-        else if (!is_subscript(path) &&
-                 !one_of(path, "metadata.name,metadata.namespace,metadata.uid,spec.nodeName,spec.serviceAccountName,status.hostIP,"
-                               "status.hostIPs,status.podIP,status.podIPs"))
-            field_invalid_str(e, PATH_CHILD(&at, "fieldPath"), path, "error converting fieldPath: field label not supported: %.200s", path);
+        else if (!is_subscript(path) && !one_of(path, "metadata.name,metadata.namespace,metadata.uid,spec."
+                                                      "nodeName,spec.serviceAccountName,status.hostIP,"
+                                                      "status.hostIPs,status.podIP,status.podIPs"))
+            field_invalid_str(e, PATH_CHILD(&at, "fieldPath"), path,
+                              "error converting fieldPath: field label not supported: %.200s", path);
     }
     for (int i = 2; i < 4; i++) {
         const cJSON *ref = json_get(from, sources[i]);
@@ -82,17 +88,16 @@ static void check_value_from(const cJSON *from, const cJSON *value, const struct
 static void check_env(const cJSON *c, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(env, json_get(c, "env"))
-    {
+    EACH (env, json_get(c, "env")) {
         const struct field_path list = {p, "env", NULL, 0}, at = {&list, NULL, NULL, i++};
         check_name(text_of(env, "name"), name_env_var, PATH_CHILD(&at, "name"), e);
         const cJSON *from = json_get(env, "valueFrom");
         if (from)
-            check_value_from(from, *text_of(env, "value") ? json_get(env, "value") : NULL, PATH_CHILD(&at, "valueFrom"), e);
+            check_value_from(from, *text_of(env, "value") ? json_get(env, "value") : NULL,
+                             PATH_CHILD(&at, "valueFrom"), e);
     }
     i = 0;
-    EACH(source, json_get(c, "envFrom"))
-    {
+    EACH (source, json_get(c, "envFrom")) {
         const struct field_path list = {p, "envFrom", NULL, 0}, at = {&list, NULL, NULL, i++};
         const cJSON *map = json_get(source, "configMapRef"), *secret = json_get(source, "secretRef");
         if (!map && !secret)
@@ -113,12 +118,12 @@ static bool has_parent_step(const char *path)
     return false;
 }
 
-static void check_mounts(const cJSON *c, const struct key_index *volumes, const struct field_path *p, struct field_errors *e)
+static void check_mounts(const cJSON *c, const struct key_index *volumes, const struct field_path *p,
+                         struct field_errors *e)
 {
     cleanup_key_index struct key_index paths = {0};
     int i = 0;
-    EACH(m, json_get(c, "volumeMounts"))
-    {
+    EACH (m, json_get(c, "volumeMounts")) {
         const struct field_path list = {p, "volumeMounts", NULL, 0}, at = {&list, NULL, NULL, i++};
         const char *name = text_of(m, "name"), *path = text_of(m, "mountPath"), *sub = text_of(m, "subPath");
         if (!*name)
@@ -168,9 +173,11 @@ void check_probe_handler(const cJSON *h, const struct field_path *p, struct fiel
         field_required(e, p, "must specify a handler type");
 }
 
-static void check_probe(const cJSON *c, const char *name, bool success_is_one, const struct field_path *parent, struct field_errors *e)
+static void check_probe(const cJSON *c, const char *name, bool success_is_one,
+                        const struct field_path *parent, struct field_errors *e)
 {
-    static const char *const numbers[] = {"initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"};
+    static const char *const numbers[] = {"initialDelaySeconds", "timeoutSeconds", "periodSeconds",
+                                          "successThreshold", "failureThreshold"};
     const cJSON *probe = json_get(c, name);
     const struct field_path p = {parent, name, NULL, 0};
     if (!probe)
@@ -179,10 +186,12 @@ static void check_probe(const cJSON *c, const char *name, bool success_is_one, c
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         check_non_negative(probe, numbers[i], &p, e);
     if (success_is_one && json_int(probe, "successThreshold", 1) != 1)
-        field_invalid_int(e, PATH_CHILD(&p, "successThreshold"), json_int(probe, "successThreshold", 1), "must be 1");
+        field_invalid_int(e, PATH_CHILD(&p, "successThreshold"), json_int(probe, "successThreshold", 1),
+                          "must be 1");
     const cJSON *grace = json_get(probe, "terminationGracePeriodSeconds");
     if (cJSON_IsNumber(grace) && grace->valuedouble <= 0)
-        field_invalid_int(e, PATH_CHILD(&p, "terminationGracePeriodSeconds"), (int64_t)grace->valuedouble, "must be greater than 0");
+        field_invalid_int(e, PATH_CHILD(&p, "terminationGracePeriodSeconds"), (int64_t)grace->valuedouble,
+                          "must be greater than 0");
 }
 
 static bool standard_resource(const char *name)
@@ -192,8 +201,7 @@ static bool standard_resource(const char *name)
 
 static void check_quantities(const cJSON *list, const struct field_path *p, struct field_errors *e)
 {
-    EACH(q, list)
-    {
+    EACH (q, list) {
         const struct field_path at = {p, NULL, q->string, 0};
         const char *why = name_qualified(q->string);
         struct quantity v;
@@ -213,13 +221,13 @@ static void check_resources(const cJSON *c, const struct field_path *parent, str
     check_quantities(limits, PATH_CHILD(&p, "limits"), e);
     check_quantities(json_get(resources, "requests"), &requests_path, e);
     cleanup_members struct members limits_by_name = members_of((cJSON *)limits);
-    EACH(request, json_get(resources, "requests"))
-    {
+    EACH (request, json_get(resources, "requests")) {
         const cJSON *limit = members_get(&limits_by_name, request->string);
         struct quantity r, l;
         if (cJSON_IsString(limit) && cJSON_IsString(request) && quantity_parse(request->valuestring, &r) &&
             quantity_parse(limit->valuestring, &l) && r.nano > l.nano)
-            field_invalid_str(e, &requests_path, request->valuestring, "must be less than or equal to %.200s limit of %s", request->string,
+            field_invalid_str(e, &requests_path, request->valuestring,
+                              "must be less than or equal to %.200s limit of %s", request->string,
                               limit->valuestring);
     }
 }
@@ -235,7 +243,8 @@ static void check_security_context(const cJSON *c, const struct field_path *pare
             field_invalid_int(e, PATH_CHILD(&p, ids[i]), id, "must be between 0 and 2147483647, inclusive");
     }
     if (json_bool(context, "privileged", false) && !json_bool(context, "allowPrivilegeEscalation", true))
-        field_invalid(e, &p, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+        field_invalid(e, &p, context,
+                      "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
 }
 
 static void check_lifecycle(const cJSON *c, const struct field_path *parent, struct field_errors *e)
@@ -248,11 +257,11 @@ static void check_lifecycle(const cJSON *c, const struct field_path *parent, str
             check_probe_handler(json_get(lifecycle, hooks[i]), PATH_CHILD(&p, hooks[i]), e);
 }
 
-static void check_container(const cJSON *c, bool init, bool host_network, const struct key_index *volumes, const struct field_path *p,
-                            struct field_errors *e)
+static void check_container(const cJSON *c, bool init, bool host_network, const struct key_index *volumes,
+                            const struct field_path *p, struct field_errors *e)
 {
-    const char *image = text_of(c, "image"), *pull = text_of(c, "imagePullPolicy"), *message = text_of(c, "terminationMessagePolicy"),
-               *restart = text_of(c, "restartPolicy");
+    const char *image = text_of(c, "image"), *pull = text_of(c, "imagePullPolicy"),
+               *message = text_of(c, "terminationMessagePolicy"), *restart = text_of(c, "restartPolicy");
     size_t n = strlen(image);
     if (!n)
         field_required(e, PATH_CHILD(p, "image"), "");
@@ -266,16 +275,19 @@ static void check_container(const cJSON *c, bool init, bool host_network, const 
     else if (!one_of(pull, "Always,IfNotPresent,Never"))
         field_not_supported(e, PATH_CHILD(p, "imagePullPolicy"), pull, "Always,IfNotPresent,Never");
     if (*message && !one_of(message, "FallbackToLogsOnError,File"))
-        field_not_supported(e, PATH_CHILD(p, "terminationMessagePolicy"), message, "FallbackToLogsOnError,File");
+        field_not_supported(e, PATH_CHILD(p, "terminationMessagePolicy"), message,
+                            "FallbackToLogsOnError,File");
     if (*restart && init && strcmp(restart, "Always") != 0)
         field_not_supported(e, PATH_CHILD(p, "restartPolicy"), restart, "Always");
     check_resources(c, p, e);
     check_security_context(c, p, e);
     if (init && strcmp(restart, "Always") != 0) {
-        static const char *const not_for_init[] = {"lifecycle", "livenessProbe", "readinessProbe", "startupProbe"};
+        static const char *const not_for_init[] = {"lifecycle", "livenessProbe", "readinessProbe",
+                                                   "startupProbe"};
         for (size_t i = 0; i < ARRAY_LEN(not_for_init); i++)
             if (json_get(c, not_for_init[i]))
-                field_forbidden(e, PATH_CHILD(p, not_for_init[i]), "may not be set for init containers without restartPolicy=Always");
+                field_forbidden(e, PATH_CHILD(p, not_for_init[i]),
+                                "may not be set for init containers without restartPolicy=Always");
         return;
     }
     check_lifecycle(c, p, e);
@@ -285,20 +297,20 @@ static void check_container(const cJSON *c, bool init, bool host_network, const 
 }
 
 /* A host port may be used once in a pod. */
-static void check_host_ports(const cJSON *containers, struct key_index *used, const struct field_path *p, struct field_errors *e)
+static void check_host_ports(const cJSON *containers, struct key_index *used, const struct field_path *p,
+                             struct field_errors *e)
 {
     int i = 0;
-    EACH(c, containers)
-    {
+    EACH (c, containers) {
         const struct field_path at = {p, NULL, NULL, i++}, ports = {&at, "ports", NULL, 0};
         int k = 0;
-        EACH(port, json_get(c, "ports"))
-        {
+        EACH (port, json_get(c, "ports")) {
             const struct field_path port_path = {&ports, NULL, NULL, k++};
             int64_t host = json_int(port, "hostPort", 0);
             if (!host)
                 continue;
-            cleanup_free char *key = mem_printf("%s/%s/%lld", text_of(port, "protocol"), text_of(port, "hostIP"), (long long)host);
+            cleanup_free char *key =
+                mem_printf("%s/%s/%lld", text_of(port, "protocol"), text_of(port, "hostIP"), (long long)host);
             if (key_index_get(used, key, 0))
                 field_duplicate_str(e, PATH_CHILD(&port_path, "hostPort"), key);
             key_index_set(used, key, 1);
@@ -311,8 +323,7 @@ void check_containers(const cJSON *spec, const struct field_path *p, struct fiel
     static const char *const lists[] = {"containers", "initContainers"};
     cleanup_key_index struct key_index volumes = {0}, names = {0}, host_ports = {0};
     bool host_network = json_bool(spec, "hostNetwork", false);
-    EACH(v, json_get(spec, "volumes"))
-    {
+    EACH (v, json_get(spec, "volumes")) {
         key_index_set(&volumes, text_of(v, "name"), 1);
     }
     const cJSON *containers = json_get(spec, "containers");
@@ -321,8 +332,7 @@ void check_containers(const cJSON *spec, const struct field_path *p, struct fiel
     for (int l = 0; l < 2; l++) {
         const struct field_path list = {p, lists[l], NULL, 0};
         int i = 0;
-        EACH(c, json_get(spec, lists[l]))
-        {
+        EACH (c, json_get(spec, lists[l])) {
             const struct field_path at = {&list, NULL, NULL, i++};
             const char *name = text_of(c, "name");
             check_name(name, name_dns_label, PATH_CHILD(&at, "name"), e);

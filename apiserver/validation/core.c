@@ -12,14 +12,14 @@ void validate_namespace(const cJSON *object, const cJSON *old, const char *sub, 
 {
     validate_object_meta(object, old, false, NAME_DNS_LABEL, e);
     int i = 0;
-    EACH(f, json_path(object, "spec.finalizers"))
-    {
+    EACH (f, json_path(object, "spec.finalizers")) {
         const struct field_path list = {PATH_ROOT("spec"), "finalizers", NULL, 0};
         const char *s = cJSON_IsString(f) ? f->valuestring : "", *why = name_qualified(s);
         if (why)
             field_invalid_str(e, PATH_INDEX(&list, i), s, "%s", why);
         else if (!strchr(s, '/') && !one_of(s, "kubernetes,orphan,foregroundDeletion"))
-            field_invalid_str(e, PATH_INDEX(&list, i), s, "name is neither a standard finalizer name nor is it fully qualified");
+            field_invalid_str(e, PATH_INDEX(&list, i), s,
+                              "name is neither a standard finalizer name nor is it fully qualified");
         i++;
     }
     if (strcmp(sub, "status") != 0)
@@ -27,16 +27,16 @@ void validate_namespace(const cJSON *object, const cJSON *old, const char *sub, 
     const char *phase = json_str_or(object, "status.phase", "");
     bool deleting = json_path(object, "metadata.deletionTimestamp") != NULL;
     if (deleting ? strcmp(phase, "Terminating") != 0 : !strcmp(phase, "Terminating"))
-        field_invalid_str(e, PATH_CHILD(PATH_ROOT("status"), "Phase"), phase, deleting ? "may only be 'Terminating' if `deletionTimestamp` is not empty"
-                                                                                    : "may only be 'Active' if `deletionTimestamp` is empty");
+        field_invalid_str(e, PATH_CHILD(PATH_ROOT("status"), "Phase"), phase,
+                          deleting ? "may only be 'Terminating' if `deletionTimestamp` is not empty"
+                                   : "may only be 'Active' if `deletionTimestamp` is empty");
 }
 
 static void check_taints(const cJSON *taints, const struct field_path *p, struct field_errors *e)
 {
     cleanup_key_index struct key_index seen = {0};
     int i = 0;
-    EACH(t, taints)
-    {
+    EACH (t, taints) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *key = text_of(t, "key"), *value = text_of(t, "value"), *effect = text_of(t, "effect");
         const char *why = name_qualified(key);
@@ -47,7 +47,8 @@ static void check_taints(const cJSON *taints, const struct field_path *p, struct
         if (!*effect)
             field_required(e, PATH_CHILD(&at, "effect"), "");
         else if (!one_of(effect, "NoSchedule,PreferNoSchedule,NoExecute"))
-            field_not_supported(e, PATH_CHILD(&at, "effect"), effect, "NoSchedule,PreferNoSchedule,NoExecute");
+            field_not_supported(e, PATH_CHILD(&at, "effect"), effect,
+                                "NoSchedule,PreferNoSchedule,NoExecute");
         cleanup_free char *both = mem_printf("%s:%s", key, effect);
         if (key_index_get(&seen, both, 0))
             field_duplicate_str(e, &at, both);
@@ -65,7 +66,8 @@ void validate_node(const cJSON *object, const cJSON *old, const char *sub, struc
     check_taints(json_get(spec, "taints"), PATH_CHILD(p, "taints"), e);
     const char *cidr = text_of(spec, "podCIDR");
     if (*cidr && !is_cidr(cidr))
-        field_invalid_str(e, PATH_INDEX(PATH_CHILD(p, "podCIDRs"), 0), cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+        field_invalid_str(e, PATH_INDEX(PATH_CHILD(p, "podCIDRs"), 0), cidr,
+                          "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
     for (size_t i = 0; old && i < ARRAY_LEN(once); i++)
         if (*text_of(old_spec, once[i]) && strcmp(text_of(old_spec, once[i]), text_of(spec, once[i])) != 0)
             field_forbidden(e, i ? PATH_CHILD(p, once[i]) : PATH_CHILD(p, "podCIDRs"),
@@ -77,8 +79,7 @@ void validate_node(const cJSON *object, const cJSON *old, const char *sub, struc
 static size_t check_data(const cJSON *data, bool encoded, const struct field_path *p, struct field_errors *e)
 {
     size_t total = 0;
-    EACH(v, data)
-    {
+    EACH (v, data) {
         const char *why = name_config_key(v->string);
         if (why)
             field_invalid_str(e, PATH_KEY(p, v->string), v->string, "%s", why);
@@ -88,7 +89,8 @@ static size_t check_data(const cJSON *data, bool encoded, const struct field_pat
     return total;
 }
 
-static void check_frozen(const cJSON *object, const cJSON *old, const char *const *fields, struct field_errors *e)
+static void check_frozen(const cJSON *object, const cJSON *old, const char *const *fields,
+                         struct field_errors *e)
 {
     if (!old || !json_bool(old, "immutable", false))
         return;
@@ -106,12 +108,13 @@ void validate_configmap(const cJSON *object, const cJSON *old, const char *sub, 
     (void)sub;
     const cJSON *data = json_get(object, "data"), *binary = json_get(object, "binaryData");
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
-    size_t total = check_data(data, false, PATH_ROOT("data"), e) + check_data(binary, true, PATH_ROOT("binaryData"), e);
+    size_t total =
+        check_data(data, false, PATH_ROOT("data"), e) + check_data(binary, true, PATH_ROOT("binaryData"), e);
     cleanup_members struct members texts = members_of((cJSON *)data);
-    EACH(v, binary)
-    {
+    EACH (v, binary) {
         if (members_get(&texts, v->string))
-            field_invalid_str(e, PATH_KEY(PATH_ROOT("data"), v->string), v->string, "duplicate of key present in binaryData");
+            field_invalid_str(e, PATH_KEY(PATH_ROOT("data"), v->string), v->string,
+                              "duplicate of key present in binaryData");
     }
     if (total > DATA_MAX)
         field_too_long(e, PATH_KEY(NULL, ""), DATA_MAX); /* shown as "[]" */
@@ -135,7 +138,10 @@ void validate_secret(const cJSON *object, const cJSON *old, const char *sub, str
     if (!strcmp(type, "kubernetes.io/service-account-token")) {
         const cJSON *annotations = json_path(object, "metadata.annotations");
         if (!*text_of(annotations, "kubernetes.io/service-account.name"))
-            field_required(e, PATH_KEY(PATH_CHILD(PATH_ROOT("metadata"), "annotations"), "kubernetes.io/service-account.name"), "");
+            field_required(e,
+                           PATH_KEY(PATH_CHILD(PATH_ROOT("metadata"), "annotations"),
+                                    "kubernetes.io/service-account.name"),
+                           "");
     } else if (!strcmp(type, "kubernetes.io/dockercfg")) {
         require_key(data, ".dockercfg", e);
     } else if (!strcmp(type, "kubernetes.io/dockerconfigjson")) {
@@ -171,13 +177,15 @@ void validate_lease(const cJSON *object, const cJSON *old, const char *sub, stru
     const cJSON *duration = json_path(object, "spec.leaseDurationSeconds");
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
     if (cJSON_IsNumber(duration) && duration->valuedouble <= 0)
-        field_invalid_int(e, PATH_CHILD(p, "leaseDurationSeconds"), (int64_t)duration->valuedouble, "must be greater than 0");
+        field_invalid_int(e, PATH_CHILD(p, "leaseDurationSeconds"), (int64_t)duration->valuedouble,
+                          "must be greater than 0");
     check_non_negative(json_get(object, "spec"), "leaseTransitions", p, e);
 }
 
 static void check_event_namespace(const cJSON *object, const char *about, struct field_errors *e)
 {
-    const char *ns = json_str_or(object, "metadata.namespace", ""), *involved = text_of(json_get(object, about), "namespace");
+    const char *ns = json_str_or(object, "metadata.namespace", ""),
+               *involved = text_of(json_get(object, about), "namespace");
     const struct field_path *p = PATH_CHILD(PATH_ROOT(about), "namespace");
     if (!*involved) {
         if (strcmp(ns, "default") != 0 && strcmp(ns, "kube-system") != 0)

@@ -57,7 +57,8 @@ char *field_path_text(const struct field_path *p)
 }
 
 /* Takes bad (the shown value, or NULL when the type shows none) and detail. */
-static void add(struct field_errors *e, enum field_error_type type, const struct field_path *p, char *bad, char *detail)
+static void add(struct field_errors *e, enum field_error_type type, const struct field_path *p, char *bad,
+                char *detail)
 {
     cleanup_free char *b = bad, *d = detail;
     if (e->count >= ERRORS_MAX)
@@ -92,7 +93,8 @@ static void add_string_map(const cJSON *o, struct buf *b)
     buf_adds(b, "map[string]string{");
     int n = cJSON_GetArraySize(o), i = 0;
     cleanup_free const cJSON **sorted = mem_alloc(sizeof *sorted * (size_t)(n + 1));
-    for (const cJSON *c = o->child; c; c = c->next) { /* insertion sort: shown maps are small; Go prints sorted keys */
+    for (const cJSON *c = o->child; c;
+         c = c->next) { /* insertion sort: shown maps are small; Go prints sorted keys */
         int k = i++;
         if (i > 200) {
             i--;
@@ -152,10 +154,12 @@ static char *show(const cJSON *v)
         buf_adds(&b, "v1.LabelSelector{MatchLabels:");
         add_string_map(json_get(v, "matchLabels"), &b);
         const cJSON *expressions = json_get(v, "matchExpressions");
-        buf_adds(&b, expressions ? ", MatchExpressions:[]v1.LabelSelectorRequirement{" : ", MatchExpressions:[]v1.LabelSelectorRequirement(nil)");
+        buf_adds(&b, expressions ? ", MatchExpressions:[]v1.LabelSelectorRequirement{"
+                                 : ", MatchExpressions:[]v1.LabelSelectorRequirement(nil)");
         for (const cJSON *x = expressions ? expressions->child : NULL; x; x = x->next) {
             cleanup_free char *key = quote(json_str(x, "key")), *op = quote(json_str(x, "operator"));
-            buf_printf(&b, "%sv1.LabelSelectorRequirement{Key:%s, Operator:%s, Values:", x == expressions->child ? "" : ", ", key, op);
+            buf_printf(&b, "%sv1.LabelSelectorRequirement{Key:%s, Operator:%s, Values:",
+                       x == expressions->child ? "" : ", ", key, op);
             if (cJSON_IsArray(json_get(x, "values")))
                 add_string_list(json_get(x, "values"), &b);
             else
@@ -179,10 +183,10 @@ static char *format(const char *fmt, va_list ap)
     return text;
 }
 
-#define DETAIL(out)                                                                                                      \
-    va_list ap;                                                                                                          \
-    va_start(ap, fmt);                                                                                                   \
-    char *out = format(fmt, ap);                                                                                         \
+#define DETAIL(out)                                                                                          \
+    va_list ap;                                                                                              \
+    va_start(ap, fmt);                                                                                       \
+    char *out = format(fmt, ap);                                                                             \
     va_end(ap)
 
 void field_invalid(struct field_errors *e, const struct field_path *p, const cJSON *bad, const char *fmt, ...)
@@ -191,7 +195,8 @@ void field_invalid(struct field_errors *e, const struct field_path *p, const cJS
     add(e, FIELD_INVALID, p, show(bad), detail);
 }
 
-void field_invalid_str(struct field_errors *e, const struct field_path *p, const char *bad, const char *fmt, ...)
+void field_invalid_str(struct field_errors *e, const struct field_path *p, const char *bad, const char *fmt,
+                       ...)
 {
     DETAIL(detail);
     add(e, FIELD_INVALID, p, quote(bad), detail);
@@ -208,7 +213,8 @@ void field_required(struct field_errors *e, const struct field_path *p, const ch
     add(e, FIELD_REQUIRED, p, NULL, mem_strdup(detail));
 }
 
-void field_not_supported(struct field_errors *e, const struct field_path *p, const char *bad, const char *supported)
+void field_not_supported(struct field_errors *e, const struct field_path *p, const char *bad,
+                         const char *supported)
 {
     struct buf detail = {0};
     buf_adds(&detail, "supported values: ");
@@ -286,8 +292,8 @@ bool field_errors_check(const struct field_errors *e, const char *group, const c
     if (*kind)
         cJSON_AddStringToObject(details, "kind", kind);
     cJSON_AddItemToObject(details, "causes", causes);
-    error_set(err, 422, "Invalid", "%s%s%s \"%s\" is invalid: %s%s%s", kind, *group ? "." : "", group, name, shown > 1 ? "[" : "",
-              buf_str(&list), shown > 1 ? "]" : "");
+    error_set(err, 422, "Invalid", "%s%s%s \"%s\" is invalid: %s%s%s", kind, *group ? "." : "", group, name,
+              shown > 1 ? "[" : "", buf_str(&list), shown > 1 ? "]" : "");
     if (err && *err) {
         free((*err)->details);
         (*err)->details = json_text(details);

@@ -30,7 +30,8 @@ struct field_errors {
 void field_errors_clear(struct field_errors *e);
 #define cleanup_field_errors __attribute__((cleanup(field_errors_clear)))
 
-/* A path is a chain on the stack: PATH(child, parent, "name"), so that a path costs nothing until something is wrong. */
+/* A path is a chain on the stack: PATH(child, parent, "name"), so that a path costs nothing until something
+ * is wrong. */
 struct field_path {
     const struct field_path *parent;
     const char *name; /* NULL: an index or a key */
@@ -46,13 +47,15 @@ char *field_path_text(const struct field_path *p); /* caller frees */
 /* bad: how the value is shown; strings are quoted, objects shown as Go would (map[string]string{...}). */
 void field_invalid(struct field_errors *e, const struct field_path *p, const cJSON *bad, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-void field_invalid_str(struct field_errors *e, const struct field_path *p, const char *bad, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void field_invalid_str(struct field_errors *e, const struct field_path *p, const char *bad, const char *fmt,
+                       ...) __attribute__((format(printf, 4, 5)));
 void field_invalid_int(struct field_errors *e, const struct field_path *p, int64_t bad, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-void field_required(struct field_errors *e, const struct field_path *p, const char *detail); /* detail "" for none */
+void field_required(struct field_errors *e, const struct field_path *p,
+                    const char *detail); /* detail "" for none */
 /* supported: comma-separated, shown quoted. */
-void field_not_supported(struct field_errors *e, const struct field_path *p, const char *bad, const char *supported);
+void field_not_supported(struct field_errors *e, const struct field_path *p, const char *bad,
+                         const char *supported);
 void field_forbidden(struct field_errors *e, const struct field_path *p, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void field_duplicate(struct field_errors *e, const struct field_path *p, const cJSON *bad);
@@ -61,7 +64,8 @@ void field_too_long(struct field_errors *e, const struct field_path *p, int max_
 void field_too_many(struct field_errors *e, const struct field_path *p, int actual, int max);
 void field_not_found(struct field_errors *e, const struct field_path *p, const char *bad);
 
-/* 422 Invalid: 'Deployment.apps "web" is invalid: <errors>', with details.causes. False (err alone is untouched: true) when there
- * are none: returns true if e is empty. kind and group may be "" (patches): then the text starts with ' "" is invalid'. */
+/* 422 Invalid: 'Deployment.apps "web" is invalid: <errors>', with details.causes. False (err alone is
+ * untouched: true) when there are none: returns true if e is empty. kind and group may be "" (patches): then
+ * the text starts with ' "" is invalid'. */
 bool field_errors_check(const struct field_errors *e, const char *group, const char *kind, const char *name,
                         struct error **err);

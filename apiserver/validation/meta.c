@@ -25,7 +25,8 @@ bool one_of(const char *s, const char *list)
     return false;
 }
 
-void check_name(const char *name, const char *(*check)(const char *), const struct field_path *p, struct field_errors *e)
+void check_name(const char *name, const char *(*check)(const char *), const struct field_path *p,
+                struct field_errors *e)
 {
     if (!*name) {
         field_required(e, p, "");
@@ -56,7 +57,8 @@ void check_int_or_port_name(const cJSON *v, const struct field_path *p, struct f
         field_invalid_int(e, p, n, NOT_A_PORT);
 }
 
-void check_immutable(const cJSON *now, const cJSON *old, const char *name, const struct field_path *p, struct field_errors *e)
+void check_immutable(const cJSON *now, const cJSON *old, const char *name, const struct field_path *p,
+                     struct field_errors *e)
 {
     const cJSON *a = json_get(now, name), *b = json_get(old, name);
     if (!(a == b || json_equal(a, b)))
@@ -65,8 +67,7 @@ void check_immutable(const cJSON *now, const cJSON *old, const char *name, const
 
 void check_labels(const cJSON *labels, const struct field_path *p, struct field_errors *e)
 {
-    EACH(l, labels)
-    {
+    EACH (l, labels) {
         const char *why = name_qualified(l->string);
         if (why)
             field_invalid_str(e, p, l->string, "%s", why);
@@ -79,8 +80,7 @@ void check_labels(const cJSON *labels, const struct field_path *p, struct field_
 void check_annotations(const cJSON *annotations, const struct field_path *p, struct field_errors *e)
 {
     size_t total = 0;
-    EACH(a, annotations)
-    {
+    EACH (a, annotations) {
         cleanup_free char *lower = mem_strdup(a->string);
         for (char *c = lower; *c; c++)
             if (*c >= 'A' && *c <= 'Z')
@@ -98,18 +98,19 @@ void check_label_selector(const cJSON *selector, const struct field_path *p, str
 {
     check_labels(json_get(selector, "matchLabels"), PATH_CHILD(p, "matchLabels"), e);
     int i = 0;
-    EACH(x, json_get(selector, "matchExpressions"))
-    {
+    EACH (x, json_get(selector, "matchExpressions")) {
         const struct field_path list = {p, "matchExpressions", NULL, 0}, at = {&list, NULL, NULL, i++};
         const char *op = text_of(x, "operator"), *key = text_of(x, "key");
         const cJSON *values = json_get(x, "values");
         bool has_values = values && values->child;
         if (!strcmp(op, "In") || !strcmp(op, "NotIn")) {
             if (!has_values)
-                field_required(e, PATH_CHILD(&at, "values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                field_required(e, PATH_CHILD(&at, "values"),
+                               "must be specified when `operator` is 'In' or 'NotIn'");
         } else if (!strcmp(op, "Exists") || !strcmp(op, "DoesNotExist")) {
             if (has_values)
-                field_forbidden(e, PATH_CHILD(&at, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                field_forbidden(e, PATH_CHILD(&at, "values"),
+                                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         } else {
             field_invalid_str(e, PATH_CHILD(&at, "operator"), op, "not a valid selector operator");
         }
@@ -117,8 +118,7 @@ void check_label_selector(const cJSON *selector, const struct field_path *p, str
         if (why)
             field_invalid_str(e, PATH_CHILD(&at, "key"), key, "%s", why);
         int k = 0;
-        EACH(v, values)
-        {
+        EACH (v, values) {
             const struct field_path values_path = {&at, "values", NULL, 0};
             why = cJSON_IsString(v) ? name_label_value(v->valuestring) : NULL;
             if (why)
@@ -133,8 +133,7 @@ static void check_owners(const cJSON *owners, const struct field_path *p, struct
     static const char *const required[] = {"kind", "name", "uid"};
     const char *controller = NULL;
     int i = 0;
-    EACH(o, owners)
-    {
+    EACH (o, owners) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *version = text_of(o, "apiVersion");
         if (!*version)
@@ -147,7 +146,9 @@ static void check_owners(const cJSON *owners, const struct field_path *p, struct
         if (!json_bool(o, "controller", false))
             continue;
         if (controller)
-            field_invalid(e, p, owners, "Only one reference can have Controller set to true. Found \"true\" in references for %s and %s",
+            field_invalid(e, p, owners,
+                          "Only one reference can have Controller set to true. Found \"true\" in references "
+                          "for %s and %s",
                           controller, text_of(o, "name"));
         controller = text_of(o, "name");
     }
@@ -157,14 +158,14 @@ static void check_finalizers(const cJSON *finalizers, const struct field_path *p
 {
     bool orphan = false, foreground = false;
     int i = 0;
-    EACH(f, finalizers)
-    {
+    EACH (f, finalizers) {
         const char *s = cJSON_IsString(f) ? f->valuestring : "";
         const char *why = name_qualified(s);
         if (why)
             field_invalid_str(e, p, s, "%s", why);
         else if (!strchr(s, '/') && !one_of(s, "kubernetes,orphan,foregroundDeletion"))
-            field_invalid_str(e, PATH_INDEX(p, i), s, "name is neither a standard finalizer name nor is it fully qualified");
+            field_invalid_str(e, PATH_INDEX(p, i), s,
+                              "name is neither a standard finalizer name nor is it fully qualified");
         orphan |= !strcmp(s, "orphan");
         foreground |= !strcmp(s, "foregroundDeletion");
         i++;
@@ -173,37 +174,42 @@ static void check_finalizers(const cJSON *finalizers, const struct field_path *p
         field_invalid(e, p, finalizers, "finalizer orphan and foregroundDeletion cannot be both set");
 }
 
-static void check_meta_update(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
+static void check_meta_update(const cJSON *now, const cJSON *old, const struct field_path *p,
+                              struct field_errors *e)
 {
-    static const char *const fixed[] = {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
+    static const char *const fixed[] = {
+        "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"};
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
         check_immutable(now, old, fixed[i], p, e);
     if (json_int(now, "generation", 0) < json_int(old, "generation", 0))
-        field_invalid_int(e, PATH_CHILD(p, "generation"), json_int(now, "generation", 0), "must not be decremented");
+        field_invalid_int(e, PATH_CHILD(p, "generation"), json_int(now, "generation", 0),
+                          "must not be decremented");
     if (!json_get(old, "deletionTimestamp"))
         return;
     cleanup_buf struct buf added = {0};
     cleanup_key_index struct key_index before = {0};
-    EACH(f, json_get(old, "finalizers"))
-    {
+    EACH (f, json_get(old, "finalizers")) {
         if (cJSON_IsString(f))
             key_index_set(&before, f->valuestring, 1);
     }
-    EACH(f, json_get(now, "finalizers"))
-    {
+    EACH (f, json_get(now, "finalizers")) {
         if (cJSON_IsString(f) && !key_index_get(&before, f->valuestring, 0))
             buf_printf(&added, "%s\"%s\"", added.len ? ", " : "", f->valuestring);
     }
     if (added.len)
         field_forbidden(e, PATH_CHILD(p, "finalizers"),
-                        "no new finalizers can be added if the object is being deleted, found new finalizers []string{%s}", buf_str(&added));
+                        "no new finalizers can be added if the object is being deleted, found new finalizers "
+                        "[]string{%s}",
+                        buf_str(&added));
 }
 
-void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule, struct field_errors *e)
+void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule,
+                          struct field_errors *e)
 {
     const struct field_path *p = PATH_ROOT("metadata");
     const cJSON *meta = json_get(object, "metadata");
-    const char *name = text_of(meta, "name"), *prefix = text_of(meta, "generateName"), *ns = text_of(meta, "namespace");
+    const char *name = text_of(meta, "name"), *prefix = text_of(meta, "generateName"),
+               *ns = text_of(meta, "namespace");
     const char *why = *prefix ? name_by_rule(rule, prefix, true) : NULL;
     if (why)
         field_invalid_str(e, PATH_CHILD(p, "generateName"), prefix, "%s", why);

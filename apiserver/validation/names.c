@@ -4,21 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LABEL_WRONG                                                                                                      \
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with " \
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "                            \
+#define LABEL_WRONG                                                                                          \
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "  \
+    "and end with "                                                                                          \
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "                \
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-#define SUBDOMAIN_WRONG                                                                                                  \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and " \
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "                              \
+#define SUBDOMAIN_WRONG                                                                                      \
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "    \
+    "must start and "                                                                                        \
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "                  \
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-#define DNS1035_WRONG                                                                                                    \
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "   \
-    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "               \
+#define DNS1035_WRONG                                                                                        \
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "  \
+    "character, "                                                                                            \
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "   \
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
-#define QUALIFIED_WRONG                                                                                                  \
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "   \
-    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "                                        \
+#define QUALIFIED_WRONG                                                                                      \
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric " \
+    "character "                                                                                             \
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "                            \
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 
 static bool lower_or_digit(char c)
@@ -105,10 +109,12 @@ const char *name_qualified(const char *s)
     if (slash) {
         name = slash + 1;
         if (strchr(name, '/'))
-            return "a qualified name " QUALIFIED_WRONG " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+            return "a qualified name " QUALIFIED_WRONG
+                   " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
         if (slash == s)
             return "prefix part must be non-empty";
-        const char *why = subdomain(s, (size_t)(slash - s), "prefix part must be no more than 253 bytes", "prefix part " SUBDOMAIN_WRONG);
+        const char *why = subdomain(s, (size_t)(slash - s), "prefix part must be no more than 253 bytes",
+                                    "prefix part " SUBDOMAIN_WRONG);
         if (why)
             return why;
     }
@@ -123,11 +129,12 @@ const char *name_label_value(const char *s)
 {
     if (strlen(s) > 63)
         return "must be no more than 63 bytes";
-    return !*s || name_part(s)
-               ? NULL
-               : "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-                 "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                 "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+    return !*s || name_part(s) ? NULL
+                               : "a valid label must be an empty string or consist of alphanumeric "
+                                 "characters, '-', '_' or '.', and must start and "
+                                 "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
+                                 "'12345', regex used for validation is "
+                                 "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 }
 
 const char *name_config_key(const char *s)
@@ -138,7 +145,8 @@ const char *name_config_key(const char *s)
     while (s[n] && (alnum(s[n]) || strchr("-_.", s[n])))
         n++;
     if (!n || s[n])
-        return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+        return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
+               "'key.name',  or 'KEY_NAME',  or "
                "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
     if (!strcmp(s, "."))
         return "must not be '.'";
@@ -169,7 +177,8 @@ const char *name_env_var(const char *s)
 {
     for (; *s; s++)
         if (*s < 0x20 || *s > 0x7e || *s == '=')
-            return "a valid environment variable name must consist only of printable ASCII characters other than '='";
+            return "a valid environment variable name must consist only of printable ASCII characters other "
+                   "than '='";
     return NULL;
 }
 
@@ -198,14 +207,16 @@ const char *name_by_rule(enum name_rule rule, const char *s, bool prefix)
 bool is_ip(const char *s, int family)
 {
     unsigned char raw[16];
-    return (family != AF_INET6 && inet_pton(AF_INET, s, raw) == 1) || (family != AF_INET && inet_pton(AF_INET6, s, raw) == 1);
+    return (family != AF_INET6 && inet_pton(AF_INET, s, raw) == 1) ||
+           (family != AF_INET && inet_pton(AF_INET6, s, raw) == 1);
 }
 
 bool is_cidr(const char *s)
 {
     char address[64];
     const char *slash = strchr(s, '/');
-    if (!slash || (size_t)(slash - s) >= sizeof address || !isdigit((unsigned char)slash[1]) || strlen(slash + 1) > 3)
+    if (!slash || (size_t)(slash - s) >= sizeof address || !isdigit((unsigned char)slash[1]) ||
+        strlen(slash + 1) > 3)
         return false;
     memcpy(address, s, (size_t)(slash - s));
     address[slash - s] = '\0';

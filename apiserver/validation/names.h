@@ -1,5 +1,5 @@
-/* How names, labels, ports and the like must look. Each check gives NULL when the text is good, else what is wrong with it, as
- * k8s.io/apimachinery's util/validation says it (a static string). */
+/* How names, labels, ports and the like must look. Each check gives NULL when the text is good, else what is
+ * wrong with it, as k8s.io/apimachinery's util/validation says it (a static string). */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/validation/validation.h"
@@ -17,6 +17,6 @@ const char *name_by_rule(enum name_rule rule, const char *s, bool prefix);
 bool is_ip(const char *s, int family); /* AF_INET, AF_INET6, or 0 for either */
 bool is_cidr(const char *s);
 
-#define NOT_A_PORT   "must be between 1 and 65535, inclusive"
-#define NEGATIVE     "must be greater than or equal to 0"
-#define IMMUTABLE    "field is immutable"
+#define NOT_A_PORT "must be between 1 and 65535, inclusive"
+#define NEGATIVE   "must be greater than or equal to 0"
+#define IMMUTABLE  "field is immutable"

@@ -19,7 +19,8 @@ static void check_mode(const cJSON *o, const char *name, const struct field_path
 {
     int64_t mode = json_int(o, name, 0);
     if (mode < 0 || mode > 0777)
-        field_invalid_int(e, PATH_CHILD(p, name), mode, "must be a number between 0 and 0777 (octal), both inclusive");
+        field_invalid_int(e, PATH_CHILD(p, name), mode,
+                          "must be a number between 0 and 0777 (octal), both inclusive");
 }
 
 static void check_relative(const char *path, const struct field_path *p, struct field_errors *e)
@@ -35,8 +36,7 @@ static void check_relative(const char *path, const struct field_path *p, struct 
 static void check_items(const cJSON *source, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(item, json_get(source, "items"))
-    {
+    EACH (item, json_get(source, "items")) {
         const struct field_path list = {p, "items", NULL, 0}, at = {&list, NULL, NULL, i++};
         if (!*text_of(item, "key"))
             field_required(e, PATH_CHILD(&at, "key"), "");
@@ -52,9 +52,11 @@ static void check_volume_source(const cJSON *source, const struct field_path *p,
         const cJSON *size = json_get(source, "sizeLimit");
         struct quantity q;
         if (cJSON_IsString(size) && quantity_parse(size->valuestring, &q) && q.nano < 0)
-            field_forbidden(e, PATH_CHILD(p, "sizeLimit"), "SizeLimit field must be a valid resource quantity");
+            field_forbidden(e, PATH_CHILD(p, "sizeLimit"),
+                            "SizeLimit field must be a valid resource quantity");
     } else if (!strcmp(kind, "hostPath")) {
-        static const char types[] = ",BlockDevice,CharDevice,Directory,DirectoryOrCreate,File,FileOrCreate,Socket";
+        static const char types[] =
+            ",BlockDevice,CharDevice,Directory,DirectoryOrCreate,File,FileOrCreate,Socket";
         const char *path = text_of(source, "path"), *type = text_of(source, "type");
         if (!*path)
             field_required(e, PATH_CHILD(p, "path"), "");
@@ -84,13 +86,11 @@ void check_volumes(const cJSON *volumes, const struct field_path *p, struct fiel
 {
     cleanup_key_index struct key_index names = {0};
     int i = 0;
-    EACH(v, volumes)
-    {
+    EACH (v, volumes) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *name = text_of(v, "name");
         int sources = 0;
-        EACH(source, v)
-        {
+        EACH (source, v) {
             const struct field_path source_path = {&at, source->string, NULL, 0};
             if (!strcmp(source->string, "name"))
                 continue;
@@ -111,38 +111,42 @@ void check_volumes(const cJSON *volumes, const struct field_path *p, struct fiel
 void check_tolerations(const cJSON *tolerations, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(t, tolerations)
-    {
+    EACH (t, tolerations) {
         const struct field_path at = {p, NULL, NULL, i++};
-        const char *key = text_of(t, "key"), *op = text_of(t, "operator"), *value = text_of(t, "value"), *effect = text_of(t, "effect");
+        const char *key = text_of(t, "key"), *op = text_of(t, "operator"), *value = text_of(t, "value"),
+                   *effect = text_of(t, "effect");
         const char *why = *key ? name_qualified(key) : NULL;
         if (why)
             field_invalid_str(e, PATH_CHILD(&at, "key"), key, "%s", why);
         if (!*key && strcmp(op, "Exists") != 0)
-            field_invalid_str(e, PATH_CHILD(&at, "operator"), op,
-                              "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+            field_invalid_str(
+                e, PATH_CHILD(&at, "operator"), op,
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
         if (json_get(t, "tolerationSeconds") && strcmp(effect, "NoExecute") != 0)
-            field_invalid_str(e, PATH_CHILD(&at, "effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+            field_invalid_str(e, PATH_CHILD(&at, "effect"), effect,
+                              "effect must be 'NoExecute' when `tolerationSeconds` is set");
         if (!*op || !strcmp(op, "Equal")) {
             if ((why = name_label_value(value)))
                 field_invalid_str(e, PATH_CHILD(&at, "operator"), value, "%s", why);
         } else if (!strcmp(op, "Exists")) {
             if (*value)
-                field_invalid_str(e, PATH_CHILD(&at, "operator"), value, "value must be empty when `operator` is 'Exists'");
+                field_invalid_str(e, PATH_CHILD(&at, "operator"), value,
+                                  "value must be empty when `operator` is 'Exists'");
         } else {
             field_not_supported(e, PATH_CHILD(&at, "operator"), op, "Equal,Exists");
         }
         if (*effect && !one_of(effect, "NoSchedule,PreferNoSchedule,NoExecute"))
-            field_not_supported(e, PATH_CHILD(&at, "effect"), effect, "NoSchedule,PreferNoSchedule,NoExecute");
+            field_not_supported(e, PATH_CHILD(&at, "effect"), effect,
+                                "NoSchedule,PreferNoSchedule,NoExecute");
     }
 }
 
 /* --- affinity --- */
-static void check_requirements(const cJSON *list, bool fields, const struct field_path *p, struct field_errors *e)
+static void check_requirements(const cJSON *list, bool fields, const struct field_path *p,
+                               struct field_errors *e)
 {
     int i = 0;
-    EACH(r, list)
-    {
+    EACH (r, list) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *op = text_of(r, "operator"), *key = text_of(r, "key");
         int n = cJSON_GetArraySize(json_get(r, "values"));
@@ -150,20 +154,25 @@ static void check_requirements(const cJSON *list, bool fields, const struct fiel
             if (!one_of(op, "In,NotIn"))
                 field_invalid_str(e, PATH_CHILD(&at, "operator"), op, "not a valid selector operator");
             else if (n != 1)
-                field_required(e, PATH_CHILD(&at, "values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+                field_required(
+                    e, PATH_CHILD(&at, "values"),
+                    "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
             if (strcmp(key, "metadata.name") != 0)
                 field_invalid_str(e, PATH_CHILD(&at, "key"), key, "not a valid field selector key");
             continue;
         }
         if (one_of(op, "In,NotIn")) {
             if (!n)
-                field_required(e, PATH_CHILD(&at, "values"), "must be specified when `operator` is 'In' or 'NotIn'");
+                field_required(e, PATH_CHILD(&at, "values"),
+                               "must be specified when `operator` is 'In' or 'NotIn'");
         } else if (one_of(op, "Exists,DoesNotExist")) {
             if (n)
-                field_forbidden(e, PATH_CHILD(&at, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                field_forbidden(e, PATH_CHILD(&at, "values"),
+                                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         } else if (one_of(op, "Gt,Lt")) {
             if (n != 1)
-                field_required(e, PATH_CHILD(&at, "values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+                field_required(e, PATH_CHILD(&at, "values"),
+                               "must be specified single value when `operator` is 'Lt' or 'Gt'");
         } else {
             field_invalid_str(e, PATH_CHILD(&at, "operator"), op, "not a valid selector operator");
         }
@@ -192,19 +201,18 @@ static void check_weight(const cJSON *term, const struct field_path *p, struct f
 static void check_node_affinity(const cJSON *a, const struct field_path *p, struct field_errors *e)
 {
     const cJSON *required = json_get(a, REQUIRED_TERMS);
-    const struct field_path required_path = {p, REQUIRED_TERMS, NULL, 0}, terms_path = {&required_path, "nodeSelectorTerms", NULL, 0};
+    const struct field_path required_path = {p, REQUIRED_TERMS, NULL, 0},
+                            terms_path = {&required_path, "nodeSelectorTerms", NULL, 0};
     const cJSON *terms = json_get(required, "nodeSelectorTerms");
     int i = 0;
     if (required && (!terms || !terms->child))
         field_required(e, &terms_path, "must have at least one node selector term");
-    EACH(term, terms)
-    {
+    EACH (term, terms) {
         check_node_term(term, PATH_INDEX(&terms_path, i), e);
         i++;
     }
     i = 0;
-    EACH(term, json_get(a, PREFERRED_TERMS))
-    {
+    EACH (term, json_get(a, PREFERRED_TERMS)) {
         const struct field_path list = {p, PREFERRED_TERMS, NULL, 0}, at = {&list, NULL, NULL, i++};
         check_weight(term, &at, e);
         check_node_term(json_get(term, "preference"), PATH_CHILD(&at, "preference"), e);
@@ -226,14 +234,12 @@ static void check_pod_term(const cJSON *term, const struct field_path *p, struct
 static void check_pod_affinity(const cJSON *a, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(term, json_get(a, REQUIRED_TERMS))
-    {
+    EACH (term, json_get(a, REQUIRED_TERMS)) {
         const struct field_path list = {p, REQUIRED_TERMS, NULL, 0}, at = {&list, NULL, NULL, i++};
         check_pod_term(term, &at, e);
     }
     i = 0;
-    EACH(term, json_get(a, PREFERRED_TERMS))
-    {
+    EACH (term, json_get(a, PREFERRED_TERMS)) {
         const struct field_path list = {p, PREFERRED_TERMS, NULL, 0}, at = {&list, NULL, NULL, i++};
         check_weight(term, &at, e);
         check_pod_term(json_get(term, "podAffinityTerm"), PATH_CHILD(&at, "podAffinityTerm"), e);
@@ -251,16 +257,17 @@ static void check_spread(const cJSON *constraints, const struct field_path *p, s
 {
     cleanup_key_index struct key_index seen = {0};
     int i = 0;
-    EACH(c, constraints)
-    {
+    EACH (c, constraints) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *key = text_of(c, "topologyKey"), *when = text_of(c, "whenUnsatisfiable");
         if (json_int(c, "maxSkew", 0) <= 0)
-            field_invalid_int(e, PATH_CHILD(&at, "maxSkew"), json_int(c, "maxSkew", 0), "must be greater than zero");
+            field_invalid_int(e, PATH_CHILD(&at, "maxSkew"), json_int(c, "maxSkew", 0),
+                              "must be greater than zero");
         if (!*key)
             field_required(e, PATH_CHILD(&at, "topologyKey"), "can not be empty");
         if (!one_of(when, "DoNotSchedule,ScheduleAnyway"))
-            field_not_supported(e, PATH_CHILD(&at, "whenUnsatisfiable"), when, "DoNotSchedule,ScheduleAnyway");
+            field_not_supported(e, PATH_CHILD(&at, "whenUnsatisfiable"), when,
+                                "DoNotSchedule,ScheduleAnyway");
         cleanup_free char *both = mem_printf("{%s, %s}", key, when);
         if (key_index_get(&seen, both, 0))
             field_duplicate_str(e, &at, both);
@@ -284,13 +291,17 @@ static void check_dns(const cJSON *spec, const struct field_path *p, struct fiel
     }
 }
 
-void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field_path *p, struct field_errors *e)
+void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field_path *p,
+                    struct field_errors *e)
 {
     static const struct {
         const char *name;
         const char *(*check)(const char *);
-    } names[] = {{"serviceAccountName", name_dns_subdomain}, {"nodeName", name_dns_subdomain}, {"hostname", name_dns_label},
-                 {"subdomain", name_dns_label},              {"priorityClassName", name_dns_subdomain},
+    } names[] = {{"serviceAccountName", name_dns_subdomain},
+                 {"nodeName", name_dns_subdomain},
+                 {"hostname", name_dns_label},
+                 {"subdomain", name_dns_label},
+                 {"priorityClassName", name_dns_subdomain},
                  {"runtimeClassName", name_dns_subdomain}};
     (void)pod_meta;
     check_volumes(json_get(spec, "volumes"), PATH_CHILD(p, "volumes"), e);
@@ -307,28 +318,32 @@ void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field
             check_name(text_of(spec, names[i].name), names[i].check, PATH_CHILD(p, names[i].name), e);
     const cJSON *deadline = json_get(spec, "activeDeadlineSeconds");
     if (cJSON_IsNumber(deadline) && (deadline->valuedouble < 1 || deadline->valuedouble > INT32_MAX))
-        field_invalid_int(e, PATH_CHILD(p, "activeDeadlineSeconds"), (int64_t)deadline->valuedouble, "must be between 1 and 2147483647, inclusive");
+        field_invalid_int(e, PATH_CHILD(p, "activeDeadlineSeconds"), (int64_t)deadline->valuedouble,
+                          "must be between 1 and 2147483647, inclusive");
     check_non_negative(spec, "terminationGracePeriodSeconds", p, e);
     check_tolerations(json_get(spec, "tolerations"), PATH_CHILD(p, "tolerations"), e);
     check_affinity(json_get(spec, "affinity"), PATH_CHILD(p, "affinity"), e);
     check_spread(json_get(spec, "topologySpreadConstraints"), PATH_CHILD(p, "topologySpreadConstraints"), e);
     int i = 0;
-    EACH(alias, json_get(spec, "hostAliases"))
-    {
+    EACH (alias, json_get(spec, "hostAliases")) {
         const struct field_path list = {p, "hostAliases", NULL, 0}, at = {&list, NULL, NULL, i++};
         if (!is_ip(text_of(alias, "ip"), 0))
-            field_invalid_str(e, PATH_CHILD(&at, "ip"), text_of(alias, "ip"), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+            field_invalid_str(e, PATH_CHILD(&at, "ip"), text_of(alias, "ip"),
+                              "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
     }
 }
 
-void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p, struct field_errors *e)
+void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
+                        struct field_errors *e)
 {
     const struct field_path meta_path = {p, "metadata", NULL, 0}, spec_path = {p, "spec", NULL, 0};
-    const cJSON *meta = json_get(template, "metadata"), *labels = json_get(meta, "labels"), *spec = json_get(template, "spec");
+    const cJSON *meta = json_get(template, "metadata"), *labels = json_get(meta, "labels"),
+                *spec = json_get(template, "spec");
     struct label_selector *s = label_selector_from_json(selector, NULL);
     if (s && !label_selector_empty(s) && !label_selector_matches(s, labels)) {
         cleanup_json cJSON *none = cJSON_CreateRaw("map[string]string(nil)");
-        field_invalid(e, PATH_CHILD(&meta_path, "labels"), labels ? labels : none, "`selector` does not match template `labels`");
+        field_invalid(e, PATH_CHILD(&meta_path, "labels"), labels ? labels : none,
+                      "`selector` does not match template `labels`");
     }
     label_selector_free(s);
     check_labels(labels, PATH_CHILD(&meta_path, "labels"), e);
@@ -338,5 +353,6 @@ void check_pod_template(const cJSON *template, const cJSON *selector, const stru
     if (one_of(restart, "OnFailure,Never"))
         field_not_supported(e, PATH_CHILD(&spec_path, "restartPolicy"), restart, "Always");
     if (json_get(spec, "activeDeadlineSeconds"))
-        field_forbidden(e, PATH_CHILD(&spec_path, "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported");
+        field_forbidden(e, PATH_CHILD(&spec_path, "activeDeadlineSeconds"),
+                        "activeDeadlineSeconds in ReplicaSet is not Supported");
 }

@@ -12,20 +12,20 @@ static bool same(const cJSON *a, const cJSON *b)
 
 static char *toleration_key(const cJSON *t)
 {
-    return mem_printf("%s\x1f%s\x1f%s\x1f%s", text_of(t, "key"), text_of(t, "operator"), text_of(t, "value"), text_of(t, "effect"));
+    return mem_printf("%s\x1f%s\x1f%s\x1f%s", text_of(t, "key"), text_of(t, "operator"), text_of(t, "value"),
+                      text_of(t, "effect"));
 }
 
 /* Tolerations may be added; of those that are there only tolerationSeconds may change. */
-static void check_added_tolerations(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
+static void check_added_tolerations(const cJSON *now, const cJSON *old, const struct field_path *p,
+                                    struct field_errors *e)
 {
     cleanup_key_index struct key_index present = {0};
-    EACH(n, now)
-    {
+    EACH (n, now) {
         cleanup_free char *key = toleration_key(n);
         key_index_set(&present, key, 1);
     }
-    EACH(o, old)
-    {
+    EACH (o, old) {
         cleanup_free char *key = toleration_key(o);
         if (!key_index_get(&present, key, 0)) {
             field_forbidden(e, p, "existing toleration can not be modified except its tolerationSeconds");
@@ -34,17 +34,17 @@ static void check_added_tolerations(const cJSON *now, const cJSON *old, const st
     }
 }
 
-static void check_gates(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
+static void check_gates(const cJSON *now, const cJSON *old, const struct field_path *p,
+                        struct field_errors *e)
 {
     cleanup_key_index struct key_index before = {0};
-    EACH(o, old)
-    {
+    EACH (o, old) {
         key_index_set(&before, text_of(o, "name"), 1);
     }
-    EACH(n, now)
-    {
+    EACH (n, now) {
         if (!key_index_get(&before, text_of(n, "name"), 0))
-            field_forbidden(e, p, "only deletion is allowed, but found new scheduling gate '%s'", text_of(n, "name"));
+            field_forbidden(e, p, "only deletion is allowed, but found new scheduling gate '%s'",
+                            text_of(n, "name"));
     }
 }
 
@@ -65,7 +65,8 @@ static void take(cJSON *to, const cJSON *from, const char *name)
         json_remove(to, name);
 }
 
-static void check_deadline(const cJSON *now, const cJSON *old, const struct field_path *p, struct field_errors *e)
+static void check_deadline(const cJSON *now, const cJSON *old, const struct field_path *p,
+                           struct field_errors *e)
 {
     const cJSON *n = json_get(now, "activeDeadlineSeconds"), *o = json_get(old, "activeDeadlineSeconds");
     const struct field_path at = {p, "activeDeadlineSeconds", NULL, 0};
@@ -91,7 +92,8 @@ static void check_pod_update(const cJSON *spec, const cJSON *old, struct field_e
     const cJSON *tolerations = json_get(spec, "tolerations"), *old_tolerations = json_get(old, "tolerations");
     if (!same(tolerations, old_tolerations))
         check_added_tolerations(tolerations, old_tolerations, PATH_CHILD(p, "tolerations"), e);
-    check_gates(json_get(spec, "schedulingGates"), json_get(old, "schedulingGates"), PATH_CHILD(p, "schedulingGates"), e);
+    check_gates(json_get(spec, "schedulingGates"), json_get(old, "schedulingGates"),
+                PATH_CHILD(p, "schedulingGates"), e);
     cleanup_json cJSON *munged = json_dup(spec);
     for (int i = 0; i < 2; i++)
         take_images(json_get(munged, lists[i]), json_get(old, lists[i]));
@@ -100,7 +102,8 @@ static void check_pod_update(const cJSON *spec, const cJSON *old, struct field_e
     take(munged, old, "schedulingGates");
     take(munged, old, "ephemeralContainers");
     const cJSON *grace = json_get(old, "terminationGracePeriodSeconds");
-    if (cJSON_IsNumber(grace) && grace->valuedouble < 0 && json_int(spec, "terminationGracePeriodSeconds", 0) == 1)
+    if (cJSON_IsNumber(grace) && grace->valuedouble < 0 &&
+        json_int(spec, "terminationGracePeriodSeconds", 0) == 1)
         take(munged, old, "terminationGracePeriodSeconds");
     const cJSON *gates = json_get(old, "schedulingGates");
     if (gates && gates->child) { /* a gated pod may still be steered */
@@ -108,10 +111,12 @@ static void check_pod_update(const cJSON *spec, const cJSON *old, struct field_e
         take(munged, old, "affinity");
     }
     if (!json_equal(munged, old))
-        field_forbidden(e, p,
-                        "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-                        "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-                        "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+        field_forbidden(
+            e, p,
+            "pod updates may not change fields other than "
+            "`spec.containers[*].image`,`spec.initContainers[*].image`,"
+            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
 }
 
 void validate_pod(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)

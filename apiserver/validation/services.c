@@ -17,7 +17,8 @@ static void check_protocol(const cJSON *port, const struct field_path *p, struct
         field_not_supported(e, PATH_CHILD(p, "protocol"), protocol, "SCTP,TCP,UDP");
 }
 
-static void check_port_number(const cJSON *port, const char *name, const struct field_path *p, struct field_errors *e)
+static void check_port_number(const cJSON *port, const char *name, const struct field_path *p,
+                              struct field_errors *e)
 {
     int64_t n = json_int(port, name, 0);
     if (n < 1 || n > 65535)
@@ -31,8 +32,7 @@ static void check_service_ports(const cJSON *spec, const struct field_path *p, s
     const char *type = text_of(spec, "type");
     bool many = ports && ports->child && ports->child->next;
     int i = 0;
-    EACH(port, ports)
-    {
+    EACH (port, ports) {
         const struct field_path list = {p, "ports", NULL, 0}, at = {&list, NULL, NULL, i++};
         const char *name = text_of(port, "name");
         int64_t number = json_int(port, "port", 0), node_port = json_int(port, "nodePort", 0);
@@ -74,7 +74,8 @@ static void check_service_ports(const cJSON *spec, const struct field_path *p, s
 static void check_affinity_config(const cJSON *spec, const struct field_path *p, struct field_errors *e)
 {
     const char *affinity = text_of(spec, "sessionAffinity");
-    const struct field_path config = {p, "sessionAffinityConfig", NULL, 0}, client = {&config, "clientIP", NULL, 0};
+    const struct field_path config = {p, "sessionAffinityConfig", NULL, 0},
+                            client = {&config, "clientIP", NULL, 0};
     if (!*affinity) {
         field_required(e, PATH_CHILD(p, "sessionAffinity"), "");
         return;
@@ -84,29 +85,32 @@ static void check_affinity_config(const cJSON *spec, const struct field_path *p,
     if (!strcmp(affinity, "ClientIP")) {
         int64_t seconds = json_int(spec, "sessionAffinityConfig.clientIP.timeoutSeconds", 0);
         if (seconds <= 0 || seconds > 86400)
-            field_invalid_int(e, PATH_CHILD(&client, "timeoutSeconds"), seconds, "must be greater than 0 and less than 86400");
+            field_invalid_int(e, PATH_CHILD(&client, "timeoutSeconds"), seconds,
+                              "must be greater than 0 and less than 86400");
     }
 }
 
 static void check_ip_list(const cJSON *list, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(v, list)
-    {
+    EACH (v, list) {
         const char *s = cJSON_IsString(v) ? v->valuestring : "";
         if (!is_ip(s, 0))
             field_invalid_str(e, PATH_INDEX(p, i), s, NOT_AN_IP);
         else if (!strncmp(s, "127.", 4) || !strcmp(s, "::1"))
-            field_invalid_str(e, PATH_INDEX(p, i), s, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+            field_invalid_str(e, PATH_INDEX(p, i), s,
+                              "may not be in the loopback range (127.0.0.0/8, ::1/128)");
         i++;
     }
 }
 
-static void check_cluster_ips(const cJSON *spec, const cJSON *old, const struct field_path *p, struct field_errors *e)
+static void check_cluster_ips(const cJSON *spec, const cJSON *old, const struct field_path *p,
+                              struct field_errors *e)
 {
     const struct field_path list = {p, "clusterIPs", NULL, 0};
     const cJSON *ips = json_get(spec, "clusterIPs");
-    const char *ip = text_of(spec, "clusterIP"), *first = ips && cJSON_IsString(ips->child) ? ips->child->valuestring : "";
+    const char *ip = text_of(spec, "clusterIP"),
+               *first = ips && cJSON_IsString(ips->child) ? ips->child->valuestring : "";
     bool external = !strcmp(text_of(spec, "type"), "ExternalName");
     if (external) {
         if (ips && ips->child)
@@ -117,18 +121,22 @@ static void check_cluster_ips(const cJSON *spec, const cJSON *old, const struct 
         field_invalid(e, &list, ips, "first value must match `clusterIP`");
     }
     const char *before = text_of(old, "clusterIP");
-    if (old && *before && !external && strcmp(text_of(old, "type"), "ExternalName") != 0 && strcmp(before, ip) != 0)
+    if (old && *before && !external && strcmp(text_of(old, "type"), "ExternalName") != 0 &&
+        strcmp(before, ip) != 0)
         field_invalid(e, &list, ips, "may not change once set");
 }
 
 static void check_policies(const cJSON *spec, const struct field_path *p, struct field_errors *e)
 {
     const char *type = text_of(spec, "type"), *external = text_of(spec, "externalTrafficPolicy"),
-               *internal = text_of(spec, "internalTrafficPolicy"), *families = text_of(spec, "ipFamilyPolicy");
+               *internal = text_of(spec, "internalTrafficPolicy"),
+               *families = text_of(spec, "ipFamilyPolicy");
     const cJSON *external_ips = json_get(spec, "externalIPs");
-    bool reachable = one_of(type, "NodePort,LoadBalancer") || (!strcmp(type, "ClusterIP") && external_ips && external_ips->child);
+    bool reachable = one_of(type, "NodePort,LoadBalancer") ||
+                     (!strcmp(type, "ClusterIP") && external_ips && external_ips->child);
     if (*external && !reachable)
-        field_invalid_str(e, PATH_CHILD(p, "externalTrafficPolicy"), external, "may only be set for externally-accessible services");
+        field_invalid_str(e, PATH_CHILD(p, "externalTrafficPolicy"), external,
+                          "may only be set for externally-accessible services");
     else if (*external && !one_of(external, "Cluster,Local"))
         field_not_supported(e, PATH_CHILD(p, "externalTrafficPolicy"), external, "Cluster,Local");
     else if (!*external && reachable)
@@ -136,16 +144,18 @@ static void check_policies(const cJSON *spec, const struct field_path *p, struct
     if (*internal && !one_of(internal, "Cluster,Local"))
         field_not_supported(e, PATH_CHILD(p, "internalTrafficPolicy"), internal, "Cluster,Local");
     if (*families && !one_of(families, "PreferDualStack,RequireDualStack,SingleStack"))
-        field_not_supported(e, PATH_CHILD(p, "ipFamilyPolicy"), families, "PreferDualStack,RequireDualStack,SingleStack");
+        field_not_supported(e, PATH_CHILD(p, "ipFamilyPolicy"), families,
+                            "PreferDualStack,RequireDualStack,SingleStack");
     if (json_get(spec, "loadBalancerClass") && strcmp(type, "LoadBalancer") != 0)
-        field_forbidden(e, PATH_CHILD(p, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
+        field_forbidden(e, PATH_CHILD(p, "loadBalancerClass"),
+                        "may only be used when `type` is 'LoadBalancer'");
     int i = 0;
-    EACH(range, json_get(spec, "loadBalancerSourceRanges"))
-    {
+    EACH (range, json_get(spec, "loadBalancerSourceRanges")) {
         const struct field_path list = {p, "loadBalancerSourceRanges", NULL, 0};
         const char *s = cJSON_IsString(range) ? range->valuestring : "";
         if (!is_cidr(s))
-            field_invalid_str(e, PATH_INDEX(&list, i), s, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+            field_invalid_str(e, PATH_INDEX(&list, i), s,
+                              "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         i++;
     }
 }
@@ -167,7 +177,8 @@ void validate_service(const cJSON *object, const cJSON *old, const char *sub, st
     else if (!one_of(type, types))
         field_not_supported(e, PATH_CHILD(p, "type"), type, types);
     if (headless && one_of(type, "NodePort,LoadBalancer"))
-        field_invalid_str(e, PATH_INDEX(PATH_CHILD(p, "clusterIPs"), 0), "None", "may not be set to 'None' for %s services", type);
+        field_invalid_str(e, PATH_INDEX(PATH_CHILD(p, "clusterIPs"), 0), "None",
+                          "may not be set to 'None' for %s services", type);
     if (external) {
         cleanup_free char *name = mem_strdup(text_of(spec, "externalName"));
         size_t n = strlen(name);
@@ -187,8 +198,7 @@ void validate_service(const cJSON *object, const cJSON *old, const char *sub, st
 static void check_addresses(const cJSON *addresses, const struct field_path *p, struct field_errors *e)
 {
     int i = 0;
-    EACH(a, addresses)
-    {
+    EACH (a, addresses) {
         const struct field_path at = {p, NULL, NULL, i++};
         const char *ip = text_of(a, "ip"), *hostname = text_of(a, "hostname");
         if (!is_ip(ip, 0))
@@ -196,7 +206,8 @@ static void check_addresses(const cJSON *addresses, const struct field_path *p, 
         else if (!strcmp(ip, "0.0.0.0") || !strcmp(ip, "::"))
             field_invalid_str(e, PATH_CHILD(&at, "ip"), ip, "may not be unspecified (0.0.0.0 or ::)");
         else if (!strncmp(ip, "127.", 4) || !strcmp(ip, "::1"))
-            field_invalid_str(e, PATH_CHILD(&at, "ip"), ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+            field_invalid_str(e, PATH_CHILD(&at, "ip"), ip,
+                              "may not be in the loopback range (127.0.0.0/8, ::1/128)");
         const char *why = *hostname ? name_dns_label(hostname) : NULL;
         if (why)
             field_invalid_str(e, PATH_CHILD(&at, "hostname"), hostname, "%s", why);
@@ -209,18 +220,17 @@ void validate_endpoints(const cJSON *object, const cJSON *old, const char *sub, 
     const struct field_path *p = PATH_ROOT("subsets");
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
     int i = 0;
-    EACH(s, json_get(object, "subsets"))
-    {
+    EACH (s, json_get(object, "subsets")) {
         const struct field_path at = {p, NULL, NULL, i++};
-        const cJSON *ready = json_get(s, "addresses"), *not_ready = json_get(s, "notReadyAddresses"), *ports = json_get(s, "ports");
+        const cJSON *ready = json_get(s, "addresses"), *not_ready = json_get(s, "notReadyAddresses"),
+                    *ports = json_get(s, "ports");
         if (!(ready && ready->child) && !(not_ready && not_ready->child))
             field_required(e, &at, "must specify `addresses` or `notReadyAddresses`");
         check_addresses(ready, PATH_CHILD(&at, "addresses"), e);
         check_addresses(not_ready, PATH_CHILD(&at, "notReadyAddresses"), e);
         bool many = ports && ports->child && ports->child->next;
         int k = 0;
-        EACH(port, ports)
-        {
+        EACH (port, ports) {
             const struct field_path list = {&at, "ports", NULL, 0}, port_path = {&list, NULL, NULL, k++};
             const char *name = text_of(port, "name");
             if (!*name && many)
@@ -233,7 +243,8 @@ void validate_endpoints(const cJSON *object, const cJSON *old, const char *sub, 
     }
 }
 
-static void check_endpoint(const cJSON *endpoint, const char *type, const struct field_path *p, struct field_errors *e)
+static void check_endpoint(const cJSON *endpoint, const char *type, const struct field_path *p,
+                           struct field_errors *e)
 {
     const struct field_path list = {p, "addresses", NULL, 0};
     const cJSON *addresses = json_get(endpoint, "addresses");
@@ -242,8 +253,7 @@ static void check_endpoint(const cJSON *endpoint, const char *type, const struct
         field_required(e, &list, "must contain at least 1 address");
     else if (n > 100)
         field_too_many(e, &list, n, 100);
-    EACH(a, addresses)
-    {
+    EACH (a, addresses) {
         const char *s = cJSON_IsString(a) ? a->valuestring : "";
         const struct field_path at = {&list, NULL, NULL, i++};
         if (!strcmp(type, "IPv4") && !is_ip(s, AF_INET))
@@ -275,8 +285,7 @@ void validate_endpointslice(const cJSON *object, const cJSON *old, const char *s
     int n = cJSON_GetArraySize(endpoints), i = 0;
     if (n > 1000)
         field_too_many(e, PATH_ROOT("endpoints"), n, 1000);
-    EACH(endpoint, endpoints)
-    {
+    EACH (endpoint, endpoints) {
         const struct field_path at = {PATH_ROOT("endpoints"), NULL, NULL, i++};
         check_endpoint(endpoint, type, &at, e);
     }
@@ -285,8 +294,7 @@ void validate_endpointslice(const cJSON *object, const cJSON *old, const char *s
         field_too_many(e, PATH_ROOT("ports"), n, 20000);
     cleanup_key_index struct key_index names = {0};
     i = 0;
-    EACH(port, ports)
-    {
+    EACH (port, ports) {
         const struct field_path at = {PATH_ROOT("ports"), NULL, NULL, i++};
         const char *name = text_of(port, "name");
         const char *why = *name ? name_dns_label(name) : NULL;

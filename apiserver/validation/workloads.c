@@ -22,7 +22,8 @@ static void check_int_or_percent(const cJSON *v, const struct field_path *p, str
 {
     if (cJSON_IsString(v) && percentage(v) < 0)
         field_invalid_str(e, p, v->valuestring,
-                          "a valid percent string must be a numeric string followed by an ending '%%' (e.g. '1%%',  or '93%%', regex used "
+                          "a valid percent string must be a numeric string followed by an ending '%%' (e.g. "
+                          "'1%%',  or '93%%', regex used "
                           "for validation is '[0-9]+%%')");
     else if (cJSON_IsNumber(v) && v->valuedouble < 0)
         field_invalid_int(e, p, (int64_t)v->valuedouble, NEGATIVE);
@@ -41,13 +42,16 @@ static void check_strategy(const cJSON *strategy, const struct field_path *p, st
             field_required(e, &at, "this should be defaulted and never be nil");
             return;
         }
-        const cJSON *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+        const cJSON *unavailable = json_get(rolling, "maxUnavailable"),
+                    *surge = json_get(rolling, "maxSurge");
         check_int_or_percent(unavailable, PATH_CHILD(&at, "maxUnavailable"), e);
         check_int_or_percent(surge, PATH_CHILD(&at, "maxSurge"), e);
         if (is_zero(unavailable) && is_zero(surge))
-            field_invalid(e, PATH_CHILD(&at, "maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
+            field_invalid(e, PATH_CHILD(&at, "maxUnavailable"), unavailable,
+                          "may not be 0 when `maxSurge` is 0");
         if (percentage(unavailable) > 100)
-            field_invalid(e, PATH_CHILD(&at, "maxUnavailable"), unavailable, "must not be greater than 100%%");
+            field_invalid(e, PATH_CHILD(&at, "maxUnavailable"), unavailable,
+                          "must not be greater than 100%%");
     } else {
         field_not_supported(e, PATH_CHILD(p, "type"), type, "Recreate,RollingUpdate");
     }
@@ -71,17 +75,20 @@ static void check_selector_and_template(const cJSON *spec, const struct field_pa
 
 static void check_status_numbers(const cJSON *object, struct field_errors *e)
 {
-    static const char *const numbers[] = {"observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
-                                          "unavailableReplicas", "fullyLabeledReplicas", "collisionCount"};
+    static const char *const numbers[] = {"observedGeneration",   "replicas",          "updatedReplicas",
+                                          "readyReplicas",        "availableReplicas", "unavailableReplicas",
+                                          "fullyLabeledReplicas", "collisionCount"};
     const struct field_path *p = PATH_ROOT("status");
     const cJSON *status = json_get(object, "status");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check_non_negative(status, numbers[i], p, e);
     int64_t replicas = json_int(status, "replicas", 0);
-    static const char *const parts[] = {"updatedReplicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas"};
+    static const char *const parts[] = {"updatedReplicas", "readyReplicas", "availableReplicas",
+                                        "fullyLabeledReplicas"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (json_int(status, parts[i], 0) > replicas)
-            field_invalid_int(e, PATH_CHILD(p, parts[i]), json_int(status, parts[i], 0), "cannot be greater than status.replicas");
+            field_invalid_int(e, PATH_CHILD(p, parts[i]), json_int(status, parts[i], 0),
+                              "cannot be greater than status.replicas");
 }
 
 void validate_deployment(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
@@ -101,7 +108,8 @@ void validate_deployment(const cJSON *object, const cJSON *old, const char *sub,
     const cJSON *deadline = json_get(spec, "progressDeadlineSeconds");
     check_non_negative(spec, "progressDeadlineSeconds", p, e);
     if (cJSON_IsNumber(deadline) && deadline->valuedouble <= (double)json_int(spec, "minReadySeconds", 0))
-        field_invalid_int(e, PATH_CHILD(p, "progressDeadlineSeconds"), (int64_t)deadline->valuedouble, "must be greater than minReadySeconds");
+        field_invalid_int(e, PATH_CHILD(p, "progressDeadlineSeconds"), (int64_t)deadline->valuedouble,
+                          "must be greater than minReadySeconds");
     if (old)
         check_immutable(spec, json_get(old, "spec"), "selector", p, e);
 }

@@ -1,5 +1,5 @@
-/* The way of a request's body: parse, decode against a kind, default, validate (as a create and as an update of itself). The first
- * byte chooses the kind. */
+/* The way of a request's body: parse, decode against a kind, default, validate (as a create and as an update
+ * of itself). The first byte chooses the kind. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const struct schema_type *t = nth_kind(data[0]);
     cleanup_error struct error *err = NULL;
-    cleanup_json cJSON *o = schema_decode_body(t, (const char *)data + 1, size - 1, data[0] % 3, nothing, NULL, &err);
+    cleanup_json cJSON *o =
+        schema_decode_body(t, (const char *)data + 1, size - 1, data[0] % 3, nothing, NULL, &err);
     if (!o) {
         if (!err)
             abort();

@@ -59,7 +59,8 @@ END_TEST
 
 START_TEST(aggregated_discovery)
 {
-    cleanup_json cJSON *core = discovery_aggregated(true, "v2"), *groups = discovery_aggregated(false, "v2beta1");
+    cleanup_json cJSON *core = discovery_aggregated(true, "v2"),
+                       *groups = discovery_aggregated(false, "v2beta1");
     ck_assert_str_eq(json_str(core, "apiVersion"), "apidiscovery.k8s.io/v2");
     ck_assert_str_eq(json_str(groups, "apiVersion"), "apidiscovery.k8s.io/v2beta1");
     ck_assert_int_eq(cJSON_GetArraySize(json_get(core, "items")), 1);
@@ -78,13 +79,21 @@ START_TEST(accept_decides_on_aggregation)
     static const struct {
         const char *accept, *version;
     } cases[] = {
-        {"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as="
-         "APIGroupDiscoveryList,application/json", "v2"},
-        {"application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io,application/json", "v2beta1"},
+        {"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/"
+         "json;g=apidiscovery.k8s.io;v=v2beta1;as="
+         "APIGroupDiscoveryList,application/json",
+         "v2"},
+        {"application/json;as=APIGroupDiscoveryList;v=v2beta1;g=apidiscovery.k8s.io,application/json",
+         "v2beta1"},
         {"application/json, application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", NULL},
-        {"application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", NULL},
+        {"application/"
+         "vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
+         NULL},
         {"application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList", NULL},
-        {"*/*", NULL}, {"", NULL}, {NULL, NULL}, {",;,", NULL},
+        {"*/*", NULL},
+        {"", NULL},
+        {NULL, NULL},
+        {",;,", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *got = discovery_aggregated_version(cases[i].accept);
@@ -99,7 +108,8 @@ static void check_refs(const cJSON *o, const cJSON *definitions, const char *pre
     for (const cJSON *c = o ? o->child : NULL; c; c = c->next) {
         if (c->string && !strcmp(c->string, "$ref") && cJSON_IsString(c)) {
             ck_assert_msg(!strncmp(c->valuestring, prefix, strlen(prefix)), "%s", c->valuestring);
-            ck_assert_msg(json_get(definitions, c->valuestring + strlen(prefix)) != NULL, "%s", c->valuestring);
+            ck_assert_msg(json_get(definitions, c->valuestring + strlen(prefix)) != NULL, "%s",
+                          c->valuestring);
         }
         check_refs(c, definitions, prefix);
     }
@@ -123,7 +133,8 @@ START_TEST(v3_documents)
                 continue;
             patches++;
             ck_assert_ptr_nonnull(find(json_get(patch, "parameters"), "name", "fieldValidation"));
-            ck_assert_ptr_nonnull(json_get(json_path(patch, "requestBody.content"), "application/strategic-merge-patch+json"));
+            ck_assert_ptr_nonnull(
+                json_get(json_path(patch, "requestBody.content"), "application/strategic-merge-patch+json"));
             ck_assert_ptr_nonnull(json_get(patch, "x-kubernetes-group-version-kind"));
         }
         ck_assert(patches > 0 || !(resource_at(i)->verbs & VERB_PATCH));
@@ -144,16 +155,22 @@ START_TEST(v3_schemas_tell_how_to_patch)
     ck_assert_str_eq(json_str(containers, "x-kubernetes-list-type"), "map");
     cleanup_free char *required = joined(json_get(spec, "required"));
     ck_assert_str_eq(required, "containers");
-    ck_assert_str_eq(json_str(json_path(spec, "properties.volumes"), "x-kubernetes-patch-strategy"), "merge,retainKeys");
+    ck_assert_str_eq(json_str(json_path(spec, "properties.volumes"), "x-kubernetes-patch-strategy"),
+                     "merge,retainKeys");
     const cJSON *deployment = json_get(schemas, "io.k8s.api.apps.v1.Deployment");
     const cJSON *gvk = json_get(deployment, "x-kubernetes-group-version-kind")->child;
     ck_assert_str_eq(json_str(gvk, "group"), "apps");
     ck_assert_str_eq(json_str(gvk, "kind"), "Deployment");
     ck_assert_ptr_nonnull(json_path(deployment, "properties.apiVersion"));
-    ck_assert_ptr_nonnull(json_get(json_get(o, "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"));
-    ck_assert_str_eq(json_str(json_path(json_get(json_get(o, "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments"), "post"), "operationId"),
-                     "createAppsV1NamespacedDeployment");
-    ck_assert_str_eq(json_str(json_path(json_get(json_get(o, "paths"), "/apis/apps/v1/deployments"), "get"), "operationId"),
+    ck_assert_ptr_nonnull(
+        json_get(json_get(o, "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"));
+    ck_assert_str_eq(
+        json_str(json_path(json_get(json_get(o, "paths"), "/apis/apps/v1/namespaces/{namespace}/deployments"),
+                           "post"),
+                 "operationId"),
+        "createAppsV1NamespacedDeployment");
+    ck_assert_str_eq(json_str(json_path(json_get(json_get(o, "paths"), "/apis/apps/v1/deployments"), "get"),
+                              "operationId"),
                      "listAppsV1DeploymentForAllNamespaces");
 }
 END_TEST

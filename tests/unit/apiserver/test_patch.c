@@ -46,7 +46,8 @@ static const struct test_case merge_cases[] = {
     {"{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}", 0, NULL},
     {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}", 0, NULL},
     {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}", 0, NULL},
-    {"{\"a\":1}", "[1]", NULL, 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"},
+    {"{\"a\":1}", "[1]", NULL, 400,
+     "json: cannot unmarshal array into Go value of type map[string]interface {}"},
     {"{\"a\":1}", "{\"a\":", NULL, 400, "unexpected end of JSON input"},
 };
 START_TEST(merge_patch)
@@ -57,7 +58,8 @@ END_TEST
 
 #define UNPROCESSABLE "the server rejected our request due to an error in our request"
 static const struct test_case json_cases[] = {
-    {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\"}]", "{\"foo\":\"bar\",\"baz\":\"qux\"}", 0, NULL},
+    {"{\"foo\":\"bar\"}", "[{\"op\":\"add\",\"path\":\"/baz\",\"value\":\"qux\"}]",
+     "{\"foo\":\"bar\",\"baz\":\"qux\"}", 0, NULL},
     {"{\"foo\":[1,3]}", "[{\"op\":\"add\",\"path\":\"/foo/1\",\"value\":2}]", "{\"foo\":[1,2,3]}", 0, NULL},
     {"{\"foo\":[1]}", "[{\"op\":\"add\",\"path\":\"/foo/-\",\"value\":2}]", "{\"foo\":[1,2]}", 0, NULL},
     {"{\"foo\":[1]}", "[{\"op\":\"add\",\"path\":\"/foo/2\",\"value\":2}]", NULL, 422, UNPROCESSABLE},
@@ -67,16 +69,23 @@ static const struct test_case json_cases[] = {
     {"{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"/a\",\"value\":null}]", "{\"a\":null}", 0, NULL},
     {"{\"a\":1}", "[{\"op\":\"replace\",\"path\":\"/b\",\"value\":1}]", NULL, 422, UNPROCESSABLE},
     {"{\"a\":[1,2]}", "[{\"op\":\"replace\",\"path\":\"/a/0\",\"value\":5}]", "{\"a\":[5,2]}", 0, NULL},
-    {"{\"a\":{\"b\":1},\"c\":{}}", "[{\"op\":\"move\",\"from\":\"/a/b\",\"path\":\"/c/d\"}]", "{\"a\":{},\"c\":{\"d\":1}}", 0, NULL},
+    {"{\"a\":{\"b\":1},\"c\":{}}", "[{\"op\":\"move\",\"from\":\"/a/b\",\"path\":\"/c/d\"}]",
+     "{\"a\":{},\"c\":{\"d\":1}}", 0, NULL},
     {"{\"a\":{\"b\":1}}", "[{\"op\":\"move\",\"from\":\"/a\",\"path\":\"/a/b\"}]", NULL, 422, NULL},
-    {"{\"a\":{\"b\":1}}", "[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/c\"}]", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}", 0, NULL},
-    {"{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/a\",\"value\":1},{\"op\":\"add\",\"path\":\"/b\",\"value\":2}]", "{\"a\":1,\"b\":2}", 0, NULL},
+    {"{\"a\":{\"b\":1}}", "[{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/c\"}]",
+     "{\"a\":{\"b\":1},\"c\":{\"b\":1}}", 0, NULL},
+    {"{\"a\":1}",
+     "[{\"op\":\"test\",\"path\":\"/a\",\"value\":1},{\"op\":\"add\",\"path\":\"/b\",\"value\":2}]",
+     "{\"a\":1,\"b\":2}", 0, NULL},
     {"{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/a\",\"value\":2}]", NULL, 422, UNPROCESSABLE},
     {"{\"a\":1}", "[{\"op\":\"test\",\"path\":\"/b\",\"value\":null}]", "{\"a\":1}", 0, NULL},
-    {"{\"a/b\":1,\"m~n\":2}", "[{\"op\":\"remove\",\"path\":\"/a~1b\"},{\"op\":\"replace\",\"path\":\"/m~0n\",\"value\":3}]", "{\"m~n\":3}", 0, NULL},
+    {"{\"a/b\":1,\"m~n\":2}",
+     "[{\"op\":\"remove\",\"path\":\"/a~1b\"},{\"op\":\"replace\",\"path\":\"/m~0n\",\"value\":3}]",
+     "{\"m~n\":3}", 0, NULL},
     {"{\"a\":1}", "[{\"op\":\"dance\",\"path\":\"/a\"}]", NULL, 422, NULL},
     {"{\"a\":1}", "[1]", NULL, 422, NULL},
-    {"{\"a\":1}", "{\"op\":\"add\"}", NULL, 400, "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"},
+    {"{\"a\":1}", "{\"op\":\"add\"}", NULL, 400,
+     "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"},
     {"{\"a\":1}", "[]", "{\"a\":1}", 0, NULL},
     {"{\"a\":[]}", "[{\"op\":\"add\",\"path\":\"/a/01\",\"value\":2}]", NULL, 422, NULL},
     {"{\"a\":{}}", "[{\"op\":\"add\",\"path\":\"/a/b/c\",\"value\":2}]", NULL, 422, NULL},
@@ -103,59 +112,87 @@ END_TEST
 
 #define POD(containers) "{\"spec\":{\"containers\":" containers "}}"
 static const struct test_case pod_cases[] = {
-    {POD("[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"1\"}]"), POD("[{\"name\":\"b\",\"image\":\"2\"}]"),
+    {POD("[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"1\"}]"),
+     POD("[{\"name\":\"b\",\"image\":\"2\"}]"),
      POD("[{\"name\":\"a\",\"image\":\"1\"},{\"name\":\"b\",\"image\":\"2\"}]"), 0, NULL},
     /* a new element comes before those that the patch does not name */
-    {POD("[{\"name\":\"a\"}]"), POD("[{\"name\":\"c\",\"args\":[\"x\"]}]"), POD("[{\"name\":\"c\",\"args\":[\"x\"]},{\"name\":\"a\"}]"), 0, NULL},
-    {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"), POD("[{\"$patch\":\"delete\",\"name\":\"a\"}]"), POD("[{\"name\":\"b\"}]"), 0, NULL},
-    {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"), POD("[{\"$patch\":\"replace\"},{\"name\":\"z\"}]"), POD("[{\"name\":\"z\"}]"), 0, NULL},
+    {POD("[{\"name\":\"a\"}]"), POD("[{\"name\":\"c\",\"args\":[\"x\"]}]"),
+     POD("[{\"name\":\"c\",\"args\":[\"x\"]},{\"name\":\"a\"}]"), 0, NULL},
+    {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"), POD("[{\"$patch\":\"delete\",\"name\":\"a\"}]"),
+     POD("[{\"name\":\"b\"}]"), 0, NULL},
+    {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"), POD("[{\"$patch\":\"replace\"},{\"name\":\"z\"}]"),
+     POD("[{\"name\":\"z\"}]"), 0, NULL},
     {POD("[{\"name\":\"a\"}]"), POD("[{\"image\":\"x\"}]"), NULL, 400,
      "map: {\"image\":\"x\"} does not contain declared merge key: name"},
-    {POD("[{\"name\":\"a\"}]"), POD("[{\"$patch\":\"delete\"}]"), NULL, 400, "delete patch type with no merge key defined"},
-    {POD("[{\"name\":\"a\"}]"), POD("[{\"$patch\":\"juggle\",\"name\":\"a\"}]"), NULL, 400, "Unknown patch type found: juggle"},
-    {"{\"spec\":{}}", POD("[{\"name\":\"a\",\"image\":null,\"env\":[{\"$patch\":\"delete\",\"name\":\"E\"}]}]"),
+    {POD("[{\"name\":\"a\"}]"), POD("[{\"$patch\":\"delete\"}]"), NULL, 400,
+     "delete patch type with no merge key defined"},
+    {POD("[{\"name\":\"a\"}]"), POD("[{\"$patch\":\"juggle\",\"name\":\"a\"}]"), NULL, 400,
+     "Unknown patch type found: juggle"},
+    {"{\"spec\":{}}",
+     POD("[{\"name\":\"a\",\"image\":null,\"env\":[{\"$patch\":\"delete\",\"name\":\"E\"}]}]"),
      POD("[{\"name\":\"a\",\"env\":[]}]"), 0, NULL},
     /* atomic lists are replaced */
-    {POD("[{\"name\":\"a\",\"args\":[\"1\",\"2\"]}]"), POD("[{\"name\":\"a\",\"args\":[\"3\"]}]"), POD("[{\"name\":\"a\",\"args\":[\"3\"]}]"), 0, NULL},
+    {POD("[{\"name\":\"a\",\"args\":[\"1\",\"2\"]}]"), POD("[{\"name\":\"a\",\"args\":[\"3\"]}]"),
+     POD("[{\"name\":\"a\",\"args\":[\"3\"]}]"), 0, NULL},
     /* ports merge by containerPort, env by name, volumeMounts by mountPath */
-    {POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"x\"}],\"env\":[{\"name\":\"A\",\"value\":\"1\"},{\"name\":\"B\"}],"
+    {POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"x\"}],\"env\":[{\"name\":\"A\","
+         "\"value\":\"1\"},{\"name\":\"B\"}],"
          "\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/a\"}]}]"),
-     POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"y\"}],\"env\":[{\"name\":\"A\",\"value\":\"2\"}],"
+     POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"y\"}],\"env\":[{\"name\":\"A\","
+         "\"value\":\"2\"}],"
          "\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/a\"}]}]"),
-     POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"y\"}],\"env\":[{\"name\":\"A\",\"value\":\"2\"},{\"name\":\"B\"}],"
-         "\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/a\"}]}]"), 0, NULL},
+     POD("[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"y\"}],\"env\":[{\"name\":\"A\","
+         "\"value\":\"2\"},{\"name\":\"B\"}],"
+         "\"volumeMounts\":[{\"name\":\"w\",\"mountPath\":\"/a\"}]}]"),
+     0, NULL},
     /* what `kubectl apply` sends */
     {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"),
-     "{\"spec\":{\"$setElementOrder/containers\":[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\"}],\"containers\":[{\"name\":\"c\"}]}}",
+     "{\"spec\":{\"$setElementOrder/"
+     "containers\":[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\"}],\"containers\":[{\"name\":\"c\"}]}}",
      POD("[{\"name\":\"b\"},{\"name\":\"a\"},{\"name\":\"c\"}]"), 0, NULL},
     {POD("[{\"name\":\"s\"},{\"name\":\"a\"},{\"name\":\"t\"},{\"name\":\"b\"}]"),
-     "{\"spec\":{\"$setElementOrder/containers\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"containers\":[{\"name\":\"b\",\"image\":\"2\"}]}}",
+     "{\"spec\":{\"$setElementOrder/"
+     "containers\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"containers\":[{\"name\":\"b\",\"image\":\"2\"}]}}",
      POD("[{\"name\":\"s\"},{\"name\":\"a\"},{\"name\":\"t\"},{\"name\":\"b\",\"image\":\"2\"}]"), 0, NULL},
     {POD("[{\"name\":\"a\"},{\"name\":\"b\"}]"),
-     "{\"spec\":{\"$setElementOrder/containers\":[{\"name\":\"b\"}],\"containers\":[{\"$patch\":\"delete\",\"name\":\"a\"}]}}",
+     "{\"spec\":{\"$setElementOrder/"
+     "containers\":[{\"name\":\"b\"}],\"containers\":[{\"$patch\":\"delete\",\"name\":\"a\"}]}}",
      POD("[{\"name\":\"b\"}]"), 0, NULL},
-    {POD("[{\"name\":\"a\"}]"), "{\"spec\":{\"$setElementOrder/containers\":[],\"containers\":[{\"name\":\"a\"}]}}", NULL, 400, NULL},
-    {"{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}", "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"a\"]}}",
-     "{\"metadata\":{\"finalizers\":[\"b\"]}}", 0, NULL},
-    {"{\"metadata\":{\"finalizers\":[\"a\"]}}", "{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}", "{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}", 0, NULL},
+    {POD("[{\"name\":\"a\"}]"),
+     "{\"spec\":{\"$setElementOrder/containers\":[],\"containers\":[{\"name\":\"a\"}]}}", NULL, 400, NULL},
     {"{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}",
-     "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"b\"],\"$setElementOrder/finalizers\":[\"c\",\"a\"],\"finalizers\":[\"c\"]}}",
+     "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"a\"]}}",
+     "{\"metadata\":{\"finalizers\":[\"b\"]}}", 0, NULL},
+    {"{\"metadata\":{\"finalizers\":[\"a\"]}}", "{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}",
+     "{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}", 0, NULL},
+    {"{\"metadata\":{\"finalizers\":[\"a\",\"b\"]}}",
+     "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"b\"],\"$setElementOrder/"
+     "finalizers\":[\"c\",\"a\"],\"finalizers\":[\"c\"]}}",
      "{\"metadata\":{\"finalizers\":[\"c\",\"a\"]}}", 0, NULL},
-    {"{\"metadata\":{\"labels\":{\"a\":\"1\",\"b\":\"2\"}}}", "{\"metadata\":{\"labels\":{\"a\":null,\"c\":\"3\"}}}",
+    {"{\"metadata\":{\"labels\":{\"a\":\"1\",\"b\":\"2\"}}}",
+     "{\"metadata\":{\"labels\":{\"a\":null,\"c\":\"3\"}}}",
      "{\"metadata\":{\"labels\":{\"b\":\"2\",\"c\":\"3\"}}}", 0, NULL},
-    {"{\"metadata\":{\"labels\":{\"a\":\"1\"}}}", "{\"metadata\":{\"labels\":{\"$patch\":\"replace\",\"c\":\"3\"}}}",
+    {"{\"metadata\":{\"labels\":{\"a\":\"1\"}}}",
+     "{\"metadata\":{\"labels\":{\"$patch\":\"replace\",\"c\":\"3\"}}}",
      "{\"metadata\":{\"labels\":{\"c\":\"3\"}}}", 0, NULL},
-    {"{\"metadata\":{\"labels\":{\"a\":\"1\"}}}", "{\"metadata\":{\"labels\":null}}", "{\"metadata\":{}}", 0, NULL},
-    {"{\"metadata\":{}}", "{\"metadata\":{\"labels\":null,\"annotations\":{\"a\":null,\"b\":\"1\"}}}", "{\"metadata\":{\"annotations\":{\"b\":\"1\"}}}", 0, NULL},
-    {"{\"metadata\":{\"ownerReferences\":[{\"uid\":\"1\",\"name\":\"a\"}]}}", "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"2\",\"name\":\"b\"}]}}",
-     "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"2\",\"name\":\"b\"},{\"uid\":\"1\",\"name\":\"a\"}]}}", 0, NULL},
+    {"{\"metadata\":{\"labels\":{\"a\":\"1\"}}}", "{\"metadata\":{\"labels\":null}}", "{\"metadata\":{}}", 0,
+     NULL},
+    {"{\"metadata\":{}}", "{\"metadata\":{\"labels\":null,\"annotations\":{\"a\":null,\"b\":\"1\"}}}",
+     "{\"metadata\":{\"annotations\":{\"b\":\"1\"}}}", 0, NULL},
+    {"{\"metadata\":{\"ownerReferences\":[{\"uid\":\"1\",\"name\":\"a\"}]}}",
+     "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"2\",\"name\":\"b\"}]}}",
+     "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"2\",\"name\":\"b\"},{\"uid\":\"1\",\"name\":\"a\"}]}}",
+     0, NULL},
     /* volumes: retainKeys lets a volume change its kind */
     {"{\"spec\":{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]}}",
-     "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"$retainKeys\":[\"name\",\"hostPath\"],\"hostPath\":{\"path\":\"/x\"}}]}}",
+     "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"$retainKeys\":[\"name\",\"hostPath\"],\"hostPath\":{\"path\":"
+     "\"/x\"}}]}}",
      "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"hostPath\":{\"path\":\"/x\"}}]}}", 0, NULL},
     {"{\"spec\":{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]}}",
-     "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"$retainKeys\":[\"name\"],\"hostPath\":{\"path\":\"/x\"}}]}}", NULL, 400, NULL},
-    {"{\"spec\":{\"nodeSelector\":{\"a\":\"b\"}}}", "{\"spec\":{\"nodeSelector\":[1]}}", "{\"spec\":{\"nodeSelector\":[1]}}", 0, NULL},
+     "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"$retainKeys\":[\"name\"],\"hostPath\":{\"path\":\"/x\"}}]}}",
+     NULL, 400, NULL},
+    {"{\"spec\":{\"nodeSelector\":{\"a\":\"b\"}}}", "{\"spec\":{\"nodeSelector\":[1]}}",
+     "{\"spec\":{\"nodeSelector\":[1]}}", 0, NULL},
     {"{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"},{\"type\":\"X\"}]}}",
      "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}",
      "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"},{\"type\":\"X\"}]}}", 0, NULL},
@@ -168,14 +205,20 @@ END_TEST
 
 static const struct test_case deployment_cases[] = {
     {"{\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":1}}}}",
-     "{\"spec\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"Recreate\"}}}", "{\"spec\":{\"strategy\":{\"type\":\"Recreate\"}}}", 0, NULL},
-    {"{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"1\",\"resources\":{\"limits\":{\"cpu\":\"1\"}}}]}}}}",
-     "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/restartedAt\":\"now\"}},\"spec\":{\"containers\":[{"
+     "{\"spec\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"Recreate\"}}}",
+     "{\"spec\":{\"strategy\":{\"type\":\"Recreate\"}}}", 0, NULL},
+    {"{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"image\":\"1\",\"resources\":{"
+     "\"limits\":{\"cpu\":\"1\"}}}]}}}}",
+     "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "restartedAt\":\"now\"}},\"spec\":{\"containers\":[{"
      "\"name\":\"a\",\"resources\":{\"limits\":{\"cpu\":null,\"memory\":\"1Gi\"}}}]}}}}",
-     "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/restartedAt\":\"now\"}},\"spec\":{\"containers\":[{"
-     "\"name\":\"a\",\"image\":\"1\",\"resources\":{\"limits\":{\"memory\":\"1Gi\"}}}]}}}}", 0, NULL},
+     "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "restartedAt\":\"now\"}},\"spec\":{\"containers\":[{"
+     "\"name\":\"a\",\"image\":\"1\",\"resources\":{\"limits\":{\"memory\":\"1Gi\"}}}]}}}}",
+     0, NULL},
     /* matchExpressions is atomic */
-    {"{\"spec\":{\"selector\":{\"matchExpressions\":[{\"key\":\"a\"}]}}}", "{\"spec\":{\"selector\":{\"matchExpressions\":[{\"key\":\"b\"}]}}}",
+    {"{\"spec\":{\"selector\":{\"matchExpressions\":[{\"key\":\"a\"}]}}}",
+     "{\"spec\":{\"selector\":{\"matchExpressions\":[{\"key\":\"b\"}]}}}",
      "{\"spec\":{\"selector\":{\"matchExpressions\":[{\"key\":\"b\"}]}}}", 0, NULL},
 };
 START_TEST(strategic_patch_of_deployments)
@@ -186,9 +229,11 @@ END_TEST
 
 START_TEST(service_ports_merge_by_port)
 {
-    struct test_case c = {"{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30000},{\"port\":81}]}}",
-                          "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":8080}]}}",
-                          "{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30000,\"targetPort\":8080},{\"port\":81}]}}", 0, NULL};
+    struct test_case c = {
+        "{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30000},{\"port\":81}]}}",
+        "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":8080}]}}",
+        "{\"spec\":{\"ports\":[{\"port\":80,\"nodePort\":30000,\"targetPort\":8080},{\"port\":81}]}}", 0,
+        NULL};
     run(PATCH_STRATEGIC, schema_find("", "v1", "Service"), &c);
 }
 END_TEST
@@ -212,10 +257,12 @@ START_TEST(large_maps_and_lists_merge_in_bounded_time)
     buf_adds(&patch, "]}}");
     cleanup_json cJSON *t = json_parse(target.data, target.len, NULL);
     for (int kind = PATCH_MERGE; kind <= PATCH_STRATEGIC; kind++) {
-        cleanup_json cJSON *got = patch_apply_text(kind, schema_find("", "v1", "Pod"), t, patch.data, patch.len, NULL);
+        cleanup_json cJSON *got =
+            patch_apply_text(kind, schema_find("", "v1", "Pod"), t, patch.data, patch.len, NULL);
         ck_assert_ptr_nonnull(got);
         ck_assert_int_eq(cJSON_GetArraySize(json_path(got, "metadata.labels")), 100000);
-        ck_assert_int_eq(cJSON_GetArraySize(json_path(got, "spec.containers")), kind == PATCH_MERGE ? 20001 : 20002);
+        ck_assert_int_eq(cJSON_GetArraySize(json_path(got, "spec.containers")),
+                         kind == PATCH_MERGE ? 20001 : 20002);
     }
     buf_free(&target);
     buf_free(&patch);
@@ -243,7 +290,8 @@ START_TEST(undecodable_results_are_invalid)
     cleanup_free char *shown = patch_shown(PATCH_MERGE, doc, "", 0);
     patch_error_invalid(&e, shown, "json: nope");
     ck_assert_int_eq(e->code, 422);
-    ck_assert_str_eq(error_message(e), " \"\" is invalid: patch: Invalid value: \"{\\\"spec\\\":{\\\"replicas\\\":\\\"x\\\"}}\": json: nope");
+    ck_assert_str_eq(error_message(e), " \"\" is invalid: patch: Invalid value: "
+                                       "\"{\\\"spec\\\":{\\\"replicas\\\":\\\"x\\\"}}\": json: nope");
     const char *patch = "{\"spec\":{\"replicas\":\"x\",\"a\":[1,null,{\"b\":true}]}}";
     cleanup_free char *go = patch_shown(PATCH_STRATEGIC, doc, patch, strlen(patch));
     ck_assert_str_eq(go, "map[spec:map[a:[1 <nil> map[b:true]] replicas:x]]");

@@ -41,8 +41,10 @@ START_TEST(finds_fields)
     ck_assert_ptr_nonnull(f);
     ck_assert_int_eq(f->inlined[0], 2);
     ck_assert_ptr_nonnull(schema_field(f->type, "name"));
-    ck_assert_ptr_nonnull(schema_field(schema_find_type("admissionregistration.k8s.io", "v1", "NamedRuleWithOperations"), "apiGroups"));
-    ck_assert_ptr_nonnull(schema_field(schema_find_type("apiextensions.k8s.io", "v1", "JSONSchemaProps"), "x-kubernetes-int-or-string"));
+    ck_assert_ptr_nonnull(schema_field(
+        schema_find_type("admissionregistration.k8s.io", "v1", "NamedRuleWithOperations"), "apiGroups"));
+    ck_assert_ptr_nonnull(schema_field(schema_find_type("apiextensions.k8s.io", "v1", "JSONSchemaProps"),
+                                       "x-kubernetes-int-or-string"));
 }
 END_TEST
 
@@ -62,34 +64,50 @@ static const struct {
     const char *version, *kind, *in, *out;
 } kept[] = {
     /* an empty status comes with value structs; omitted: nulls and empty optional values */
-    {"v1", "ConfigMap", "{\"data\":{\"a\":\"\"},\"immutable\":false,\"binaryData\":{},\"metadata\":{\"name\":\"x\",\"labels\":{}}}",
+    {"v1", "ConfigMap",
+     "{\"data\":{\"a\":\"\"},\"immutable\":false,\"binaryData\":{},\"metadata\":{\"name\":\"x\",\"labels\":{}"
+     "}}",
      "{\"data\":{\"a\":\"\"},\"immutable\":false,\"metadata\":{\"name\":\"x\"}}"},
     {"v1", "ConfigMap", "{\"data\":null,\"metadata\":null}", "{\"metadata\":{}}"},
     {"v1", "ConfigMap", "{\"data\":{\"a\":null}}", "{\"data\":{\"a\":\"\"},\"metadata\":{}}"},
     {"apps/v1", "Deployment",
-     "{\"spec\":{\"replicas\":0,\"paused\":false,\"minReadySeconds\":0,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\","
+     "{\"spec\":{\"replicas\":0,\"paused\":false,\"minReadySeconds\":0,\"template\":{\"spec\":{"
+     "\"containers\":[{\"name\":\"a\","
      "\"resources\":{\"limits\":{\"cpu\":0.5,\"memory\":\"1024Mi\"}}}]}}}}",
-     "{\"spec\":{\"replicas\":0,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"resources\":{\"limits\":{\"cpu\":\"500m\","
+     "{\"spec\":{\"replicas\":0,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\",\"resources\":{"
+     "\"limits\":{\"cpu\":\"500m\","
      "\"memory\":\"1Gi\"}}}]},\"metadata\":{}},\"strategy\":{}},\"metadata\":{},\"status\":{}}"},
     {"v1", "Pod",
      "{\"spec\":{\"automountServiceAccountToken\":false,\"hostNetwork\":false,\"enableServiceLinks\":false,"
-     "\"terminationGracePeriodSeconds\":0,\"nodeName\":\"\",\"securityContext\":{},\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}],"
-     "\"containers\":[{\"name\":\"c\",\"securityContext\":{\"runAsNonRoot\":false,\"runAsUser\":0},\"stdin\":false,"
+     "\"terminationGracePeriodSeconds\":0,\"nodeName\":\"\",\"securityContext\":{},\"volumes\":[{\"name\":"
+     "\"v\",\"emptyDir\":{}}],"
+     "\"containers\":[{\"name\":\"c\",\"securityContext\":{\"runAsNonRoot\":false,\"runAsUser\":0},\"stdin\":"
+     "false,"
      "\"command\":[],\"env\":[{\"name\":\"E\",\"value\":\"\"}]}]}}",
-     "{\"spec\":{\"automountServiceAccountToken\":false,\"enableServiceLinks\":false,\"terminationGracePeriodSeconds\":0,"
-     "\"securityContext\":{},\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}],\"containers\":[{\"name\":\"c\",\"securityContext\":{"
-     "\"runAsNonRoot\":false,\"runAsUser\":0},\"env\":[{\"name\":\"E\"}],\"resources\":{}}]},\"metadata\":{},\"status\":{}}"},
+     "{\"spec\":{\"automountServiceAccountToken\":false,\"enableServiceLinks\":false,"
+     "\"terminationGracePeriodSeconds\":0,"
+     "\"securityContext\":{},\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}],\"containers\":[{\"name\":\"c\","
+     "\"securityContext\":{"
+     "\"runAsNonRoot\":false,\"runAsUser\":0},\"env\":[{\"name\":\"E\"}],\"resources\":{}}]},\"metadata\":{},"
+     "\"status\":{}}"},
     {"v1", "Secret", "{\"data\":{\"a\":\"aGVs\\nbG8=\"}}", "{\"data\":{\"a\":\"aGVsbG8=\"},\"metadata\":{}}"},
-    {"coordination.k8s.io/v1", "Lease", "{\"spec\":{\"holderIdentity\":\"\",\"renewTime\":\"2026-01-02T03:04:05.123456789+01:00\"}}",
+    {"coordination.k8s.io/v1", "Lease",
+     "{\"spec\":{\"holderIdentity\":\"\",\"renewTime\":\"2026-01-02T03:04:05.123456789+01:00\"}}",
      "{\"spec\":{\"holderIdentity\":\"\",\"renewTime\":\"2026-01-02T02:04:05.123456Z\"},\"metadata\":{}}"},
-    {"v1", "Service", "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"web\"},{\"port\":81,\"targetPort\":8081}]}}",
-     "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"web\"},{\"port\":81,\"targetPort\":8081}]},\"metadata\":{},\"status\":"
+    {"v1", "Service",
+     "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"web\"},{\"port\":81,\"targetPort\":8081}]}}",
+     "{\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"web\"},{\"port\":81,\"targetPort\":8081}]},"
+     "\"metadata\":{},\"status\":"
      "{\"loadBalancer\":{}}}"},
     {"apiextensions.k8s.io/v1", "CustomResourceDefinition",
-     "{\"spec\":{\"versions\":[{\"name\":\"v1\",\"served\":false,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\","
-     "\"additionalProperties\":false,\"properties\":{\"a\":{\"items\":{\"type\":\"string\"},\"default\":[1,null]}}}}}]}}",
-     "{\"spec\":{\"versions\":[{\"name\":\"v1\",\"served\":false,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\","
-     "\"additionalProperties\":false,\"properties\":{\"a\":{\"items\":{\"type\":\"string\"},\"default\":[1,null]}}}}}]},"
+     "{\"spec\":{\"versions\":[{\"name\":\"v1\",\"served\":false,\"storage\":true,\"schema\":{"
+     "\"openAPIV3Schema\":{\"type\":\"object\","
+     "\"additionalProperties\":false,\"properties\":{\"a\":{\"items\":{\"type\":\"string\"},\"default\":[1,"
+     "null]}}}}}]}}",
+     "{\"spec\":{\"versions\":[{\"name\":\"v1\",\"served\":false,\"storage\":true,\"schema\":{"
+     "\"openAPIV3Schema\":{\"type\":\"object\","
+     "\"additionalProperties\":false,\"properties\":{\"a\":{\"items\":{\"type\":\"string\"},\"default\":[1,"
+     "null]}}}}}]},"
      "\"metadata\":{},\"status\":{}}"},
 };
 
@@ -101,7 +119,8 @@ START_TEST(decodes_as_go)
     ck_assert_ptr_nonnull(want);
     cleanup_strict_errors struct strict_errors strict = {0};
     cleanup_error struct error *e = NULL;
-    ck_assert_msg(schema_decode(schema_find_api_version(kept[_i].version, kept[_i].kind), in, &strict, &e), "%s", error_message(e));
+    ck_assert_msg(schema_decode(schema_find_api_version(kept[_i].version, kept[_i].kind), in, &strict, &e),
+                  "%s", error_message(e));
     ck_assert_uint_eq(strict.count, 0);
     cleanup_free char *got = json_text(in);
     ck_assert_msg(json_equal(in, want), "%s", got);
@@ -113,55 +132,72 @@ END_TEST
 static const struct {
     const char *version, *kind, *body, *message;
 } refused[] = {
-    {"apps/v1", "Deployment", "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"spec\":{\"replicas\":\"3\"}}",
-     DEPLOYMENT "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
+    {"apps/v1", "Deployment",
+     "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"spec\":{\"replicas\":\"3\"}}",
+     DEPLOYMENT
+     "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
     {"apps/v1", "Deployment", "{\"spec\":{\"replicas\":1.5}}",
-     DEPLOYMENT "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"},
+     DEPLOYMENT
+     "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"},
     {"apps/v1", "Deployment", "{\"spec\":{\"replicas\":3000000000}}",
-     DEPLOYMENT "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"},
+     DEPLOYMENT "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas "
+                "of type int32"},
     {"apps/v1", "Deployment", "{\"spec\":[]}",
-     DEPLOYMENT "json: cannot unmarshal array into Go struct field Deployment.spec of type v1.DeploymentSpec"},
+     DEPLOYMENT
+     "json: cannot unmarshal array into Go struct field Deployment.spec of type v1.DeploymentSpec"},
     {"v1", "Pod", "{\"spec\":{\"containers\":{}}}",
      POD "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
     {"v1", "Pod", "{\"spec\":{\"containers\":[{\"env\":[{\"name\":\"a\",\"value\":1}]}]}}",
-     POD "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string"},
+     POD
+     "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string"},
     {"v1", "Pod", "{\"metadata\":{\"labels\":{\"a\":true}}}",
      POD "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string"},
     {"v1", "Pod", "{\"metadata\":{\"labels\":\"a\"}}",
-     POD "json: cannot unmarshal string into Go struct field ObjectMeta.metadata.labels of type map[string]string"},
+     POD "json: cannot unmarshal string into Go struct field ObjectMeta.metadata.labels of type "
+         "map[string]string"},
     {"v1", "Pod", "{\"spec\":{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1x\"}}}]}}",
      POD "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"},
     {"v1", "Pod", "{\"spec\":{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1mm\"}}}]}}",
      POD "unable to parse quantity's suffix"},
     {"v1", "Pod", "{\"metadata\":{\"creationTimestamp\":\"yesterday\"}}",
-     POD "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\""},
+     POD
+     "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\""},
     {"v1", "Pod", "{\"apiVersion\":\"v1\",\"kind\":\"Service\"}",
-     "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion"},
+     "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown "
+     "conversion"},
     {"v1", "Pod", "{\"apiVersion\":\"v1\",\"kind\":\"Nonsense\"}",
-     "Nonsense in version \"v1\" cannot be handled as a Pod: no kind \"Nonsense\" is registered for version \"v1\" in scheme "
+     "Nonsense in version \"v1\" cannot be handled as a Pod: no kind \"Nonsense\" is registered for version "
+     "\"v1\" in scheme "
      "\"pkg/api/legacyscheme/scheme.go:30\""},
     {"apps/v1", "Deployment", "{\"apiVersion\":\"apps/v1beta1\",\"kind\":\"Deployment\"}",
      "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)"},
     {"v1", "Pod", "{\"apiVersion\":\"v1\",\"kind\":",
-     "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of "
+     "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse "
+     "error: unexpected end of "
      "JSON input ({\"apiVersion\":\"v1\",\"kind\":)"},
-    {"v1", "Pod", "", "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: "
-                      "unexpected end of JSON input (<empty>)"},
+    {"v1", "Pod", "",
+     "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse "
+     "error: "
+     "unexpected end of JSON input (<empty>)"},
     {"v1", "Pod", "[]",
-     "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot "
-     "unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
+     "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse "
+     "error: json: cannot "
+     "unmarshal array into Go value of type struct { APIVersion string "
+     "\"json:\\\"apiVersion,omitempty\\\"\"; Kind string "
      "\"json:\\\"kind,omitempty\\\"\" } (5b5d)"},
     {"v1", "Secret", "{\"data\":{\"a\":\"a*\"}}",
      "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 1"},
     {"v1", "Service", "{\"spec\":{\"ports\":[{\"targetPort\":{}}]}}",
-     "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal object into Go value of type int32"},
+     "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal object into Go value "
+     "of type int32"},
 };
 
 START_TEST(refuses_wrong_types)
 {
     cleanup_error struct error *e = NULL;
     const struct schema_type *t = schema_find_api_version(refused[_i].version, refused[_i].kind);
-    cJSON *o = schema_decode_body(t, refused[_i].body, strlen(refused[_i].body), FIELD_VALIDATION_WARN, NULL, NULL, &e);
+    cJSON *o = schema_decode_body(t, refused[_i].body, strlen(refused[_i].body), FIELD_VALIDATION_WARN, NULL,
+                                  NULL, &e);
     ck_assert_ptr_null(o);
     ck_assert_str_eq(error_message(e), refused[_i].message);
     ck_assert_int_eq(e->code, 400);
@@ -173,7 +209,8 @@ static void count_warning(void *ctx, const char *text)
 {
     static const char *const want[] = {"unknown field \"spec.foo\"", "duplicate field \"spec.replicas\"",
                                        "unknown field \"spec.template.spec.containers[0].imagePullPolicyy\"",
-                                       "duplicate field \"spec.selector.matchLabels.a\"", "unknown field \"Status\""};
+                                       "duplicate field \"spec.selector.matchLabels.a\"",
+                                       "unknown field \"Status\""};
     int *n = ctx;
     ck_assert_int_lt(*n, 5);
     ck_assert_str_eq(text, want[(*n)++]);
@@ -181,12 +218,15 @@ static void count_warning(void *ctx, const char *text)
 
 START_TEST(minds_unknown_and_duplicate_fields)
 {
-    const char *body = "{\"spec\":{\"foo\":1,\"replicas\":1,\"replicas\":2,\"template\":{\"spec\":{\"containers\":[{\"name\":\"a\","
-                       "\"imagePullPolicyy\":\"x\"}]}},\"selector\":{\"matchLabels\":{\"a\":\"1\",\"a\":\"2\"}}},\"Status\":{}}";
+    const char *body = "{\"spec\":{\"foo\":1,\"replicas\":1,\"replicas\":2,\"template\":{\"spec\":{"
+                       "\"containers\":[{\"name\":\"a\","
+                       "\"imagePullPolicyy\":\"x\"}]}},\"selector\":{\"matchLabels\":{\"a\":\"1\",\"a\":"
+                       "\"2\"}}},\"Status\":{}}";
     const struct schema_type *t = schema_find("apps", "v1", "Deployment");
     int warnings = 0;
     cleanup_error struct error *e = NULL;
-    cleanup_json cJSON *o = schema_decode_body(t, body, strlen(body), FIELD_VALIDATION_WARN, count_warning, &warnings, &e);
+    cleanup_json cJSON *o =
+        schema_decode_body(t, body, strlen(body), FIELD_VALIDATION_WARN, count_warning, &warnings, &e);
     ck_assert_msg(o != NULL, "%s", error_message(e));
     ck_assert_int_eq(warnings, 5);
     ck_assert_int_eq(json_int(o, "spec.replicas", -1), 2);
@@ -195,14 +235,17 @@ START_TEST(minds_unknown_and_duplicate_fields)
     ck_assert_ptr_null(json_get(o, "Status"));
     ck_assert_str_eq(json_str(o, "apiVersion"), "apps/v1");
     ck_assert_str_eq(json_str(o, "kind"), "Deployment");
-    cleanup_json cJSON *quiet = schema_decode_body(t, body, strlen(body), FIELD_VALIDATION_IGNORE, count_warning, &warnings, &e);
+    cleanup_json cJSON *quiet =
+        schema_decode_body(t, body, strlen(body), FIELD_VALIDATION_IGNORE, count_warning, &warnings, &e);
     ck_assert_ptr_nonnull(quiet);
     ck_assert_int_eq(warnings, 5);
     ck_assert_ptr_null(schema_decode_body(t, body, strlen(body), FIELD_VALIDATION_STRICT, NULL, NULL, &e));
-    ck_assert_str_eq(error_message(e), DEPLOYMENT
-                     "strict decoding error: unknown field \"spec.foo\", duplicate field \"spec.replicas\", unknown field "
-                     "\"spec.template.spec.containers[0].imagePullPolicyy\", duplicate field \"spec.selector.matchLabels.a\", "
-                     "unknown field \"Status\"");
+    ck_assert_str_eq(
+        error_message(e), DEPLOYMENT
+        "strict decoding error: unknown field \"spec.foo\", duplicate field \"spec.replicas\", unknown field "
+        "\"spec.template.spec.containers[0].imagePullPolicyy\", duplicate field "
+        "\"spec.selector.matchLabels.a\", "
+        "unknown field \"Status\"");
 }
 END_TEST
 

@@ -14,25 +14,41 @@
 #undef LLVMFuzzerTestOneInput
 
 static const char *const documents[] = {
-    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"labels\":{\"a\":\"b\"},\"ownerReferences\":[{\"uid\":\"1\"}],"
-    "\"finalizers\":[\"a/b\"]},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"env\":[{\"name\":\"E\",\"value\":\"v\"}],\"ports\":[{"
-    "\"containerPort\":80}],\"resources\":{\"limits\":{\"cpu\":\"1\"}},\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/\"}],\"livenessProbe\":{"
-    "\"httpGet\":{\"port\":\"x\"}}}],\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}],\"tolerations\":[{\"key\":\"k\"}],\"affinity\":{\"nodeAffinity\":{"
-    "\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\"}]}]}}}}}",
-    "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"replicas\":1,\"selector\":{"
-    "\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"c\"}},\"spec\":{\"containers\":[{\"name\":\"c\"}]}},\"strategy\":{"
+    "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"labels\":{"
+    "\"a\":\"b\"},\"ownerReferences\":[{\"uid\":\"1\"}],"
+    "\"finalizers\":[\"a/"
+    "b\"]},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"env\":[{\"name\":\"E\",\"value\":"
+    "\"v\"}],\"ports\":[{"
+    "\"containerPort\":80}],\"resources\":{\"limits\":{\"cpu\":\"1\"}},\"volumeMounts\":[{\"name\":\"v\","
+    "\"mountPath\":\"/\"}],\"livenessProbe\":{"
+    "\"httpGet\":{\"port\":\"x\"}}}],\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}],\"tolerations\":[{"
+    "\"key\":\"k\"}],\"affinity\":{\"nodeAffinity\":{"
+    "\"requiredDuringSchedulingIgnoredDuringExecution\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[{"
+    "\"key\":\"a\",\"operator\":\"In\"}]}]}}}}}",
+    "{\"apiVersion\":\"apps/"
+    "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"replicas\":1,"
+    "\"selector\":{"
+    "\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"c\"}},\"spec\":{"
+    "\"containers\":[{\"name\":\"c\"}]}},\"strategy\":{"
     "\"rollingUpdate\":{\"maxSurge\":\"25%\"}}}}",
-    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"ports\":[{\"port\":80,\"targetPort\":\"x\"},{"
+    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{"
+    "\"ports\":[{\"port\":80,\"targetPort\":\"x\"},{"
     "\"port\":81}],\"clusterIP\":\"None\",\"externalIPs\":[\"1.2.3.4\"]}}",
-    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"NoExecute\"}]},\"status\":{"
-    "\"capacity\":{\"cpu\":\"1\"},\"conditions\":[{\"type\":\"Ready\",\"lastHeartbeatTime\":\"2026-01-01T00:00:00Z\"}]}}",
+    "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"taints\":[{\"key\":"
+    "\"a\",\"effect\":\"NoExecute\"}]},\"status\":{"
+    "\"capacity\":{\"cpu\":\"1\"},\"conditions\":[{\"type\":\"Ready\",\"lastHeartbeatTime\":\"2026-01-01T00:"
+    "00:00Z\"}]}}",
 };
 static const char *const patches[] = {
-    "{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"j\"},{\"$patch\":\"delete\",\"name\":\"d\"}],\"$setElementOrder/containers\":[{\"name\":\"c\"},{"
+    "{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"j\"},{\"$patch\":\"delete\",\"name\":\"d\"}],\"$"
+    "setElementOrder/containers\":[{\"name\":\"c\"},{"
     "\"name\":\"d\"}]},\"metadata\":{\"labels\":null,\"$deleteFromPrimitiveList/finalizers\":[\"a/b\"]}}",
-    "{\"spec\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"Recreate\"},\"template\":{\"$patch\":\"replace\",\"spec\":{}}}}",
-    "[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"port\":1}},{\"op\":\"copy\",\"from\":\"/spec\",\"path\":\"/spec/x\"},{\"op\":\"move\","
-    "\"from\":\"/spec/ports/0\",\"path\":\"/metadata/y\"},{\"op\":\"remove\",\"path\":\"/spec/ports/0\"},{\"op\":\"test\",\"path\":\"/kind\",\"value\":1}]",
+    "{\"spec\":{\"strategy\":{\"$retainKeys\":[\"type\"],\"type\":\"Recreate\"},\"template\":{\"$patch\":"
+    "\"replace\",\"spec\":{}}}}",
+    "[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"port\":1}},{\"op\":\"copy\",\"from\":\"/"
+    "spec\",\"path\":\"/spec/x\"},{\"op\":\"move\","
+    "\"from\":\"/spec/ports/0\",\"path\":\"/metadata/y\"},{\"op\":\"remove\",\"path\":\"/spec/ports/"
+    "0\"},{\"op\":\"test\",\"path\":\"/kind\",\"value\":1}]",
 };
 
 static uint64_t state = 88172645463325252u;
@@ -46,7 +62,9 @@ static uint32_t chance(uint32_t n)
 
 static void mutate(struct buf *b)
 {
-    static const char *const tokens[] = {"null", "{}", "[]", "-1", "1e999", "\"\"", "\"$patch\":\"delete\"", "true", "0.5", "99999999999", "\"\\u0000\"", "\xff"};
+    static const char *const tokens[] = {
+        "null", "{}",  "[]",          "-1",          "1e999", "\"\"", "\"$patch\":\"delete\"",
+        "true", "0.5", "99999999999", "\"\\u0000\"", "\xff"};
     for (uint32_t n = 1 + chance(4); n && b->len > 2; n--) {
         size_t at = 1 + chance((uint32_t)b->len - 1);
         size_t span = chance(8);
@@ -97,7 +115,8 @@ static uint8_t selector_of(const char *api_version, const char *kind)
 
 START_TEST(bodies)
 {
-    static const char *const kinds[][2] = {{"v1", "Pod"}, {"apps/v1", "Deployment"}, {"v1", "Service"}, {"v1", "Node"}};
+    static const char *const kinds[][2] = {
+        {"v1", "Pod"}, {"apps/v1", "Deployment"}, {"v1", "Service"}, {"v1", "Node"}};
     for (int i = 0; i < 12000; i++) {
         size_t which = (size_t)i % ARRAY_LEN(documents);
         struct buf b = {0};

@@ -24,7 +24,8 @@ static cJSON *object_of(const char *version, const char *kind, const char *text)
 /* The message, or NULL when all is well. */
 static char *judged(const char *version, const char *kind, const char *text, const char *old, const char *sub)
 {
-    cleanup_json cJSON *o = object_of(version, kind, text), *before = old ? object_of(version, kind, old) : NULL;
+    cleanup_json cJSON *o = object_of(version, kind, text),
+                       *before = old ? object_of(version, kind, old) : NULL;
     const struct schema_type *t = schema_find_api_version(version, kind);
     validate_fn *fn = validation_for(t->group, t->version, kind);
     cleanup_field_errors struct field_errors errors = {0};
@@ -40,14 +41,16 @@ static char *judged(const char *version, const char *kind, const char *text, con
     return mem_strdup(e->message);
 }
 
-#define META  "\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"labels\":{\"app\":\"x\"}}"
-#define LABEL_RULE                                                                                                       \
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with " \
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "                            \
+#define META "\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"labels\":{\"app\":\"x\"}}"
+#define LABEL_RULE                                                                                           \
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "  \
+    "and end with "                                                                                          \
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "                \
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-#define SUBDOMAIN_RULE                                                                                                   \
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and " \
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "                              \
+#define SUBDOMAIN_RULE                                                                                       \
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "    \
+    "must start and "                                                                                        \
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "                  \
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 #define TEMPLATE(labels, spec) "\"template\":{\"metadata\":{\"labels\":" labels "},\"spec\":" spec "}"
 #define CONTAINERS             "{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"
@@ -58,137 +61,238 @@ static char *judged(const char *version, const char *kind, const char *text, con
 static const struct {
     const char *version, *kind, *text, *old, *sub, *message;
 } cases[] = {
-    {"apps/v1", "Deployment", DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)), NULL, "", NULL},
-    {"apps/v1", "Deployment", DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"y\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)), NULL, "",
-     "Deployment.apps \"web\" is invalid: spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"x\"}: `selector` does "
+    {"apps/v1", "Deployment",
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     NULL, "", NULL},
+    {"apps/v1", "Deployment",
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"y\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     NULL, "",
+     "Deployment.apps \"web\" is invalid: spec.template.metadata.labels: Invalid value: "
+     "map[string]string{\"app\":\"x\"}: `selector` does "
      "not match template `labels`"},
-    {"apps/v1", "Deployment", DEPLOYMENT("\"replicas\":-1,\"template\":{\"spec\":{\"containers\":[]}}"), NULL, "",
-     "Deployment.apps \"web\" is invalid: [spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.selector: Required "
-     "value, spec.template.metadata.labels: Invalid value: map[string]string(nil): `selector` does not match template `labels`, "
+    {"apps/v1", "Deployment", DEPLOYMENT("\"replicas\":-1,\"template\":{\"spec\":{\"containers\":[]}}"), NULL,
+     "",
+     "Deployment.apps \"web\" is invalid: [spec.replicas: Invalid value: -1: must be greater than or equal "
+     "to 0, spec.selector: Required "
+     "value, spec.template.metadata.labels: Invalid value: map[string]string(nil): `selector` does not match "
+     "template `labels`, "
      "spec.template.spec.containers: Required value]"},
     {"apps/v1", "Deployment",
-     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}},\"strategy\":{\"type\":\"Recreate\",\"rollingUpdate\":{\"maxSurge\":1}},"
-                TEMPLATE("{\"app\":\"x\"}", CONTAINERS)), NULL, "",
-     "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"},
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}},\"strategy\":{\"type\":\"Recreate\","
+                "\"rollingUpdate\":{\"maxSurge\":1}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     NULL, "",
+     "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate: Forbidden: may not be specified when "
+     "strategy `type` is 'Recreate'"},
     {"apps/v1", "Deployment",
-     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}},\"strategy\":{\"rollingUpdate\":{\"maxSurge\":0,\"maxUnavailable\":0}},"
-                TEMPLATE("{\"app\":\"x\"}", CONTAINERS)), NULL, "",
-     "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"},
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}},\"strategy\":{\"rollingUpdate\":{"
+                "\"maxSurge\":0,\"maxUnavailable\":0}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     NULL, "",
+     "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may "
+     "not be 0 when `maxSurge` is 0"},
     {"apps/v1", "Deployment",
-     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE("{\"app\":\"x\"}",
-                "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"A\"}]}")), NULL, "",
-     "Deployment.apps \"web\" is invalid: [spec.template.spec.containers[0].name: Invalid value: \"A\": " LABEL_RULE
-     ", spec.template.spec.containers[0].image: Required value, spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported "
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE(
+         "{\"app\":\"x\"}", "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"A\"}]}")),
+     NULL, "",
+     "Deployment.apps \"web\" is invalid: [spec.template.spec.containers[0].name: Invalid value: "
+     "\"A\": " LABEL_RULE ", spec.template.spec.containers[0].image: Required value, "
+                          "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported "
      "values: \"Always\"]"},
-    {"apps/v1", "Deployment", DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
-     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"z\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)), "",
-     "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{\"app\":\"x\"}, "
+    {"apps/v1", "Deployment",
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"x\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     DEPLOYMENT("\"selector\":{\"matchLabels\":{\"app\":\"z\"}}," TEMPLATE("{\"app\":\"x\"}", CONTAINERS)),
+     "",
+     "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: "
+     "v1.LabelSelector{MatchLabels:map[string]string{\"app\":\"x\"}, "
      "MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable"},
-    {"v1", "Pod", "{\"metadata\":{\"name\":\"Web_1\",\"namespace\":\"default\"},\"spec\":" CONTAINERS "}", NULL, "",
-     "Pod \"Web_1\" is invalid: metadata.name: Invalid value: \"Web_1\": " SUBDOMAIN_RULE},
-    {"v1", "Pod", "{\"metadata\":{\"generateName\":\"web-\",\"namespace\":\"default\",\"name\":\"web-1\"},\"spec\":" CONTAINERS "}", NULL, "", NULL},
+    {"v1", "Pod", "{\"metadata\":{\"name\":\"Web_1\",\"namespace\":\"default\"},\"spec\":" CONTAINERS "}",
+     NULL, "", "Pod \"Web_1\" is invalid: metadata.name: Invalid value: \"Web_1\": " SUBDOMAIN_RULE},
+    {"v1", "Pod",
+     "{\"metadata\":{\"generateName\":\"web-\",\"namespace\":\"default\",\"name\":\"web-1\"},"
+     "\"spec\":" CONTAINERS "}",
+     NULL, "", NULL},
     {"v1", "Pod", "{\"metadata\":{\"namespace\":\"default\"},\"spec\":" CONTAINERS "}", NULL, "",
      "Pod \"\" is invalid: metadata.name: Required value: name or generateName is required"},
-    {"v1", "Pod", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"default\",\"labels\":{\"a\":\"b c\"}},\"spec\":" CONTAINERS "}", NULL, "",
-     "Pod \"a\" is invalid: metadata.labels: Invalid value: \"b c\": a valid label must be an empty string or consist of alphanumeric "
-     "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
+    {"v1", "Pod",
+     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"default\",\"labels\":{\"a\":\"b "
+     "c\"}},\"spec\":" CONTAINERS "}",
+     NULL, "",
+     "Pod \"a\" is invalid: metadata.labels: Invalid value: \"b c\": a valid label must be an empty string "
+     "or consist of alphanumeric "
+     "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  "
+     "or 'my_value',  or '12345', "
      "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"},{\"name\":\"a\",\"image\":\"i\"}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.containers[1].name: Duplicate value: \"a\""},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/x\"}]}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\""},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"imagePullPolicy\":\"Sometimes\"}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", "
+    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"},{\"name\":\"a\",\"image\":\"i\"}]}"),
+     NULL, "", "Pod \"web\" is invalid: spec.containers[1].name: Duplicate value: \"a\""},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":"
+         "\"/x\"}]}]}"),
+     NULL, "", "Pod \"web\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\""},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"imagePullPolicy\":\"Sometimes\"}]}"), NULL, "",
+     "Pod \"web\" is invalid: spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": "
+     "supported values: \"Always\", "
      "\"IfNotPresent\", \"Never\""},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"ports\":[{\"containerPort\":70000},{\"name\":\"Web\",\"containerPort\":1}]}]}"), NULL, "",
-     "Pod \"web\" is invalid: [spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive, "
-     "spec.containers[0].ports[1].name: Invalid value: \"Web\": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)]"},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"2\"},\"limits\":{\"cpu\":\"1\"}}}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"livenessProbe\":{\"periodSeconds\":5}}]}"), NULL, "",
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"ports\":[{\"containerPort\":70000},{\"name\":"
+         "\"Web\",\"containerPort\":1}]}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: [spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be "
+     "between 1 and 65535, inclusive, "
+     "spec.containers[0].ports[1].name: Invalid value: \"Web\": must contain only alpha-numeric characters "
+     "(a-z, 0-9), and hyphens (-)]"},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"2\"},"
+         "\"limits\":{\"cpu\":\"1\"}}}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2\": must be less than "
+     "or equal to cpu limit of 1"},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"livenessProbe\":{\"periodSeconds\":5}}]}"), NULL,
+     "",
      "Pod \"web\" is invalid: spec.containers[0].livenessProbe: Required value: must specify a handler type"},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"livenessProbe\":{\"tcpSocket\":{\"port\":1},\"exec\":{\"command\":[\"x\"]}}}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"},
-    {"v1", "Pod", POD("{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{},\"hostPath\":{\"path\":\"/a\"}},{\"name\":\"w\",\"secret\":{}}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), NULL, "",
-     "Pod \"web\" is invalid: [spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type, spec.volumes[1].secret.secretName: "
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"livenessProbe\":{\"tcpSocket\":{\"port\":1},"
+         "\"exec\":{\"command\":[\"x\"]}}}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more "
+     "than 1 handler type"},
+    {"v1", "Pod",
+     POD("{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{},\"hostPath\":{\"path\":\"/"
+         "a\"}},{\"name\":\"w\",\"secret\":{}}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: [spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type, "
+     "spec.volumes[1].secret.secretName: "
      "Required value]"},
-    {"v1", "Pod", POD("{\"restartPolicy\":\"Maybe\",\"dnsPolicy\":\"None\",\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), NULL, "",
-     "Pod \"web\" is invalid: [spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\", "
+    {"v1", "Pod",
+     POD("{\"restartPolicy\":\"Maybe\",\"dnsPolicy\":\"None\",\"containers\":[{\"name\":\"a\",\"image\":"
+         "\"i\"}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: [spec.restartPolicy: Unsupported value: \"Maybe\": supported values: "
+     "\"Always\", \"OnFailure\", \"Never\", "
      "spec.dnsConfig: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None]"},
-    {"v1", "Pod", POD("{\"tolerations\":[{\"operator\":\"Equal\"}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), NULL, "",
-     "Pod \"web\" is invalid: spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means "
+    {"v1", "Pod",
+     POD("{\"tolerations\":[{\"operator\":\"Equal\"}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"),
+     NULL, "",
+     "Pod \"web\" is invalid: spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be "
+     "Exists when `key` is empty, which means "
      "\"match all values and all keys\""},
     {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"j\"}]}"), POD(CONTAINERS), "", NULL},
-    {"v1", "Pod", POD("{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), POD(CONTAINERS), "",
-     "Pod \"web\" is invalid: spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    {"v1", "Pod", POD("{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"),
+     POD(CONTAINERS), "",
+     "Pod \"web\" is invalid: spec: Forbidden: pod updates may not change fields other than "
+     "`spec.containers[*].image`,"
+     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+     "existing tolerations),"
      "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"},
-    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"},{\"name\":\"b\",\"image\":\"i\"}]}"), POD(CONTAINERS), "",
+    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"},{\"name\":\"b\",\"image\":\"i\"}]}"),
+     POD(CONTAINERS), "",
      "Pod \"web\" is invalid: spec.containers: Forbidden: pod updates may not add or remove containers"},
-    {"v1", "Pod", POD("{\"tolerations\":[{\"key\":\"a\",\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), POD(CONTAINERS), "", NULL},
-    {"v1", "Pod", POD(CONTAINERS), POD("{\"tolerations\":[{\"key\":\"a\",\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"), "",
-     "Pod \"web\" is invalid: spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"},
+    {"v1", "Pod",
+     POD("{\"tolerations\":[{\"key\":\"a\",\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"a\","
+         "\"image\":\"i\"}]}"),
+     POD(CONTAINERS), "", NULL},
+    {"v1", "Pod", POD(CONTAINERS),
+     POD("{\"tolerations\":[{\"key\":\"a\",\"operator\":\"Exists\"}],\"containers\":[{\"name\":\"a\","
+         "\"image\":\"i\"}]}"),
+     "",
+     "Pod \"web\" is invalid: spec.tolerations: Forbidden: existing toleration can not be modified except "
+     "its tolerationSeconds"},
     {"v1", "Service", SERVICE("{\"ports\":[{\"port\":80}]}"), NULL, "", NULL},
     {"v1", "Service", SERVICE("{}"), NULL, "", "Service \"web\" is invalid: spec.ports: Required value"},
     {"v1", "Service", SERVICE("{\"clusterIP\":\"None\"}"), NULL, "", NULL},
     {"v1", "Service", SERVICE("{\"ports\":[{\"port\":80},{\"port\":0,\"name\":\"b\"}]}"), NULL, "",
-     "Service \"web\" is invalid: [spec.ports[0].name: Required value, spec.ports[1].port: Invalid value: 0: must be between 1 and 65535, "
+     "Service \"web\" is invalid: [spec.ports[0].name: Required value, spec.ports[1].port: Invalid value: 0: "
+     "must be between 1 and 65535, "
      "inclusive, spec.ports[1].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive]"},
     {"v1", "Service", SERVICE("{\"ports\":[{\"port\":80,\"nodePort\":30000}]}"), NULL, "",
-     "Service \"web\" is invalid: spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"},
+     "Service \"web\" is invalid: spec.ports[0].nodePort: Forbidden: may not be used when `type` is "
+     "'ClusterIP'"},
     {"v1", "Service", SERVICE("{\"type\":\"Magic\",\"ports\":[{\"port\":80}]}"), NULL, "",
-     "Service \"web\" is invalid: spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", "
+     "Service \"web\" is invalid: spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", "
+     "\"ExternalName\", \"LoadBalancer\", "
      "\"NodePort\""},
-    {"v1", "Service", SERVICE("{\"clusterIP\":\"10.96.0.7\",\"clusterIPs\":[\"10.96.0.7\"],\"ports\":[{\"port\":80}]}"),
+    {"v1", "Service",
+     SERVICE("{\"clusterIP\":\"10.96.0.7\",\"clusterIPs\":[\"10.96.0.7\"],\"ports\":[{\"port\":80}]}"),
      SERVICE("{\"clusterIP\":\"10.96.0.8\",\"clusterIPs\":[\"10.96.0.8\"],\"ports\":[{\"port\":80}]}"), "",
      "Service \"web\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.7\"]: may not change once set"},
-    {"v1", "Service", "{\"metadata\":{\"name\":\"1web\",\"namespace\":\"a\"},\"spec\":{\"ports\":[{\"port\":80}]}}", NULL, "",
-     "Service \"1web\" is invalid: metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of lower case alphanumeric characters "
-     "or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
+    {"v1", "Service",
+     "{\"metadata\":{\"name\":\"1web\",\"namespace\":\"a\"},\"spec\":{\"ports\":[{\"port\":80}]}}", NULL, "",
+     "Service \"1web\" is invalid: metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of "
+     "lower case alphanumeric characters "
+     "or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  "
+     "or 'abc-123', regex used for "
      "validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"},
-    {"v1", "Namespace", "{\"metadata\":{\"name\":\"a.b\"}}", NULL, "", "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": " LABEL_RULE},
-    {"v1", "Node", "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"Never\"}]}}", NULL, "",
-     "Node \"n\" is invalid: spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", "
+    {"v1", "Namespace", "{\"metadata\":{\"name\":\"a.b\"}}", NULL, "",
+     "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": " LABEL_RULE},
+    {"v1", "Node",
+     "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"Never\"}]}}", NULL, "",
+     "Node \"n\" is invalid: spec.taints[0].effect: Unsupported value: \"Never\": supported values: "
+     "\"NoSchedule\", \"PreferNoSchedule\", "
      "\"NoExecute\""},
-    {"v1", "Node", "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDR\":\"10.244.1.0/24\"}}", "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDR\":\"10.244.0.0/24\"}}", "",
-     "Node \"n\" is invalid: spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"},
+    {"v1", "Node", "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDR\":\"10.244.1.0/24\"}}",
+     "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDR\":\"10.244.0.0/24\"}}", "",
+     "Node \"n\" is invalid: spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" "
+     "to valid"},
     {"v1", "ConfigMap", "{" META ",\"data\":{\"a b\":\"\"}}", NULL, "",
-     "ConfigMap \"web\" is invalid: data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or "
+     "ConfigMap \"web\" is invalid: data[a b]: Invalid value: \"a b\": a valid config key must consist of "
+     "alphanumeric characters, '-', '_' or "
      "'.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"},
-    {"v1", "ConfigMap", "{" META ",\"data\":{\"a\":\"2\"},\"immutable\":true}", "{" META ",\"data\":{\"a\":\"1\"},\"immutable\":true}", "",
+    {"v1", "ConfigMap", "{" META ",\"data\":{\"a\":\"2\"},\"immutable\":true}",
+     "{" META ",\"data\":{\"a\":\"1\"},\"immutable\":true}", "",
      "ConfigMap \"web\" is invalid: data: Forbidden: field is immutable when `immutable` is set"},
     {"v1", "Secret", "{" META ",\"type\":\"kubernetes.io/tls\",\"data\":{\"tls.crt\":\"\"}}", NULL, "",
      "Secret \"web\" is invalid: data[tls.key]: Required value"},
-    {"v1", "Secret", "{" META ",\"type\":\"b\"}", "{" META ",\"type\":\"a\"}", "", "Secret \"web\" is invalid: type: Invalid value: \"b\": field is immutable"},
-    {"v1", "Endpoints", "{" META ",\"subsets\":[{\"addresses\":[{\"ip\":\"1.2.3\"}],\"ports\":[{\"port\":1}]}]}", NULL, "",
-     "Endpoints \"web\" is invalid: subsets[0].addresses[0].ip: Invalid value: \"1.2.3\": must be a valid IP address, (e.g. 10.9.8.7 or "
+    {"v1", "Secret", "{" META ",\"type\":\"b\"}", "{" META ",\"type\":\"a\"}", "",
+     "Secret \"web\" is invalid: type: Invalid value: \"b\": field is immutable"},
+    {"v1", "Endpoints",
+     "{" META ",\"subsets\":[{\"addresses\":[{\"ip\":\"1.2.3\"}],\"ports\":[{\"port\":1}]}]}", NULL, "",
+     "Endpoints \"web\" is invalid: subsets[0].addresses[0].ip: Invalid value: \"1.2.3\": must be a valid IP "
+     "address, (e.g. 10.9.8.7 or "
      "2001:db8::ffff)"},
-    {"discovery.k8s.io/v1", "EndpointSlice", "{" META ",\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"::1\"]},{\"addresses\":[]}]}", NULL, "",
-     "EndpointSlice.discovery.k8s.io \"web\" is invalid: [endpoints[0].addresses[0]: Invalid value: \"::1\": must be a valid IPv4 address, "
+    {"discovery.k8s.io/v1", "EndpointSlice",
+     "{" META ",\"addressType\":\"IPv4\",\"endpoints\":[{\"addresses\":[\"::1\"]},{\"addresses\":[]}]}", NULL,
+     "",
+     "EndpointSlice.discovery.k8s.io \"web\" is invalid: [endpoints[0].addresses[0]: Invalid value: \"::1\": "
+     "must be a valid IPv4 address, "
      "endpoints[1].addresses: Required value: must contain at least 1 address]"},
     {"coordination.k8s.io/v1", "Lease", "{" META ",\"spec\":{\"leaseDurationSeconds\":0}}", NULL, "",
-     "Lease.coordination.k8s.io \"web\" is invalid: spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"},
+     "Lease.coordination.k8s.io \"web\" is invalid: spec.leaseDurationSeconds: Invalid value: 0: must be "
+     "greater than 0"},
     {"v1", "Event", "{" META ",\"involvedObject\":{\"namespace\":\"other\"}}", NULL, "",
-     "Event \"web\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"},
+     "Event \"web\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match "
+     "event.namespace"},
     {"v1", "Binding", "{" META ",\"target\":{\"kind\":\"Rock\"}}", NULL, "",
-     "Binding \"web\" is invalid: [target.kind: Unsupported value: \"Rock\": supported values: \"Node\", \"<empty>\", target.name: Required value]"},
+     "Binding \"web\" is invalid: [target.kind: Unsupported value: \"Rock\": supported values: \"Node\", "
+     "\"<empty>\", target.name: Required value]"},
     {"autoscaling/v1", "Scale", "{" META ",\"spec\":{\"replicas\":-3}}", NULL, "",
-     "Scale.autoscaling \"web\" is invalid: spec.replicas: Invalid value: -3: must be greater than or equal to 0"},
-    {"v1", "ServiceAccount", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"finalizers\":[\"x\"],\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Pod\","
-     "\"name\":\"p\",\"uid\":\"\"}]}}", NULL, "",
-     "ServiceAccount \"a\" is invalid: [metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty, metadata.finalizers[0]: Invalid "
+     "Scale.autoscaling \"web\" is invalid: spec.replicas: Invalid value: -3: must be greater than or equal "
+     "to 0"},
+    {"v1", "ServiceAccount",
+     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"finalizers\":[\"x\"],\"ownerReferences\":[{"
+     "\"apiVersion\":\"v1\",\"kind\":\"Pod\","
+     "\"name\":\"p\",\"uid\":\"\"}]}}",
+     NULL, "",
+     "ServiceAccount \"a\" is invalid: [metadata.ownerReferences[0].uid: Invalid value: \"\": must not be "
+     "empty, metadata.finalizers[0]: Invalid "
      "value: \"x\": name is neither a standard finalizer name nor is it fully qualified]"},
-    {"v1", "ServiceAccount", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"finalizers\":[\"a/b\",\"a/c\"]}}",
-     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"finalizers\":[\"a/b\"]}}", "",
-     "ServiceAccount \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new "
+    {"v1", "ServiceAccount",
+     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\","
+     "\"finalizers\":[\"a/b\",\"a/c\"]}}",
+     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\","
+     "\"finalizers\":[\"a/b\"]}}",
+     "",
+     "ServiceAccount \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the "
+     "object is being deleted, found new "
      "finalizers []string{\"a/c\"}"},
-    {"v1", "ServiceAccount", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"uid\":\"1\"}}", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"uid\":\"2\"}}", "",
+    {"v1", "ServiceAccount", "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"uid\":\"1\"}}",
+     "{\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",\"uid\":\"2\"}}", "",
      "ServiceAccount \"a\" is invalid: metadata.uid: Invalid value: \"1\": field is immutable"},
 };
 
 START_TEST(judges)
 {
-    cleanup_free char *got = judged(cases[_i].version, cases[_i].kind, cases[_i].text, cases[_i].old, cases[_i].sub);
+    cleanup_free char *got =
+        judged(cases[_i].version, cases[_i].kind, cases[_i].text, cases[_i].old, cases[_i].sub);
     if (!cases[_i].message)
         ck_assert_msg(!got, "%s", got);
     else
@@ -198,7 +302,8 @@ END_TEST
 
 START_TEST(annotations_are_bounded)
 {
-    cleanup_json cJSON *o = cJSON_Parse("{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"annotations\":{\"k\":\"\"}}}");
+    cleanup_json cJSON *o =
+        cJSON_Parse("{\"metadata\":{\"name\":\"a\",\"namespace\":\"b\",\"annotations\":{\"k\":\"\"}}}");
     cleanup_free char *big = mem_alloc(256 * 1024 + 1);
     memset(big, 'x', 256 * 1024);
     json_set_str(o, "metadata.annotations.k", big);
@@ -231,7 +336,8 @@ START_TEST(names)
     ck_assert_str_eq(name_path_segment("a/b"), "may not contain '/'");
     ck_assert_ptr_null(name_by_rule(NAME_DNS_SUBDOMAIN, "web-", true));
     ck_assert_ptr_nonnull(name_by_rule(NAME_DNS_SUBDOMAIN, "web-", false));
-    ck_assert(is_cidr("10.0.0.0/8") && !is_cidr("10.0.0.0/33") && !is_cidr("10.0.0.0") && is_cidr("fd00::/64"));
+    ck_assert(is_cidr("10.0.0.0/8") && !is_cidr("10.0.0.0/33") && !is_cidr("10.0.0.0") &&
+              is_cidr("fd00::/64"));
 }
 END_TEST
 
@@ -242,8 +348,10 @@ START_TEST(details_name_the_causes)
     cleanup_error struct error *e = NULL;
     ck_assert(!field_errors_check(&errors, "apps", "Deployment", "web", &e));
     cleanup_json cJSON *got = cJSON_Parse(e->details);
-    cleanup_json cJSON *want = cJSON_Parse("{\"name\":\"web\",\"group\":\"apps\",\"kind\":\"Deployment\",\"causes\":[{\"reason\":\"FieldValueRequired\","
-                                           "\"message\":\"Required value: why\",\"field\":\"spec.ports[2].name\"}]}");
+    cleanup_json cJSON *want =
+        cJSON_Parse("{\"name\":\"web\",\"group\":\"apps\",\"kind\":\"Deployment\",\"causes\":[{\"reason\":"
+                    "\"FieldValueRequired\","
+                    "\"message\":\"Required value: why\",\"field\":\"spec.ports[2].name\"}]}");
     ck_assert_msg(json_equal(got, want), "%s", e->details);
 }
 END_TEST
