@@ -214,6 +214,19 @@ static void wait_state(const char *array, const char *state)
     ck_abort_msg("%s is not %s: %s\ncalls: %s", array, state, text, runtime.calls);
 }
 
+static void wait_restarts(int want)
+{
+    int64_t got = -1;
+    for (int i = 0; i < 5000 && got != want; i++) {
+        pthread_mutex_lock(&api_lock);
+        const cJSON *s = json_path(stored, "status.containerStatuses");
+        got = s ? json_int(s->child, "restartCount", -1) : -1;
+        pthread_mutex_unlock(&api_lock);
+        usleep(1000);
+    }
+    ck_assert_int_eq(got, want);
+}
+
 static void wait_call(const char *text)
 {
     for (int i = 0; i < 5000; i++) {
@@ -290,9 +303,7 @@ START_TEST(restarts_with_backoff)
     wait_call("Start(app) Create(app) Start(app)"); /* at once for the first time */
     wait_state("status.containerStatuses", "lastState.terminated");
     wait_state("status.containerStatuses", "state.running");
-    pthread_mutex_lock(&api_lock);
-    ck_assert_int_eq(json_int(json_path(stored, "status.containerStatuses")->child, "restartCount", -1), 1);
-    pthread_mutex_unlock(&api_lock);
+    wait_restarts(1);
     change_runtime(app_fails);
     wait_state("status.containerStatuses", "state.waiting");
     const cJSON *s = json_path(stored, "status.containerStatuses")->child;
@@ -450,9 +461,7 @@ START_TEST(gets_a_new_sandbox)
     wait_state("status.containerStatuses", "state.running");
     ck_assert_int_eq(runtime.sandboxes[1].attempt, 1);
     wait_event("Normal SandboxChanged - Pod sandbox changed, it will be killed and re-created.");
-    pthread_mutex_lock(&api_lock);
-    ck_assert_int_eq(json_int(json_path(stored, "status.containerStatuses")->child, "restartCount", -1), 1);
-    pthread_mutex_unlock(&api_lock);
+    wait_restarts(1);
 }
 END_TEST
 
