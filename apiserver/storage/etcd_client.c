@@ -12,7 +12,8 @@
 #include "common/timefmt.h"
 
 #define CONNECT_TIMEOUT_MS 1000L
-#define REQUEST_TIMEOUT_MS 5000L
+#define TRY_TIMEOUT_MS     3000L  /* one server's turn; it may hang */
+#define LONG_TRY_MS        20000L /* when the caller has a minute: large answers */
 #define ANSWER_MAX         ((size_t)512 * 1024 * 1024)
 
 struct etcd_client {
@@ -223,7 +224,8 @@ enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char 
         cleanup_error struct error *why = NULL;
         unsigned server = atomic_load(&c->current) % c->server_count;
         int64_t left = deadline - time_monotonic_ms();
-        long limit = left < 200 ? 200 : left < REQUEST_TIMEOUT_MS ? (long)left : REQUEST_TIMEOUT_MS;
+        long most = timeout_ms >= 60000 ? LONG_TRY_MS : TRY_TIMEOUT_MS;
+        long limit = left < 200 ? 200 : left < most ? (long)left : most;
         bool elsewhere;
         outcome = try_once(c, h, server, path, body, limit, answer, resent, &elsewhere, &why);
         if (outcome == ETCD_DONE)

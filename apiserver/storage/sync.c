@@ -288,7 +288,7 @@ static bool load_pages(struct storage *s, struct load *l, struct error **err)
             buf_printf(&body, ",\"revision\":\"%" PRIu64 "\"", l->revision);
         buf_addc(&body, '}');
         cleanup_json cJSON *answer = NULL;
-        if (etcd_call(s->etcd, "/v3/kv/range", body.data, true, 5000, &answer, NULL, err) != ETCD_DONE)
+        if (etcd_call(s->etcd, "/v3/kv/range", body.data, true, 60000, &answer, NULL, err) != ETCD_DONE)
             return false;
         if (!l->revision)
             l->revision = etcd_header_revision(answer);
