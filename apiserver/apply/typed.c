@@ -11,9 +11,43 @@ struct view {
     const char *keys;               /* LIST_MAP: "a,b" */
 };
 
+/* Types whose fields have one owner, wherever they stand (OpenAPI's x-kubernetes-map-type: atomic). Sorted. */
+static const char *const atomic_types[] = {
+    "ConfigMapKeySelector",
+    "CrossVersionObjectReference",
+    "EndpointAddress",
+    "EndpointPort",
+    "FileKeySelector",
+    "LabelSelector",
+    "LocalObjectReference",
+    "MatchResources",
+    "NamedRuleWithOperations",
+    "NodeSelector",
+    "NodeSelectorTerm",
+    "ObjectFieldSelector",
+    "ObjectReference",
+    "OwnerReference",
+    "ParamKind",
+    "ParamRef",
+    "ResourceFieldSelector",
+    "RoleRef",
+    "ScopeSelector",
+    "SecretKeySelector",
+    "SecretReference",
+    "TopologySelectorTerm",
+    "TypedLocalObjectReference",
+};
+
+static int compare_type_name(const void *key, const void *item)
+{
+    return strcmp(key, *(const char *const *)item);
+}
+
 static struct view view_of_type(const struct schema_type *type)
 {
-    return type ? (struct view){STRUCT, type, NULL} : (struct view){LEAF, NULL, NULL};
+    if (!type || bsearch(type->name, atomic_types, ARRAY_LEN(atomic_types), sizeof *atomic_types, compare_type_name))
+        return (struct view){LEAF, NULL, NULL};
+    return (struct view){STRUCT, type, NULL};
 }
 
 static struct view view_of_field(const struct schema_field *f)
@@ -154,6 +188,38 @@ struct fieldset *typed_fields(const struct schema_type *type, const cJSON *objec
     if (object && object->child)
         collect(view_of_type(type), object, s);
     return s;
+}
+
+cJSON *typed_empty(const struct schema_type *type)
+{
+    cJSON *o = cJSON_CreateObject();
+    for (size_t i = 0; i < type->field_count; i++) {
+        const struct schema_field *f = &type->fields[i];
+        struct view v = view_of_field(f);
+        if (v.form == STRUCT && f->flags & SCHEMA_VALUE)
+            cJSON_AddItemToObject(o, f->name, typed_empty(v.type));
+        else if (f->flags & SCHEMA_REQUIRED && (is_list(v.form) || v.form == MAP))
+            cJSON_AddItemToObject(o, f->name, v.form == MAP ? cJSON_CreateObject() : cJSON_CreateArray());
+    }
+    return o;
+}
+
+void typed_keep_said(cJSON *decoded, const cJSON *said)
+{
+    if (cJSON_IsObject(decoded) && cJSON_IsObject(said)) {
+        for (cJSON *m = decoded->child, *next; m; m = next) {
+            next = m->next;
+            const cJSON *other = json_get(said, m->string);
+            if (other)
+                typed_keep_said(m, other);
+            else
+                cJSON_Delete(cJSON_DetachItemViaPointer(decoded, m));
+        }
+    } else if (cJSON_IsArray(decoded) && cJSON_IsArray(said) && cJSON_GetArraySize(decoded) == cJSON_GetArraySize(said)) {
+        const cJSON *other = said->child;
+        for (cJSON *m = decoded->child; m; m = m->next, other = other->next)
+            typed_keep_said(m, other);
+    }
 }
 
 /* --- how two differ --- */

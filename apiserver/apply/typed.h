@@ -6,6 +6,10 @@
 
 /* All fields of an object. */
 struct fieldset *typed_fields(const struct schema_type *type, const cJSON *object);
+/* What a kind has before anything is said about it: the structs and lists that Go always writes. */
+cJSON *typed_empty(const struct schema_type *type);
+/* Takes out of a decoded document what was not in the document as it was sent (structs that decoding adds). */
+void typed_keep_said(cJSON *decoded, const cJSON *said);
 struct comparison {
     struct fieldset *added, *modified, *removed;
 };

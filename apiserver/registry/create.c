@@ -1,4 +1,5 @@
 #include <string.h>
+#include "apiserver/apply/managed.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -73,6 +74,14 @@ void write_create_object(struct write *w, cJSON *taken)
         api_reply_error(w->req, err);
         return;
     }
+    char buffer[MANAGER_BUFFER];
+    struct field_manager who;
+    if (!write_manager(w, &who, buffer, &err)) {
+        api_reply_error(w->req, err);
+        return;
+    }
+    if (!w->applied)
+        managed_update(w->r->type, object, NULL, &who);
     if (w->dry_run) {
         reply_dry_run(w, object);
         return;

@@ -81,8 +81,8 @@ bool meta_before_create(const struct write *w, cJSON *object, struct error **err
         return false;
     }
     static const char *const server_only[] = {"resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
-                                              "selfLink", "managedFields", "generation"};
-    for (size_t i = 0; i < ARRAY_LEN(server_only); i++)
+                                              "selfLink", "generation", "managedFields"};
+    for (size_t i = 0; i < ARRAY_LEN(server_only) - w->applied; i++)
         json_remove(meta, server_only[i]);
     char uid[37], now[TIME_TEXT_MAX];
     meta_uuid(uid);
@@ -129,7 +129,6 @@ bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, 
     if (!json_get(meta, "creationTimestamp"))
         carry_over(meta, old_meta, "creationTimestamp");
     json_remove(meta, "selfLink");
-    carry_over(meta, old_meta, "managedFields");
     carry_over(meta, old_meta, "uid");
     carry_over(meta, old_meta, "resourceVersion");
     carry_over(meta, old_meta, "generation");

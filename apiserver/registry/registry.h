@@ -17,14 +17,22 @@ struct write {
     const struct resource *stored; /* whose form the storage knows: r, or r->stored_as */
     const char *ns, *name, *sub;   /* "" when absent */
     bool dry_run;
+    bool applied; /* server-side apply: the object brings its managedFields */
     enum field_validation field_validation;
 };
 
 /* --- write.c --- */
 /* The body against a type; refuses content types that we don't read. NULL with an error. */
 cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err);
-/* Decodes a patched document (PATCH) in place. */
-bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, struct error **err);
+/* A YAML (or JSON) document that is an object; 400 otherwise. */
+cJSON *write_parse_yaml(const char *body, size_t len, struct error **err);
+/* Who writes, for managedFields. */
+struct field_manager;
+#define MANAGER_BUFFER 400
+bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER], struct error **err);
+/* Decodes a patched document (PATCH) in place. strategic: the text of a strategic merge patch (errors show it), else NULL. */
+bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, const char *strategic, size_t len,
+                          struct error **err);
 /* Defaults of the object's own kind. */
 void write_default(const struct resource *r, cJSON *object);
 /* 422 with all that is wrong with it. */
@@ -62,12 +70,17 @@ void write_create_object(struct write *w, cJSON *object);
 /* --- update.c --- */
 void write_update(struct write *w);
 void write_patch(struct write *w);
+void write_apply(struct write *w); /* PATCH as server-side apply (apply.c) */
+bool write_is_apply(struct write *w);
+/* A PUT or an apply that makes the object needs the right to create it. */
+bool write_may_create(struct write *w, struct error **err);
 /* A change of the stored object: make() gives the whole new object in the client's form, from the current one; it may be called
  * more than once. NULL with an error stops. */
 struct update {
     struct write *w;
     cJSON *(*make)(struct update *u, const cJSON *current, struct error **err);
     void *userdata;
+    bool applies;            /* make() sees to managedFields itself */
     const char *sub;         /* how strategies and validation see it; "" for scale */
     struct storage_update u; /* filled by update_run */
     cJSON *result;           /* dry run: what would have been stored, in the client's form; caller frees */

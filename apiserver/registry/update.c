@@ -1,5 +1,6 @@
 /* PUT and PATCH: one way for both, and for every subresource that changes an object. */
 #include <string.h>
+#include "apiserver/apply/managed.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
@@ -66,6 +67,21 @@ static bool check_new(struct update *u, cJSON *object, const cJSON *old, struct 
     return write_validate(r, object, old, u->sub, err);
 }
 
+static bool set_managers(struct update *u, cJSON *object, const cJSON *old, cJSON **applied, struct error **err)
+{
+    if (*applied) {
+        json_set(object, "metadata.managedFields", *applied);
+        *applied = NULL;
+        return true;
+    }
+    char buffer[MANAGER_BUFFER];
+    struct field_manager who;
+    if (!write_manager(u->w, &who, buffer, err))
+        return false;
+    managed_update(u->w->r->type, object, old, &who);
+    return true;
+}
+
 /* The new object, or NULL: with an error, or without one when nothing changes. */
 static cJSON *change(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
 {
@@ -85,7 +101,8 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     if (!object)
         return NULL;
     object = separate_status(r, object, old, u->sub);
-    if (!check_new(u, object, old, err))
+    cleanup_json cJSON *managed = u->applies ? json_dup(json_path(object, "metadata.managedFields")) : NULL;
+    if (!check_new(u, object, old, err) || !set_managers(u, object, old, &managed, err))
         return NULL;
 
     bool service = write_is(r, "", "Service");
@@ -221,8 +238,7 @@ static void reply(struct update *u, struct stored *s, const struct error *err)
         write_reply_stored(w, 200, s);
 }
 
-/* A PUT that makes the object needs the right to create it. */
-static bool may_create(struct write *w, struct error **err)
+bool write_may_create(struct write *w, struct error **err)
 {
     struct auth_attributes a;
     auth_attributes_of(w->req, &a);
@@ -248,7 +264,7 @@ void write_update(struct write *w)
         !*json_str_or(object, "metadata.resourceVersion", "")) {
         error_cleanup(&err);
         err = NULL;
-        if (may_create(w, &err)) {
+        if (write_may_create(w, &err)) {
             json_remove(object, "metadata.uid");
             cJSON *create = object;
             object = NULL;
@@ -273,7 +289,9 @@ cJSON *update_patched(struct write *w, const struct schema_type *type, const cJS
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
     cleanup_json cJSON *patched = patch_apply_text(kind, type, target, body, len, err);
-    if (!patched || !write_decode_patched(w, type, patched, err))
+    if (!patched)
+        return NULL;
+    if (!write_decode_patched(w, type, patched, kind == PATCH_STRATEGIC ? body : NULL, len, err))
         return NULL;
     cJSON *out = patched;
     patched = NULL;
@@ -287,6 +305,10 @@ static cJSON *make_patched(struct update *u, const cJSON *current, struct error 
 
 void write_patch(struct write *w)
 {
+    if (write_is_apply(w)) {
+        write_apply(w);
+        return;
+    }
     cleanup_error struct error *err = NULL;
     struct update u = {.w = w, .make = make_patched, .sub = w->sub};
     cleanup_stored struct stored *s = update_run(&u, &err);

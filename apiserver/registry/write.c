@@ -8,6 +8,7 @@
 #include "apiserver/registry/strategy.h"
 #include "apiserver/schema/defaults.h"
 #include "apiserver/validation/validation.h"
+#include "apiserver/yaml/yaml.h"
 #include "common/json.h"
 #include "common/mem.h"
 
@@ -22,6 +23,18 @@ static bool is_media_type(const char *content_type, const char *type)
     return !strncasecmp(content_type, type, len) && (!content_type[len] || strchr("; \t", content_type[len]));
 }
 
+cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
+{
+    struct error *why = NULL;
+    cJSON *object = yaml_to_json(body, len, &why);
+    if (object && cJSON_IsObject(object))
+        return object;
+    api_error_bad_request(err, "error decoding YAML: %s", why ? error_message(why) : "the document is no object");
+    error_free(why);
+    cJSON_Delete(object);
+    return NULL;
+}
+
 cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err)
 {
     const char *content_type = httpd_header(w->req->http, "Content-Type");
@@ -30,27 +43,30 @@ cJSON *write_decode(struct write *w, const struct schema_type *type, struct erro
     if (!content_type || !*content_type || is_media_type(content_type, "application/json") ||
         is_media_type(content_type, "*/*"))
         return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
-    if (is_media_type(content_type, PROTOBUF_CONTENT_TYPE)) {
-        cleanup_json cJSON *object = protobuf_decode(type, body, len, err);
-        if (!object || !schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
-            return NULL;
-        cJSON *out = object;
-        object = NULL;
-        return out;
-    }
-    error_set(err, 415, "UnsupportedMediaType",
-              "the body of the request was in an unknown format - accepted media types include: application/json, "
-              PROTOBUF_CONTENT_TYPE);
+    cJSON *object = NULL;
+    if (is_media_type(content_type, PROTOBUF_CONTENT_TYPE))
+        object = protobuf_decode(type, body, len, err);
+    else if (is_media_type(content_type, "application/yaml"))
+        object = write_parse_yaml(body, len, err);
+    else
+        error_set(err, 415, "UnsupportedMediaType",
+                  "the body of the request was in an unknown format - accepted media types include: application/json, "
+                  "application/yaml, " PROTOBUF_CONTENT_TYPE);
+    if (object && schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
+        return object;
+    cJSON_Delete(object);
     return NULL;
 }
 
-bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, struct error **err)
+bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, const char *strategic, size_t len,
+                          struct error **err)
 {
     cleanup_strict_errors struct strict_errors strict = {0};
     cleanup_error struct error *why = NULL;
-    cleanup_json cJSON *as_patched = json_dup(object);
+    cleanup_json cJSON *as_patched = strategic ? NULL : json_dup(object);
     if (!schema_decode(type, object, &strict, &why)) {
-        patch_error_invalid(err, as_patched, error_message(why));
+        cleanup_free char *shown = patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
+        patch_error_invalid(err, shown, error_message(why));
         return false;
     }
     if (strict.count == 0 || w->field_validation == FIELD_VALIDATION_IGNORE)
@@ -61,7 +77,8 @@ bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON
         return true;
     }
     cleanup_free char *text = strict_errors_text(&strict);
-    patch_error_invalid(err, as_patched, text);
+    cleanup_free char *shown = patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
+    patch_error_invalid(err, shown, text);
     return false;
 }
 

@@ -178,6 +178,40 @@ check_output "... seen by core/v1" '"message":"newer"' call GET /api/v1/namespac
 check_output "an event's newer form is patched" '"note":"changed"' call PATCH /apis/events.k8s.io/v1/namespaces/default/events/ev '{"note":"changed"}' $MERGE
 check_output "an event's newer form is deleted" '"status":"Success","details":\{"name":"ev","group":"events.k8s.io","kind":"events"' call DELETE /apis/events.k8s.io/v1/namespaces/default/events/ev
 
+# --- server-side apply ------------------------------------------------------------------------------
+cat >"$work/app.yaml" <<'EOF'
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, labels: {app: app}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      containers:
+      - {name: app, image: one}
+EOF
+check_output "apply on the server creates" 'deployment.apps/app serverside-applied' k apply --server-side -f "$work/app.yaml"
+rv=$(k get deployment app -o jsonpath='{.metadata.resourceVersion}')
+k apply --server-side -f "$work/app.yaml" >/dev/null
+check_equal "applied again nothing changes" "$rv" "$(k get deployment app -o jsonpath='{.metadata.resourceVersion}')"
+k scale deployment app --replicas=3 >/dev/null
+check_output "a conflict names who owns what" 'Apply failed with 1 conflict: conflict with "kubectl[^"]*" with subresource "scale" using apps/v1: .spec.replicas' k apply --server-side -f "$work/app.yaml"
+check "force takes it" k apply --server-side --force-conflicts -f "$work/app.yaml"
+check_equal "... and sets it" 1 "$(k get deployment app -o jsonpath='{.spec.replicas}')"
+check "another manager adds a container, in YAML" bash -c "printf 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\nspec: {template: {spec: {containers: [{name: side, image: two}]}}}\n' | curl -sSf -o /dev/null --cacert '$work/cp/pki/ca.crt' --cert '$work/cp/pki/admin.crt' --key '$work/cp/pki/admin.key' -X PATCH -H 'Content-Type: application/apply-patch+yaml' --data-binary @- '$API$DEPLOYMENTS/app?fieldManager=other'"
+check_equal "both containers are there" "app side" "$(k get deployment app -o jsonpath='{.spec.template.spec.containers[*].name}')"
+check_output "says no more of it: it goes" ' 200$' call PATCH "$DEPLOYMENTS/app?fieldManager=other" '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"app"}}' application/apply-patch+yaml
+check_equal "one container is left" "app" "$(k get deployment app -o jsonpath='{.spec.template.spec.containers[*].name}')"
+check_output "apply needs a manager" 'fieldManager: Required value: is required for apply patch.* 422' call PATCH $DEPLOYMENTS/app '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"app"}}' application/apply-patch+yaml
+check "diff by the server finds none" k diff --server-side -f "$work/app.yaml"
+k delete deployment app >/dev/null
+k apply -f "$work/app.yaml" >/dev/null
+check "from client-side to server-side apply" bash -c "sed 's/image: one/image: three/' '$work/app.yaml' | '$KUBECTL' apply --server-side -f -"
+check_equal "one applier owns it" "kubectl" "$(k get deployment app -o json --show-managed-fields | jq -r '[.metadata.managedFields[]|select(.fieldsV1["f:spec"])|.manager]|join(" ")')"
+check "a body in YAML" bash -c "sed 's/name: app,/name: yaml,/' '$work/app.yaml' | curl -sSf -o /dev/null --cacert '$work/cp/pki/ca.crt' --cert '$work/cp/pki/admin.crt' --key '$work/cp/pki/admin.key' -H 'Content-Type: application/yaml' --data-binary @- '$API$DEPLOYMENTS'"
+
 # --- who --------------------------------------------------------------------------------------------
 check_output "who am I" 'kubernetes-admin' k auth whoami
 check_output "may I" '^yes$' k auth can-i delete nodes
