@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "apiserver/patch/kinds.h"
+#include "apiserver/schema/json_syntax.h"
 #include "apiserver/validation/field_errors.h"
 #include "common/buf.h"
 #include "common/json.h"
@@ -118,10 +119,11 @@ cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, co
                         const char *patch, size_t len, struct error **err)
 {
     cleanup_error struct error *e = NULL;
-    cleanup_json cJSON *p = json_parse(patch, len, &e);
+    cleanup_free char *syntax = json_syntax_error(patch, len);
+    cleanup_json cJSON *p = syntax ? NULL : json_parse(patch, len, &e);
     if (!p) {
         error_set(err, 400, "BadRequest", "%s%s", kind == PATCH_JSON ? "error decoding patch: " : "",
-                  error_message(e));
+                  syntax ? syntax : error_message(e));
         return NULL;
     }
     return patch_apply(kind, type, target, p, err);

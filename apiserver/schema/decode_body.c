@@ -2,6 +2,7 @@
 #include "apiserver/schema/decode.h"
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/schema/json_syntax.h"
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -151,9 +152,10 @@ cJSON *schema_decode_body(const struct schema_type *t, const char *body, size_t 
                           void (*warn)(void *, const char *), void *ctx, struct error **err)
 {
     cleanup_error struct error *e = NULL;
-    cJSON *o = len ? json_parse(body, len, &e) : NULL;
+    cleanup_free char *syntax = json_syntax_error(body, len);
+    cJSON *o = syntax ? NULL : json_parse(body, len, &e);
     if (!o) {
-        unrecognized(err, t, len ? error_message(e) : "unexpected end of JSON input", body ? body : "", len);
+        unrecognized(err, t, syntax ? syntax : error_message(e), body ? body : "", len);
         return NULL;
     }
     if (!check_kind(t, o, body, len, err) || !decode_checked(t, o, fv, warn, ctx, err)) {

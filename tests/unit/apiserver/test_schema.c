@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "apiserver/schema/decode.h"
+#include "apiserver/schema/json_syntax.h"
 #include "apiserver/schema/schema.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -260,6 +261,60 @@ START_TEST(judges_field_validation)
 }
 END_TEST
 
+static const struct {
+    const char *text, *error;
+} syntax[] = {
+    {"{}", NULL},
+    {" [1, -0.5e+3, \"a\\u00e9\\n\", true, false, null, {\"a\": [[]]}] \n", NULL},
+    {"", "unexpected end of JSON input"},
+    {"{\"a\"", "unexpected end of JSON input"},
+    {"{\"a\":1", "unexpected end of JSON input"},
+    {"[1,", "unexpected end of JSON input"},
+    {"\"abc", "unexpected end of JSON input"},
+    {"kind: Pod", "invalid character 'k' looking for beginning of value"},
+    {"{'a':1}", "invalid character '\\'' looking for beginning of object key string"},
+    {"{\"a\":1,}", "invalid character '}' looking for beginning of object key string"},
+    {"{\"a\" 1}", "invalid character '1' after object key"},
+    {"{\"a\":1 \"b\":2}", "invalid character '\"' after object key:value pair"},
+    {"[1 2]", "invalid character '2' after array element"},
+    {"[1,]", "invalid character ']' looking for beginning of value"},
+    {"{} x", "invalid character 'x' after top-level value"},
+    {"{}}", "invalid character '}' after top-level value"},
+    {"[trux]", "invalid character 'x' in literal true (expecting 'e')"},
+    {"[nil]", "invalid character 'i' in literal null (expecting 'u')"},
+    {"[01]", "invalid character '1' after array element"},
+    {"[1.x]", "invalid character 'x' after decimal point in numeric literal"},
+    {"[-x]", "invalid character 'x' in numeric literal"},
+    {"[1ex]", "invalid character 'x' in exponent of numeric literal"},
+    {"\"\\q\"", "invalid character 'q' in string escape code"},
+    {"\"\\u12g4\"", "invalid character 'g' in \\u hexadecimal character escape"},
+    {"\"a\nb\"", "invalid character '\\n' in string literal"},
+    {"\x01", "invalid character '\\x01' looking for beginning of value"},
+};
+
+START_TEST(says_what_go_says_of_bad_json)
+{
+    cleanup_free char *got = json_syntax_error(syntax[_i].text, strlen(syntax[_i].text));
+    ck_assert_str_eq(got ? got : "good", syntax[_i].error ? syntax[_i].error : "good");
+}
+END_TEST
+
+START_TEST(nesting_is_bounded)
+{
+    for (int depth = JSON_DEPTH_MAX - 1; depth <= JSON_DEPTH_MAX + 1; depth++) {
+        cleanup_buf struct buf b = {0};
+        for (int i = 0; i < depth; i++)
+            buf_addc(&b, '[');
+        for (int i = 0; i < depth; i++)
+            buf_addc(&b, ']');
+        cleanup_free char *got = json_syntax_error(b.data, b.len);
+        ck_assert_str_eq(got ? got : "good", depth > JSON_DEPTH_MAX ? "exceeded max depth" : "good");
+        cleanup_json cJSON *o = json_parse(b.data, b.len, NULL);
+        ck_assert_msg(got != NULL || o != NULL, "depth %d", depth);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("schema");
@@ -271,6 +326,8 @@ int main(void)
     tcase_add_loop_test(t, refuses_wrong_types, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(t, minds_unknown_and_duplicate_fields);
     tcase_add_test(t, judges_field_validation);
+    tcase_add_loop_test(t, says_what_go_says_of_bad_json, 0, (int)ARRAY_LEN(syntax));
+    tcase_add_test(t, nesting_is_bounded);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
