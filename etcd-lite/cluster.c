@@ -11,8 +11,10 @@
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/timefmt.h"
 
-#define MAX_MEMBERS 9
+#define MAX_MEMBERS  9
+#define LOCK_WAIT_MS 10000
 
 char **cluster_split(const char *list)
 {
@@ -137,6 +139,15 @@ static bool check_identity(struct cluster *c, const char *data_dir, const char *
     return true;
 }
 
+/* A process that was killed may still be on its way out. */
+static bool take_lock(int fd)
+{
+    for (int64_t give_up = time_monotonic_ms() + LOCK_WAIT_MS; flock(fd, LOCK_EX | LOCK_NB) < 0; usleep(5000))
+        if (errno != EWOULDBLOCK || time_monotonic_ms() > give_up)
+            return false;
+    return true;
+}
+
 bool cluster_open(struct cluster *c, const char *data_dir, const char *name, const char *initial_cluster, const char *token,
                   const char *advertise_peer_url, bool existing, struct error **err)
 {
@@ -145,7 +156,7 @@ bool cluster_open(struct cluster *c, const char *data_dir, const char *name, con
         return false;
     cleanup_free char *lock = mem_printf("%s/member/lock", data_dir);
     c->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (c->lock_fd < 0 || flock(c->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+    if (c->lock_fd < 0 || !take_lock(c->lock_fd)) {
         error_set_errno(err, errno, "cannot lock the data directory %s (does another member run on it?)", data_dir);
         return false;
     }
