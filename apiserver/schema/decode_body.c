@@ -158,6 +158,8 @@ cJSON *schema_decode_body(const struct schema_type *t, const char *body, size_t 
         unrecognized(err, t, syntax ? syntax : error_message(e), body ? body : "", len);
         return NULL;
     }
+    if (cJSON_IsNull(o)) /* Go reads it as an empty struct */
+        o->type = cJSON_Object;
     if (!check_kind(t, o, body, len, err) || !decode_checked(t, o, fv, warn, ctx, err)) {
         cJSON_Delete(o);
         return NULL;
