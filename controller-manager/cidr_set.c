@@ -19,7 +19,8 @@ bool cidr_parse(const char *text, uint32_t *network, int *mask, struct error **e
     struct in_addr a;
     char *end = NULL;
     long m = slash ? strtol(slash + 1, &end, 10) : -1;
-    if (!slash || (size_t)(slash - text) >= sizeof(address) || end == slash + 1 || *end || m < 0 || m > 32) {
+    if (!slash || (size_t)(slash - text) >= sizeof(address) || end == slash + 1 || *end || m < 0 ||
+        m > 32) {
         error_setf(err, "invalid CIDR address: %s", text ? text : "");
         return false;
     }
@@ -40,7 +41,8 @@ bool cidr_set_init(struct cidr_set *s, const char *cidr, int block_mask, struct 
     if (!cidr_parse(cidr, &s->network, &s->mask, err))
         return false;
     if (block_mask < s->mask || block_mask > 32 || block_mask - s->mask > MAX_BLOCK_BITS) {
-        error_setf(err, "--node-cidr-mask-size %d does not fit the cluster CIDR %s", block_mask, cidr);
+        error_setf(err, "--node-cidr-mask-size %d does not fit the cluster CIDR %s", block_mask,
+                   cidr);
         return false;
     }
     s->count = (size_t)1 << (block_mask - s->mask);
@@ -90,7 +92,8 @@ bool cidr_set_allocate(struct cidr_set *s, char out[CIDR_TEXT_MAX])
             continue;
         s->used[block] = 1;
         s->next = (block + 1) % s->count;
-        struct in_addr a = {.s_addr = htonl(s->network + (uint32_t)(block << (32 - s->block_mask)))};
+        struct in_addr a = {.s_addr =
+                                htonl(s->network + (uint32_t)(block << (32 - s->block_mask)))};
         char text[INET_ADDRSTRLEN];
         inet_ntop(AF_INET, &a, text, sizeof(text));
         snprintf(out, CIDR_TEXT_MAX, "%s/%d", text, s->block_mask);

@@ -9,7 +9,8 @@ struct cidr_set {
     uint32_t network;
     int mask, block_mask;
     size_t count; /* of blocks */
-    size_t next;  /* where the search for a free block begins: what was given back is used again as late as possible */
+    size_t next;  /* where the search for a free block begins: what was given back is used again as
+                     late as possible */
     unsigned char *used;
 };
 #define CIDR_TEXT_MAX 24

@@ -16,13 +16,15 @@ void object_list_add(struct kube_object_list *l, struct kube_object *o)
 }
 
 /* Writes metadata.ownerReferences anew, on the version that we know only. */
-static bool write_owner_references(const struct claim *c, const struct kube_object *child, cJSON *references_taken, struct error **err)
+static bool write_owner_references(const struct claim *c, const struct kube_object *child,
+                                   cJSON *references_taken, struct error **err)
 {
     cleanup_json cJSON *patch = cJSON_CreateObject();
     json_set_str(patch, "metadata.uid", child->uid);
     json_set_str(patch, "metadata.resourceVersion", child->resource_version);
     json_set(patch, "metadata.ownerReferences", references_taken);
-    cleanup_free char *path = kube_path_new(c->child_api_version, c->child_resource, child->ns, child->name, NULL);
+    cleanup_free char *path =
+        kube_path_new(c->child_api_version, c->child_resource, child->ns, child->name, NULL);
     cleanup_json cJSON *answer = kube_merge_patch(c->client, path, patch, err);
     return answer != NULL;
 }
@@ -30,18 +32,19 @@ static bool write_owner_references(const struct claim *c, const struct kube_obje
 /* The owner as it is now: only a live one that is not being deleted adopts. */
 static bool owner_may_adopt(const struct claim *c, struct error **err)
 {
-    cleanup_free char *path =
-        kube_path_new(c->owner_api_version, c->owner_resource, meta_ns(c->owner), meta_name(c->owner), NULL);
+    cleanup_free char *path = kube_path_new(c->owner_api_version, c->owner_resource,
+                                            meta_ns(c->owner), meta_name(c->owner), NULL);
     cleanup_json cJSON *live = kube_get(c->client, path, err);
     if (!live)
         return false;
     if (strcmp(meta_uid(live), meta_uid(c->owner)) != 0) {
-        error_setf(err, "original %s %s/%s is gone: got uid %s, wanted %s", c->owner_kind, meta_ns(c->owner), meta_name(c->owner),
-                   meta_uid(live), meta_uid(c->owner));
+        error_setf(err, "original %s %s/%s is gone: got uid %s, wanted %s", c->owner_kind,
+                   meta_ns(c->owner), meta_name(c->owner), meta_uid(live), meta_uid(c->owner));
         return false;
     }
     if (meta_deleting(live)) {
-        error_setf(err, "%s %s/%s has just been deleted", c->owner_kind, meta_ns(c->owner), meta_name(c->owner));
+        error_setf(err, "%s %s/%s has just been deleted", c->owner_kind, meta_ns(c->owner),
+                   meta_name(c->owner));
         return false;
     }
     return true;
@@ -51,7 +54,8 @@ static bool adopt(const struct claim *c, const struct kube_object *child, struct
 {
     const cJSON *old = json_path(child->json, "metadata.ownerReferences");
     cJSON *references = cJSON_IsArray(old) ? json_dup(old) : cJSON_CreateArray();
-    cJSON_AddItemToArray(references, controller_ref_new(c->owner_api_version, c->owner_kind, c->owner));
+    cJSON_AddItemToArray(references,
+                         controller_ref_new(c->owner_api_version, c->owner_kind, c->owner));
     return write_owner_references(c, child, references, err);
 }
 
@@ -59,18 +63,22 @@ static bool release(const struct claim *c, const struct kube_object *child, stru
 {
     cJSON *references = cJSON_CreateArray();
     const cJSON *ref;
-    cJSON_ArrayForEach(ref, json_path(child->json, "metadata.ownerReferences"))
-        if (strcmp(json_str_or(ref, "uid", ""), meta_uid(c->owner)) != 0)
-            cJSON_AddItemToArray(references, json_dup(ref));
+    cJSON_ArrayForEach(
+        ref,
+        json_path(child->json, "metadata.ownerReferences")) if (strcmp(json_str_or(ref, "uid", ""),
+                                                                       meta_uid(c->owner)) != 0)
+        cJSON_AddItemToArray(references, json_dup(ref));
     cleanup_error struct error *e = NULL;
-    if (write_owner_references(c, child, references, &e) || kube_error_is(e, "NotFound") || kube_error_is(e, "Invalid"))
+    if (write_owner_references(c, child, references, &e) || kube_error_is(e, "NotFound") ||
+        kube_error_is(e, "Invalid"))
         return true; /* gone, or replaced by another of the same name */
     error_move(err, e);
     e = NULL;
     return false;
 }
 
-bool claim_children(const struct claim *c, struct informer *children, struct kube_object_list *out, struct error **err)
+bool claim_children(const struct claim *c, struct informer *children, struct kube_object_list *out,
+                    struct error **err)
 {
     bool owner_deleting = meta_deleting(c->owner);
     struct error *first = NULL;
@@ -81,7 +89,8 @@ bool claim_children(const struct claim *c, struct informer *children, struct kub
         struct kube_object *child = mine.items[i];
         if (label_selector_matches(c->selector, meta_labels(child->json))) {
             object_list_add(out, child);
-        } else if (!owner_deleting && !meta_deleting(child->json) && (!c->eligible || c->eligible(child->json))) {
+        } else if (!owner_deleting && !meta_deleting(child->json) &&
+                   (!c->eligible || c->eligible(child->json))) {
             struct error *e = NULL;
             if (!release(c, child, &e))
                 error_move(first ? NULL : &first, e);
@@ -95,7 +104,8 @@ bool claim_children(const struct claim *c, struct informer *children, struct kub
     int may_adopt = -1; /* not asked yet */
     for (size_t i = 0; i < orphans.count; i++) {
         struct kube_object *child = orphans.items[i];
-        if (meta_deleting(child->json) || !label_selector_matches(c->selector, meta_labels(child->json)) ||
+        if (meta_deleting(child->json) ||
+            !label_selector_matches(c->selector, meta_labels(child->json)) ||
             (c->eligible && !c->eligible(child->json)))
             continue;
         struct error *e = NULL;
@@ -180,7 +190,8 @@ static struct expectation *expectation_of(struct expectations *e, const char *ke
     return x;
 }
 
-void expectations_wrote(struct expectations *e, const char *key, unsigned long long resource_version)
+void expectations_wrote(struct expectations *e, const char *key,
+                        unsigned long long resource_version)
 {
     pthread_mutex_lock(&e->lock);
     struct expectation *x = expectation_of(e, key);
@@ -189,7 +200,8 @@ void expectations_wrote(struct expectations *e, const char *key, unsigned long l
     pthread_mutex_unlock(&e->lock);
 }
 
-void expectations_deleted(struct expectations *e, const char *key, const char *object_key, const char *uid)
+void expectations_deleted(struct expectations *e, const char *key, const char *object_key,
+                          const char *uid)
 {
     pthread_mutex_lock(&e->lock);
     struct expectation *x = expectation_of(e, key);

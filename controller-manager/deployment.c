@@ -16,7 +16,8 @@ struct deployments {
     struct recorder *recorder;
 };
 
-/* One look at one Deployment. The documents are private copies, replaced in place by what the API answers to our writes. */
+/* One look at one Deployment. The documents are private copies, replaced in place by what the API
+ * answers to our writes. */
 struct sync {
     struct controller *c;
     struct deployments *s;
@@ -76,9 +77,11 @@ static size_t active_sets(cJSON *const *sets, size_t count, cJSON **out)
 
 /* --- writes --- */
 
-/* The deployment carries the revision of its newest ReplicaSet. As in Kubernetes it is written together with the status, which
- * leaves the deployment's generation alone. revision NULL: stays as it is. */
-static bool write_revision(struct sync *x, cJSON *status_taken, const char *revision, struct error **err)
+/* The deployment carries the revision of its newest ReplicaSet. As in Kubernetes it is written
+ * together with the status, which leaves the deployment's generation alone. revision NULL: stays as
+ * it is. */
+static bool write_revision(struct sync *x, cJSON *status_taken, const char *revision,
+                           struct error **err)
 {
     cleanup_json cJSON *object = json_dup(x->d);
     json_set(object, "status", status_taken);
@@ -101,15 +104,18 @@ static cJSON *status_copy(struct sync *x)
     return json_dup(json_ensure_object(x->d, "status"));
 }
 
-static bool set_condition(struct sync *x, const char *value, const char *reason, const char *message, struct error **err)
+static bool set_condition(struct sync *x, const char *value, const char *reason,
+                          const char *message, struct error **err)
 {
     cJSON *status = status_copy(x);
     deployment_condition_set(status, "Progressing", value, reason, message, NULL);
     return write_status(x, status, err);
 }
 
-/* Brings the revision up to date and, when the deployment has a deadline, says how its new ReplicaSet came about. */
-static bool announce_new_set(struct sync *x, const char *revision, const char *reason, const char *message, struct error **err)
+/* Brings the revision up to date and, when the deployment has a deadline, says how its new
+ * ReplicaSet came about. */
+static bool announce_new_set(struct sync *x, const char *revision, const char *reason,
+                             const char *message, struct error **err)
 {
     const char *have = meta_annotation(x->d, REVISION_ANNOTATION);
     bool update = revision && (!have || strcmp(have, revision) != 0);
@@ -127,7 +133,8 @@ static bool announce_new_set(struct sync *x, const char *revision, const char *r
 /* True when the set has its size; *scaled tells whether it changed. */
 static bool scale_set(struct sync *x, cJSON *set, int64_t size, bool *scaled, struct error **err)
 {
-    int64_t before = spec_replicas(set), desired = spec_replicas(x->d), most = desired + max_surge(x->d);
+    int64_t before = spec_replicas(set), desired = spec_replicas(x->d),
+            most = desired + max_surge(x->d);
     if (before == size && !replicas_annotations_outdated(set, desired, most))
         return true;
     cleanup_json cJSON *changed = json_dup(set);
@@ -140,8 +147,9 @@ static bool scale_set(struct sync *x, cJSON *set, int64_t size, bool *scaled, st
     if (before != size) {
         if (scaled)
             *scaled = true;
-        recorder_event(x->s->recorder, x->d, "Normal", "ScalingReplicaSet", "Scaled %s replica set %s from %lld to %lld",
-                       before < size ? "up" : "down", meta_name(set), (long long)before, (long long)size);
+        recorder_event(x->s->recorder, x->d, "Normal", "ScalingReplicaSet",
+                       "Scaled %s replica set %s from %lld to %lld", before < size ? "up" : "down",
+                       meta_name(set), (long long)before, (long long)size);
     }
     return true;
 }
@@ -172,40 +180,46 @@ static bool adopt_existing_new_set(struct sync *x, int64_t revision, struct erro
     }
     bool announced = condition_find(json_path(x->d, "status.conditions"), "Progressing");
     cleanup_free char *message = mem_printf("Found new replica set \"%s\"", meta_name(x->new_set));
-    return announce_new_set(x, meta_annotation(x->new_set, REVISION_ANNOTATION), announced ? NULL : "FoundNewReplicaSet", message,
-                            err);
+    return announce_new_set(x, meta_annotation(x->new_set, REVISION_ANNOTATION),
+                            announced ? NULL : "FoundNewReplicaSet", message, err);
 }
 
 static cJSON *build_new_set(struct sync *x, int64_t revision)
 {
-    cleanup_free char *hash =
-        pod_template_hash(json_path(x->d, "spec.template"), json_int(x->d, "status.collisionCount", -1));
+    cleanup_free char *hash = pod_template_hash(json_path(x->d, "spec.template"),
+                                                json_int(x->d, "status.collisionCount", -1));
     cJSON *set = cJSON_CreateObject();
     json_map_set_str(set, "apiVersion", "apps/v1");
     json_map_set_str(set, "kind", "ReplicaSet");
     cleanup_free char *name = mem_printf("%s-%s", meta_name(x->d), hash);
     json_set_str(set, "metadata.name", name);
     json_set_str(set, "metadata.namespace", meta_ns(x->d));
-    cJSON_AddItemToArray(json_ensure_array(set, "metadata.ownerReferences"), controller_ref_new("apps/v1", "Deployment", x->d));
+    cJSON_AddItemToArray(json_ensure_array(set, "metadata.ownerReferences"),
+                         controller_ref_new("apps/v1", "Deployment", x->d));
     json_set_int(set, "spec.replicas", 0);
     int64_t min_ready = json_int(x->d, "spec.minReadySeconds", 0);
     if (min_ready)
         json_set_int(set, "spec.minReadySeconds", min_ready);
     json_set(set, "spec.selector", json_dup(json_path(x->d, "spec.selector")));
-    json_map_set_str(json_ensure_object(set, "spec.selector.matchLabels"), "pod-template-hash", hash);
+    json_map_set_str(json_ensure_object(set, "spec.selector.matchLabels"), "pod-template-hash",
+                     hash);
     json_set(set, "spec.template", json_dup(json_path(x->d, "spec.template")));
-    json_map_set_str(json_ensure_object(set, "spec.template.metadata.labels"), "pod-template-hash", hash);
+    json_map_set_str(json_ensure_object(set, "spec.template.metadata.labels"), "pod-template-hash",
+                     hash);
     json_set(set, "metadata.labels", json_dup(json_path(set, "spec.template.metadata.labels")));
     json_set_int(set, "spec.replicas", new_set_replicas(x->d, x->sets, x->count, set));
     set_new_set_annotations(x->d, set, revision, false);
     return set;
 }
 
-/* The name is taken. By our own set, which the cache does not show yet? Then *existing gets it. Otherwise two templates
- * have one hash: count the collision, which gives the next look another name. */
-static bool resolve_collision(struct sync *x, const cJSON *wanted, cJSON **existing, struct error **err)
+/* The name is taken. By our own set, which the cache does not show yet? Then *existing gets it.
+ * Otherwise two templates have one hash: count the collision, which gives the next look another
+ * name. */
+static bool resolve_collision(struct sync *x, const cJSON *wanted, cJSON **existing,
+                              struct error **err)
 {
-    cleanup_free char *path = kube_path_new("apps/v1", "replicasets", meta_ns(wanted), meta_name(wanted), NULL);
+    cleanup_free char *path =
+        kube_path_new("apps/v1", "replicasets", meta_ns(wanted), meta_name(wanted), NULL);
     cleanup_json cJSON *live = kube_get(x->c->client, path, err);
     if (!live)
         return false;
@@ -219,7 +233,8 @@ static bool resolve_collision(struct sync *x, const cJSON *wanted, cJSON **exist
     json_set_int(status, "collisionCount", json_int(status, "collisionCount", 0) + 1);
     if (!write_status(x, status, err))
         return false;
-    error_set(err, 409, "AlreadyExists", "replicasets.apps \"%s\" already exists", meta_name(wanted));
+    error_set(err, 409, "AlreadyExists", "replicasets.apps \"%s\" already exists",
+              meta_name(wanted));
     return false;
 }
 
@@ -237,8 +252,8 @@ static bool create_new_set(struct sync *x, int64_t revision, struct error **err)
         existed = true;
     } else if (!created) {
         if (!refused_by_namespace_end(e)) {
-            cleanup_free char *message =
-                mem_printf("Failed to create new replica set \"%s\": %s", meta_name(wanted), error_message(e));
+            cleanup_free char *message = mem_printf("Failed to create new replica set \"%s\": %s",
+                                                    meta_name(wanted), error_message(e));
             recorder_event(x->s->recorder, x->d, "Warning", "ReplicaSetCreateError", "%s", message);
             if (has_progress_deadline(x->d))
                 set_condition(x, "False", "ReplicaSetCreateError", message, NULL);
@@ -249,8 +264,9 @@ static bool create_new_set(struct sync *x, int64_t revision, struct error **err)
     }
     add_set(x, created);
     if (!existed && size > 0)
-        recorder_event(x->s->recorder, x->d, "Normal", "ScalingReplicaSet", "Scaled up replica set %s from 0 to %lld",
-                       meta_name(created), (long long)size);
+        recorder_event(x->s->recorder, x->d, "Normal", "ScalingReplicaSet",
+                       "Scaled up replica set %s from 0 to %lld", meta_name(created),
+                       (long long)size);
     cleanup_free char *text = mem_printf("%lld", (long long)revision);
     cleanup_free char *message = mem_printf("Created new replica set \"%s\"", meta_name(created));
     part_sets(x);
@@ -295,7 +311,8 @@ static void requeue_at_deadline(struct sync *x, const cJSON *status)
         strcmp(json_str_or(c, "reason", ""), "ProgressDeadlineExceeded") == 0)
         return;
     int64_t now = time_now_seconds();
-    int64_t left = json_time(c, "lastUpdateTime", now) + json_int(x->d, "spec.progressDeadlineSeconds", 0) - now;
+    int64_t left = json_time(c, "lastUpdateTime", now) +
+                   json_int(x->d, "spec.progressDeadlineSeconds", 0) - now;
     workqueue_add_after(x->c->queue, x->key, left < 1 ? 1000 : (left + 1) * 1000);
 }
 
@@ -310,18 +327,22 @@ static void set_progress(struct sync *x, cJSON *status)
     const char *kind = x->new_set ? "ReplicaSet" : "Deployment";
     const char *name = x->new_set ? meta_name(x->new_set) : meta_name(x->d);
     if (deployment_complete(x->d, status)) {
-        cleanup_free char *message = mem_printf("%s \"%s\" has successfully progressed.", kind, name);
-        deployment_condition_set(status, "Progressing", "True", "NewReplicaSetAvailable", message, NULL);
+        cleanup_free char *message =
+            mem_printf("%s \"%s\" has successfully progressed.", kind, name);
+        deployment_condition_set(status, "Progressing", "True", "NewReplicaSetAvailable", message,
+                                 NULL);
     } else if (deployment_progressing(x->d, status)) {
         cleanup_free char *message = mem_printf("%s \"%s\" is progressing.", kind, name);
         bool same = old && strcmp(json_str_or(old, "status", ""), "True") == 0;
-        /* Removed first, so that lastUpdateTime moves on with each step: the deadline runs from there. */
+        /* Removed first, so that lastUpdateTime moves on with each step: the deadline runs from
+         * there. */
         deployment_condition_remove(status, "Progressing");
         deployment_condition_set(status, "Progressing", "True", "ReplicaSetUpdated", message,
                                  same ? json_str(old, "lastTransitionTime") : NULL);
     } else if (deployment_timed_out(x->d, status, time_now_seconds())) {
         cleanup_free char *message = mem_printf("%s \"%s\" has timed out progressing.", kind, name);
-        deployment_condition_set(status, "Progressing", "False", "ProgressDeadlineExceeded", message, NULL);
+        deployment_condition_set(status, "Progressing", "False", "ProgressDeadlineExceeded",
+                                 message, NULL);
     }
 }
 
@@ -335,7 +356,8 @@ static bool sync_rollout_status(struct sync *x, struct error **err)
     const cJSON *failure = first_failure(x);
     if (failure)
         deployment_condition_set(status, "ReplicaFailure", json_str_or(failure, "status", "True"),
-                                 json_str_or(failure, "reason", ""), json_str_or(failure, "message", ""),
+                                 json_str_or(failure, "reason", ""),
+                                 json_str_or(failure, "message", ""),
                                  json_str(failure, "lastTransitionTime"));
     else
         deployment_condition_remove(status, "ReplicaFailure");
@@ -349,7 +371,8 @@ static bool sync_rollout_status(struct sync *x, struct error **err)
 
 /* --- scaling and cleaning up --- */
 
-/* The only ReplicaSet with pods or, when none has any, the newest; NULL while a rollout is under way. */
+/* The only ReplicaSet with pods or, when none has any, the newest; NULL while a rollout is under
+ * way. */
 static cJSON *active_or_latest(struct sync *x)
 {
     cleanup_free cJSON **active = mem_alloc((x->count + 1) * sizeof(*active));
@@ -367,7 +390,8 @@ static cJSON *active_or_latest(struct sync *x)
 static bool saturated(struct sync *x)
 {
     int64_t wanted = spec_replicas(x->d);
-    return x->new_set && desired_replicas_annotation(x->new_set) == wanted && spec_replicas(x->new_set) == wanted &&
+    return x->new_set && desired_replicas_annotation(x->new_set) == wanted &&
+           spec_replicas(x->new_set) == wanted &&
            status_count(x->new_set, "availableReplicas") == wanted;
 }
 
@@ -410,11 +434,14 @@ static bool clean_up(struct sync *x, struct error **err)
     sort_sets(alive, n, SMALLEST_REVISION_FIRST);
     for (int64_t i = 0; i < surplus; i++) {
         const cJSON *set = alive[i];
-        if (status_count(set, "replicas") || spec_replicas(set) || meta_generation(set) > status_count(set, "observedGeneration"))
+        if (status_count(set, "replicas") || spec_replicas(set) ||
+            meta_generation(set) > status_count(set, "observedGeneration"))
             continue;
-        cleanup_free char *path = kube_path_new("apps/v1", "replicasets", meta_ns(set), meta_name(set), NULL);
+        cleanup_free char *path =
+            kube_path_new("apps/v1", "replicasets", meta_ns(set), meta_name(set), NULL);
         cleanup_error struct error *e = NULL;
-        if (!kube_delete(x->c->client, path, meta_uid(set), -1, "Background", &e) && !kube_error_is(e, "NotFound")) {
+        if (!kube_delete(x->c->client, path, meta_uid(set), -1, "Background", &e) &&
+            !kube_error_is(e, "NotFound")) {
             error_move(err, e);
             e = NULL;
             return false;
@@ -436,11 +463,13 @@ static bool sync_only(struct sync *x, struct error **err)
 /* --- strategies --- */
 
 /* Takes pods that are not available from old ReplicaSets first: nothing is lost by that. */
-static bool remove_unhealthy(struct sync *x, cJSON **old, size_t count, int64_t most, int64_t *removed, struct error **err)
+static bool remove_unhealthy(struct sync *x, cJSON **old, size_t count, int64_t most,
+                             int64_t *removed, struct error **err)
 {
     sort_sets(old, count, OLDEST_FIRST);
     for (size_t i = 0; i < count && *removed < most; i++) {
-        int64_t size = spec_replicas(old[i]), unhealthy = size - status_count(old[i], "availableReplicas");
+        int64_t size = spec_replicas(old[i]),
+                unhealthy = size - status_count(old[i], "availableReplicas");
         if (size == 0 || unhealthy <= 0)
             continue;
         int64_t n = unhealthy < most - *removed ? unhealthy : most - *removed;
@@ -451,10 +480,12 @@ static bool remove_unhealthy(struct sync *x, cJSON **old, size_t count, int64_t 
     return true;
 }
 
-static bool remove_old(struct sync *x, cJSON **old, size_t count, int64_t *removed, struct error **err)
+static bool remove_old(struct sync *x, cJSON **old, size_t count, int64_t *removed,
+                       struct error **err)
 {
     int64_t min_available = spec_replicas(x->d) - max_unavailable(x->d);
-    int64_t available = sum_status(old, count, "availableReplicas") + status_count(x->new_set, "availableReplicas");
+    int64_t available =
+        sum_status(old, count, "availableReplicas") + status_count(x->new_set, "availableReplicas");
     int64_t left = available - min_available;
     sort_sets(old, count, OLDEST_FIRST);
     for (size_t i = 0; i < count && left > 0; i++) {
@@ -482,7 +513,8 @@ static bool roll(struct sync *x, struct error **err)
     size_t n = active_sets(x->old, x->old_count, old);
     int64_t may_go = old_pods_to_remove(x->d, old, n, x->new_set), removed = 0;
     if (may_go > 0) {
-        if (!remove_unhealthy(x, old, n, may_go, &removed, err) || !remove_old(x, old, n, &removed, err))
+        if (!remove_unhealthy(x, old, n, may_go, &removed, err) ||
+            !remove_old(x, old, n, &removed, err))
             return false;
         if (removed > 0)
             return sync_rollout_status(x, err);
@@ -536,7 +568,8 @@ static bool sync_paused_condition(struct sync *x, struct error **err)
     const char *reason = json_str_or(c, "reason", "");
     if (strcmp(reason, "ProgressDeadlineExceeded") == 0)
         return true; /* an explicit message is worth more than this one */
-    bool paused = json_bool(x->d, "spec.paused", false), shown = strcmp(reason, "DeploymentPaused") == 0;
+    bool paused = json_bool(x->d, "spec.paused", false),
+         shown = strcmp(reason, "DeploymentPaused") == 0;
     if (paused && !shown)
         return set_condition(x, "Unknown", "DeploymentPaused", "Deployment is paused", err);
     if (!paused && shown)
@@ -579,7 +612,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     if (!cached)
         return true;
     cleanup_sync struct sync x = {.c = c, .s = s, .key = key, .d = json_dup(cached->json)};
-    struct label_selector *selector = label_selector_from_json(json_path(x.d, "spec.selector"), err);
+    struct label_selector *selector =
+        label_selector_from_json(json_path(x.d, "spec.selector"), err);
     if (!selector)
         return true; /* validated by the API; waiting will not mend it */
     if (label_selector_empty(selector)) {
@@ -612,14 +646,16 @@ static struct kube_object *deployment_of_set(struct deployments *s, const cJSON 
     const cJSON *ref = controller_ref(set);
     if (!ref || strcmp(json_str_or(ref, "kind", ""), "Deployment") != 0)
         return NULL;
-    struct kube_object *d = informer_get_ns(s->deployments, meta_ns(set), json_str_or(ref, "name", ""));
+    struct kube_object *d =
+        informer_get_ns(s->deployments, meta_ns(set), json_str_or(ref, "name", ""));
     if (d && strcmp(d->uid, json_str_or(ref, "uid", "")) == 0)
         return d;
     kube_object_unref(d);
     return NULL;
 }
 
-static void on_set(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_set(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct deployments *s = c->state;
@@ -628,7 +664,8 @@ static void on_set(void *userdata, enum informer_event event, const struct kube_
         return;
     const struct kube_object *states[] = {old, new_object};
     for (size_t i = 0; i < ARRAY_LEN(states); i++) {
-        cleanup_object struct kube_object *d = states[i] ? deployment_of_set(s, states[i]->json) : NULL;
+        cleanup_object struct kube_object *d =
+            states[i] ? deployment_of_set(s, states[i]->json) : NULL;
         if (d)
             workqueue_add(c->queue, d->key);
     }
@@ -637,15 +674,18 @@ static void on_set(void *userdata, enum informer_event event, const struct kube_
     cleanup_objects struct kube_object_list all = {0};
     informer_by_index(s->deployments, "namespace", new_object->ns, &all);
     for (size_t i = 0; i < all.count; i++) {
-        struct label_selector *selector = label_selector_from_json(json_path(all.items[i]->json, "spec.selector"), NULL);
-        if (selector && !label_selector_empty(selector) && label_selector_matches(selector, meta_labels(new_object->json)))
+        struct label_selector *selector =
+            label_selector_from_json(json_path(all.items[i]->json, "spec.selector"), NULL);
+        if (selector && !label_selector_empty(selector) &&
+            label_selector_matches(selector, meta_labels(new_object->json)))
             workqueue_add(c->queue, all.items[i]->key);
         label_selector_free(selector);
     }
 }
 
 /* A Recreate rollout waits for the last old pod to be gone. */
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct deployments *s = c->state;
@@ -653,7 +693,8 @@ static void on_pod(void *userdata, enum informer_event event, const struct kube_
     const cJSON *ref = event == INFORMER_DELETED ? controller_ref(old->json) : NULL;
     if (!ref || strcmp(json_str_or(ref, "kind", ""), "ReplicaSet") != 0)
         return;
-    cleanup_object struct kube_object *set = informer_get_ns(s->sets, old->ns, json_str_or(ref, "name", ""));
+    cleanup_object struct kube_object *set =
+        informer_get_ns(s->sets, old->ns, json_str_or(ref, "name", ""));
     cleanup_object struct kube_object *d = set ? deployment_of_set(s, set->json) : NULL;
     if (d && !rolling_update(d->json))
         workqueue_add(c->queue, d->key);

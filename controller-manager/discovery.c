@@ -7,37 +7,41 @@
 static bool has_verb(const cJSON *resource, const char *verb)
 {
     const cJSON *v;
-    cJSON_ArrayForEach(v, json_get(resource, "verbs"))
-        if (cJSON_IsString(v) && strcmp(v->valuestring, verb) == 0)
-            return true;
+    cJSON_ArrayForEach(v, json_get(resource, "verbs")) if (cJSON_IsString(v) &&
+                                                           strcmp(v->valuestring, verb) ==
+                                                               0) return true;
     return false;
 }
 
 static void add_resources(struct api_resources *out, const char *api_version, const cJSON *list)
 {
     const cJSON *r;
-    cJSON_ArrayForEach(r, json_get(list, "resources")) {
+    cJSON_ArrayForEach(r, json_get(list, "resources"))
+    {
         const char *name = json_str_or(r, "name", ""), *kind = json_str_or(r, "kind", "");
         if (!*name || !*kind || strchr(name, '/'))
             continue;
         out->items = mem_realloc(out->items, (out->count + 1) * sizeof(*out->items));
         const char *slash = strchr(api_version, '/');
-        out->items[out->count++] =
-            (struct api_resource){.api_version = mem_strdup(api_version),
-                                  .kind = mem_strdup(kind),
-                                  .resource = mem_strdup(name),
-                                  .group = slash ? mem_strndup(api_version, (size_t)(slash - api_version)) : mem_strdup(""),
-                                  .namespaced = json_bool(r, "namespaced", false),
-                                  .can_delete = has_verb(r, "delete"),
-                                  .can_delete_collection = has_verb(r, "deletecollection"),
-                                  .can_list = has_verb(r, "list"),
-                                  .can_watch = has_verb(r, "watch")};
+        out->items[out->count++] = (struct api_resource){
+            .api_version = mem_strdup(api_version),
+            .kind = mem_strdup(kind),
+            .resource = mem_strdup(name),
+            .group =
+                slash ? mem_strndup(api_version, (size_t)(slash - api_version)) : mem_strdup(""),
+            .namespaced = json_bool(r, "namespaced", false),
+            .can_delete = has_verb(r, "delete"),
+            .can_delete_collection = has_verb(r, "deletecollection"),
+            .can_list = has_verb(r, "list"),
+            .can_watch = has_verb(r, "watch")};
     }
 }
 
-static void ask_group(struct kube_client *client, const char *api_version, struct api_resources *out)
+static void ask_group(struct kube_client *client, const char *api_version,
+                      struct api_resources *out)
 {
-    cleanup_free char *path = mem_printf("/%s/%s", strchr(api_version, '/') ? "apis" : "api", api_version);
+    cleanup_free char *path =
+        mem_printf("/%s/%s", strchr(api_version, '/') ? "apis" : "api", api_version);
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *list = kube_get(client, path, &e);
     if (list) {
@@ -58,7 +62,8 @@ bool discover_resources(struct kube_client *client, struct api_resources *out, s
         return false;
     ask_group(client, "v1", out);
     const cJSON *g;
-    cJSON_ArrayForEach(g, json_get(groups, "groups")) {
+    cJSON_ArrayForEach(g, json_get(groups, "groups"))
+    {
         const char *preferred = json_str(g, "preferredVersion.groupVersion");
         if (preferred)
             ask_group(client, preferred, out);
@@ -84,7 +89,8 @@ void api_resources_clear(struct api_resources *r)
     *r = (struct api_resources){0};
 }
 
-const struct api_resource *api_resource_of_kind(const struct api_resources *r, const char *api_version, const char *kind)
+const struct api_resource *api_resource_of_kind(const struct api_resources *r,
+                                                const char *api_version, const char *kind)
 {
     const char *slash = strchr(api_version, '/');
     size_t n = slash ? (size_t)(slash - api_version) : 0;

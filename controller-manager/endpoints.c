@@ -27,7 +27,8 @@ static cJSON *endpoint_address(const cJSON *pod, const cJSON *service, const cha
 {
     cJSON *a = cJSON_CreateObject();
     json_map_set_str(a, "ip", ip);
-    const char *hostname = pod_endpoint_hostname(pod, service), *node = json_str_or(pod, "spec.nodeName", "");
+    const char *hostname = pod_endpoint_hostname(pod, service),
+               *node = json_str_or(pod, "spec.nodeName", "");
     if (hostname)
         json_map_set_str(a, "hostname", hostname);
     if (*node)
@@ -39,7 +40,8 @@ static cJSON *endpoint_address(const cJSON *pod, const cJSON *service, const cha
 static cJSON *endpoint_port(const cJSON *service_port, int64_t number)
 {
     cJSON *p = cJSON_CreateObject();
-    const char *name = json_str_or(service_port, "name", ""), *app_protocol = json_str(service_port, "appProtocol");
+    const char *name = json_str_or(service_port, "name", ""),
+               *app_protocol = json_str(service_port, "appProtocol");
     if (*name)
         json_map_set_str(p, "name", name);
     json_set_int(p, "port", number);
@@ -66,12 +68,14 @@ static bool limit_entries(struct subset_entry *entries, size_t *count)
     return true;
 }
 
-static cJSON *wanted_subsets(const cJSON *service, const struct kube_object_list *pods, bool *over_capacity)
+static cJSON *wanted_subsets(const cJSON *service, const struct kube_object_list *pods,
+                             bool *over_capacity)
 {
     bool publish_not_ready = json_bool(service, "spec.publishNotReadyAddresses", false);
     const cJSON *ports = json_path(service, "spec.ports");
     size_t port_count = (size_t)(cJSON_IsArray(ports) ? cJSON_GetArraySize(ports) : 0);
-    struct subset_entry *entries = mem_alloc((pods->count * (port_count + 1) + 1) * sizeof(*entries));
+    struct subset_entry *entries =
+        mem_alloc((pods->count * (port_count + 1) + 1) * sizeof(*entries));
     size_t count = 0;
     cJSON *owned = cJSON_CreateArray(); /* addresses and ports until they have been copied */
     for (size_t i = 0; i < pods->count; i++) {
@@ -85,13 +89,15 @@ static cJSON *wanted_subsets(const cJSON *service, const struct kube_object_list
         if (!port_count && service_headless(service))
             entries[count++] = (struct subset_entry){.address = address, .ready = ready};
         const cJSON *p;
-        cJSON_ArrayForEach(p, ports) {
+        cJSON_ArrayForEach(p, ports)
+        {
             int64_t number;
             if (!pod_target_port(pod, p, &number))
                 continue;
             cJSON *port = endpoint_port(p, number);
             cJSON_AddItemToArray(owned, port);
-            entries[count++] = (struct subset_entry){.address = address, .port = port, .ready = ready};
+            entries[count++] =
+                (struct subset_entry){.address = address, .port = port, .ready = ready};
         }
     }
     *over_capacity = limit_entries(entries, &count);
@@ -129,7 +135,8 @@ static bool delete_endpoints(struct controller *c, const char *key, struct error
         return true;
     cleanup_free char *path = kube_path_new("v1", "endpoints", cached->ns, cached->name, NULL);
     cleanup_error struct error *e = NULL;
-    if (kube_delete(c->client, path, cached->uid, -1, NULL, &e) || kube_error_is(e, "NotFound") || kube_error_is(e, "Conflict"))
+    if (kube_delete(c->client, path, cached->uid, -1, NULL, &e) || kube_error_is(e, "NotFound") ||
+        kube_error_is(e, "Conflict"))
         return true;
     error_move(err, e);
     e = NULL;
@@ -178,7 +185,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     json_set_str(object, "metadata.namespace", service->ns);
     json_set(object, "metadata.labels", json_dup(labels));
     char text[TIME_TEXT_MAX];
-    set_or_drop_annotation(object, TRIGGER_TIME_ANNOTATION, changed_at ? time_format(changed_at, text) : NULL);
+    set_or_drop_annotation(object, TRIGGER_TIME_ANNOTATION,
+                           changed_at ? time_format(changed_at, text) : NULL);
     set_or_drop_annotation(object, CAPACITY_ANNOTATION, over_capacity ? "truncated" : NULL);
     if (subsets->child)
         json_map_set(object, "subsets", json_dup(subsets));
@@ -200,14 +208,17 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     if (refused_by_namespace_end(e))
         return true;
     if (!kube_error_is(e, "Conflict") && !kube_error_is(e, "AlreadyExists"))
-        recorder_event(s->recorder, service->json, "Warning", current ? "FailedToUpdateEndpoint" : "FailedToCreateEndpoint",
-                       "Failed to %s endpoint %s: %s", current ? "update" : "create for service", key, error_message(e));
+        recorder_event(s->recorder, service->json, "Warning",
+                       current ? "FailedToUpdateEndpoint" : "FailedToCreateEndpoint",
+                       "Failed to %s endpoint %s: %s", current ? "update" : "create for service",
+                       key, error_message(e));
     error_move(err, e);
     e = NULL;
     return false;
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct endpoints *s = c->state;

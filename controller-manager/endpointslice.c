@@ -48,7 +48,8 @@ static cJSON *slice_ports(const cJSON *service, const cJSON *pod)
 {
     cJSON *ports = cJSON_CreateArray();
     const cJSON *p;
-    cJSON_ArrayForEach(p, json_path(service, "spec.ports")) {
+    cJSON_ArrayForEach(p, json_path(service, "spec.ports"))
+    {
         int64_t number;
         if (!pod_target_port(pod, p, &number))
             continue;
@@ -64,16 +65,19 @@ static cJSON *slice_ports(const cJSON *service, const cJSON *pod)
     return ports;
 }
 
-static cJSON *slice_endpoint(const cJSON *service, const cJSON *pod, const cJSON *node, const char *ip)
+static cJSON *slice_endpoint(const cJSON *service, const cJSON *pod, const cJSON *node,
+                             const char *ip)
 {
     bool serving = pod_ready(pod), terminating = meta_deleting(pod);
-    bool ready = json_bool(service, "spec.publishNotReadyAddresses", false) || (serving && !terminating);
+    bool ready =
+        json_bool(service, "spec.publishNotReadyAddresses", false) || (serving && !terminating);
     cJSON *e = cJSON_CreateObject();
     cJSON_AddItemToArray(json_ensure_array(e, "addresses"), cJSON_CreateString(ip));
     json_set_bool(e, "conditions.ready", ready);
     json_set_bool(e, "conditions.serving", serving);
     json_set_bool(e, "conditions.terminating", terminating);
-    const char *node_name = json_str_or(pod, "spec.nodeName", ""), *hostname = pod_endpoint_hostname(pod, service);
+    const char *node_name = json_str_or(pod, "spec.nodeName", ""),
+               *hostname = pod_endpoint_hostname(pod, service);
     const char *zone = json_map_str(meta_labels(node), "topology.kubernetes.io/zone");
     if (hostname)
         json_map_set_str(e, "hostname", hostname);
@@ -85,9 +89,11 @@ static cJSON *slice_endpoint(const cJSON *service, const cJSON *pod, const cJSON
     return e;
 }
 
-/* Returns the number of endpoints; *nodes_missing is set when pods were left out because their node is not known (yet). */
-static size_t wanted_endpoints(struct endpointslices *s, const cJSON *service, const struct kube_object_list *pods,
-                               const char *family, struct slice_endpoint *out, bool *nodes_missing)
+/* Returns the number of endpoints; *nodes_missing is set when pods were left out because their node
+ * is not known (yet). */
+static size_t wanted_endpoints(struct endpointslices *s, const cJSON *service,
+                               const struct kube_object_list *pods, const char *family,
+                               struct slice_endpoint *out, bool *nodes_missing)
 {
     size_t count = 0;
     for (size_t i = 0; i < pods->count; i++) {
@@ -95,7 +101,8 @@ static size_t wanted_endpoints(struct endpointslices *s, const cJSON *service, c
         const char *ip = pod_ip(pod, family), *node_name = json_str_or(pod, "spec.nodeName", "");
         if (!ip || !pod_is_endpoint(pod, true))
             continue;
-        cleanup_object struct kube_object *node = *node_name ? informer_get(s->nodes, node_name) : NULL;
+        cleanup_object struct kube_object *node =
+            *node_name ? informer_get(s->nodes, node_name) : NULL;
         if (*node_name && !node && !json_bool(service, "spec.publishNotReadyAddresses", false)) {
             *nodes_missing = true;
             continue;
@@ -111,9 +118,8 @@ static cJSON *wanted_labels(const cJSON *service)
 {
     cJSON *labels = cJSON_CreateObject();
     const cJSON *l;
-    cJSON_ArrayForEach(l, meta_labels(service))
-        if (cJSON_IsString(l))
-            json_map_set_str(labels, l->string, l->valuestring);
+    cJSON_ArrayForEach(l, meta_labels(service)) if (cJSON_IsString(l))
+        json_map_set_str(labels, l->string, l->valuestring);
     map_remove(labels, HEADLESS_LABEL);
     if (service_headless(service))
         json_map_set_str(labels, HEADLESS_LABEL, "");
@@ -132,7 +138,8 @@ struct look {
     const char *family;
 };
 
-static bool written(struct look *l, cJSON *answer_taken, struct error *e_taken, const char *verb, struct error **err)
+static bool written(struct look *l, cJSON *answer_taken, struct error *e_taken, const char *verb,
+                    struct error **err)
 {
     struct endpointslices *s = l->c->state;
     cleanup_json cJSON *answer = answer_taken;
@@ -141,7 +148,8 @@ static bool written(struct look *l, cJSON *answer_taken, struct error *e_taken, 
         expectations_wrote(s->expectations, l->service->key, meta_version(answer));
         return true;
     }
-    if (refused_by_namespace_end(e) || (strcmp(verb, "delete") == 0 && kube_error_is(e, "NotFound")))
+    if (refused_by_namespace_end(e) ||
+        (strcmp(verb, "delete") == 0 && kube_error_is(e, "NotFound")))
         return true;
     error_move(err, e);
     e = NULL;
@@ -165,7 +173,8 @@ static bool create_slice(struct look *l, const struct slice_change *ch, struct e
     json_map_set_str(slice, "addressType", l->family);
     json_map_set(slice, "endpoints", json_dup(ch->endpoints));
     json_map_set(slice, "ports", json_dup(ch->ports));
-    cleanup_free char *path = kube_path_new("discovery.k8s.io/v1", "endpointslices", l->service->ns, NULL, NULL);
+    cleanup_free char *path =
+        kube_path_new("discovery.k8s.io/v1", "endpointslices", l->service->ns, NULL, NULL);
     struct error *e = NULL;
     cJSON *answer = kube_create(l->c->client, path, slice, &e);
     return written(l, answer, e, "create", err);
@@ -191,7 +200,8 @@ static bool update_slice(struct look *l, const struct slice_change *ch, struct e
 static bool delete_slice(struct look *l, const cJSON *slice, struct error **err)
 {
     struct endpointslices *s = l->c->state;
-    cleanup_free char *path = kube_path_new("discovery.k8s.io/v1", "endpointslices", meta_ns(slice), meta_name(slice), NULL);
+    cleanup_free char *path = kube_path_new("discovery.k8s.io/v1", "endpointslices", meta_ns(slice),
+                                            meta_name(slice), NULL);
     cleanup_free char *key = mem_printf("%s/%s", meta_ns(slice), meta_name(slice));
     struct error *e = NULL;
     if (kube_delete(l->c->client, path, meta_uid(slice), -1, NULL, &e)) {
@@ -218,8 +228,9 @@ static bool apply_change(struct look *l, const struct slice_change *ch, struct e
     return update_slice(l, ch, err); /* the Service's labels have changed */
 }
 
-static bool reconcile_family(struct look *l, const struct kube_object_list *pods, const struct kube_object_list *slices,
-                             bool *nodes_missing, struct error **err)
+static bool reconcile_family(struct look *l, const struct kube_object_list *pods,
+                             const struct kube_object_list *slices, bool *nodes_missing,
+                             struct error **err)
 {
     struct endpointslices *s = l->c->state;
     cleanup_free struct slice_endpoint *wanted = mem_alloc((pods->count + 1) * sizeof(*wanted));
@@ -227,9 +238,11 @@ static bool reconcile_family(struct look *l, const struct kube_object_list *pods
     cleanup_free const cJSON **existing = mem_alloc((slices->count + 1) * sizeof(*existing));
     size_t existing_count = 0;
     for (size_t i = 0; i < slices->count; i++)
-        if (strcmp(json_str_or(slices->items[i]->json, "addressType", ""), l->family) == 0 && !meta_deleting(slices->items[i]->json))
+        if (strcmp(json_str_or(slices->items[i]->json, "addressType", ""), l->family) == 0 &&
+            !meta_deleting(slices->items[i]->json))
             existing[existing_count++] = slices->items[i]->json;
-    cleanup_slice_plan struct slice_plan plan = slices_plan(existing, existing_count, wanted, count);
+    cleanup_slice_plan struct slice_plan plan =
+        slices_plan(existing, existing_count, wanted, count);
     bool ok = true;
     for (size_t i = 0; ok && i < plan.count; i++)
         ok = apply_change(l, &plan.changes[i], err);
@@ -241,7 +254,8 @@ static bool reconcile_family(struct look *l, const struct kube_object_list *pods
 }
 
 /* Slices of an address family that the Service has no more. */
-static bool delete_other_families(struct look *l, const struct kube_object_list *slices, struct error **err)
+static bool delete_other_families(struct look *l, const struct kube_object_list *slices,
+                                  struct error **err)
 {
     for (size_t i = 0; i < slices->count; i++) {
         const char *type = json_str_or(slices->items[i]->json, "addressType", ""), *family;
@@ -280,7 +294,10 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
 
     char text[TIME_TEXT_MAX];
     cleanup_json cJSON *labels = wanted_labels(service->json);
-    struct look l = {.c = c, .service = service, .labels = labels, .trigger = changed_at ? time_format(changed_at, text) : NULL};
+    struct look l = {.c = c,
+                     .service = service,
+                     .labels = labels,
+                     .trigger = changed_at ? time_format(changed_at, text) : NULL};
     bool nodes_missing = false;
     cleanup_error struct error *e = NULL;
     bool ok = delete_other_families(&l, &slices, &e);
@@ -289,7 +306,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     if (!ok) {
         if (!kube_error_is(e, "Conflict"))
             recorder_event(s->recorder, service->json, "Warning", "FailedToUpdateEndpointSlices",
-                           "Error updating Endpoint Slices for Service %s: %s", key, error_message(e));
+                           "Error updating Endpoint Slices for Service %s: %s", key,
+                           error_message(e));
         error_move(err, e);
         e = NULL;
         return false;
@@ -303,7 +321,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
 
 /* --- what feeds the queue --- */
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct endpointslices *s = c->state;
@@ -318,7 +337,8 @@ static void enqueue_key(void *ctx, const char *key)
 }
 
 /* Somebody changed a slice of ours, or our own write has come back: look again. */
-static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old,
+                     const struct kube_object *new_object)
 {
     (void)event;
     if (old)

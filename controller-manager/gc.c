@@ -1,11 +1,12 @@
-/* The garbage collector: deletes what has no owner any more, lets foreground deletion wait for dependents, and orphans.
- * https://kubernetes.io/docs/concepts/architecture/garbage-collection/
+/* The garbage collector: deletes what has no owner any more, lets foreground deletion wait for
+ * dependents, and orphans. https://kubernetes.io/docs/concepts/architecture/garbage-collection/
  *
- * Three queues share one state: deletions and orphanings of objects (by uid), and discovery, which follows every resource that can
- * be deleted. Before anything is deleted, the object and each of its owners are asked for at the API. */
+ * Three queues share one state: deletions and orphanings of objects (by uid), and discovery, which
+ * follows every resource that can be deleted. Before anything is deleted, the object and each of
+ * its owners are asked for at the API. */
 #include "controller-manager/gc_graph.h"
+#include <malloc.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
@@ -17,8 +18,9 @@
 #include "controller-manager/discovery.h"
 #include "controller-manager/objects.h"
 
-#define VIRTUAL_PREFIX "virtual/" /* keys of the deletion queue that only ask whether an unseen owner exists */
-#define RESYNC         "resync"
+#define VIRTUAL_PREFIX                                                                             \
+    "virtual/" /* keys of the deletion queue that only ask whether an unseen owner exists */
+#define RESYNC "resync"
 enum { SYNC_LIMIT_MS = 30000, FINALIZER_ATTEMPTS = 5 };
 
 struct monitor {
@@ -27,7 +29,8 @@ struct monitor {
 };
 
 struct gc {
-    struct controller *deletions, *orphans, *discovery; /* orphans and discovery are NULL when left out */
+    struct controller *deletions, *orphans,
+        *discovery; /* orphans and discovery are NULL when left out */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of synced and stopping */
     struct gc_graph graph;
@@ -69,7 +72,8 @@ static bool item_of(struct gc *gc, const char *uid, struct item *out)
         size_t position = 0;
         const struct strmap_entry *e;
         while ((e = strmap_next(&n->dependents, &position)))
-            out->dependents_wait = out->dependents_wait || ((struct gc_node *)e->value)->deleting_dependents;
+            out->dependents_wait =
+                out->dependents_wait || ((struct gc_node *)e->value)->deleting_dependents;
     }
     pthread_mutex_unlock(&gc->lock);
     return n != NULL;
@@ -78,7 +82,8 @@ static bool item_of(struct gc *gc, const char *uid, struct item *out)
 /* --- where an object lives --- */
 
 /* The path of an object by its kind; NULL while the kind is not known. *namespaced may be NULL. */
-static char *path_of(struct gc *gc, const char *api_version, const char *kind, const char *ns, const char *name, bool *namespaced)
+static char *path_of(struct gc *gc, const char *api_version, const char *kind, const char *ns,
+                     const char *name, bool *namespaced)
 {
     char *path = NULL;
     pthread_mutex_lock(&gc->lock);
@@ -103,9 +108,11 @@ static bool set_error(struct error **err, struct error **e)
 
 /* --- finalizers --- */
 
-static bool remove_finalizer(struct gc *gc, const struct item *item, const char *finalizer, struct error **err)
+static bool remove_finalizer(struct gc *gc, const struct item *item, const char *finalizer,
+                             struct error **err)
 {
-    cleanup_free char *path = path_of(gc, item->api_version, item->kind, item->ns, item->name, NULL);
+    cleanup_free char *path =
+        path_of(gc, item->api_version, item->kind, item->ns, item->name, NULL);
     if (!path)
         return false;
     for (int attempt = 0;; attempt++) {
@@ -119,9 +126,10 @@ static bool remove_finalizer(struct gc *gc, const struct item *item, const char 
         json_set_str(patch, "metadata.resourceVersion", json_str(live, "metadata.resourceVersion"));
         cJSON *kept = json_ensure_array(patch, "metadata.finalizers");
         const cJSON *f;
-        cJSON_ArrayForEach(f, json_path(live, "metadata.finalizers"))
-            if (!cJSON_IsString(f) || strcmp(f->valuestring, finalizer) != 0)
-                cJSON_AddItemToArray(kept, json_dup(f));
+        cJSON_ArrayForEach(
+            f, json_path(live, "metadata.finalizers")) if (!cJSON_IsString(f) ||
+                                                           strcmp(f->valuestring, finalizer) != 0)
+            cJSON_AddItemToArray(kept, json_dup(f));
         cleanup_json cJSON *answer = kube_merge_patch(gc->deletions->client, path, patch, &e);
         if (answer || kube_error_is(e, "NotFound"))
             return true;
@@ -132,25 +140,30 @@ static bool remove_finalizer(struct gc *gc, const struct item *item, const char 
 
 /* --- deletion --- */
 
-static bool delete_object(struct gc *gc, const char *path, const cJSON *live, const char *policy, struct error **err)
+static bool delete_object(struct gc *gc, const char *path, const cJSON *live, const char *policy,
+                          struct error **err)
 {
     cleanup_json cJSON *options = cJSON_CreateObject();
     json_set_str(options, "kind", "DeleteOptions");
     json_set_str(options, "apiVersion", "v1");
     json_set_str(options, "preconditions.uid", meta_uid(live));
-    json_set_str(options, "preconditions.resourceVersion", json_str(live, "metadata.resourceVersion"));
+    json_set_str(options, "preconditions.resourceVersion",
+                 json_str(live, "metadata.resourceVersion"));
     json_set_str(options, "propagationPolicy", policy);
     cleanup_error struct error *e = NULL;
-    cleanup_json cJSON *answer = kube_request(gc->deletions->client, "DELETE", path, NULL, options, &e);
+    cleanup_json cJSON *answer =
+        kube_request(gc->deletions->client, "DELETE", path, NULL, options, &e);
     log_debug(2, "Deleted an object", "path", path, "policy", policy, "err", error_message(e));
     return answer || kube_error_is(e, "NotFound") || set_error(err, &e);
 }
 
 enum owner_state { OWNER_SOLID, OWNER_DANGLING, OWNER_WAITING, OWNER_INVALID, OWNER_UNKNOWN };
 
-static enum owner_state classify_owner(struct gc *gc, const struct item *item, const cJSON *ref, struct error **err)
+static enum owner_state classify_owner(struct gc *gc, const struct item *item, const cJSON *ref,
+                                       struct error **err)
 {
-    const char *api_version = json_str_or(ref, "apiVersion", ""), *kind = json_str_or(ref, "kind", "");
+    const char *api_version = json_str_or(ref, "apiVersion", ""),
+               *kind = json_str_or(ref, "kind", "");
     const char *name = json_str_or(ref, "name", ""), *uid = json_str_or(ref, "uid", "");
     pthread_mutex_lock(&gc->lock);
     bool absent = gc_graph_owner_known_absent(&gc->graph, api_version, kind, item->ns, name, uid);
@@ -162,7 +175,8 @@ static enum owner_state classify_owner(struct gc *gc, const struct item *item, c
     if (!path)
         return OWNER_UNKNOWN;
     if (namespaced && !*item->ns)
-        return OWNER_INVALID; /* a cluster-scoped object cannot have a namespaced owner: hands off */
+        return OWNER_INVALID; /* a cluster-scoped object cannot have a namespaced owner: hands off
+                               */
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *owner = kube_get(gc->deletions->client, path, &e);
     if (!owner && !kube_error_is(e, "NotFound")) {
@@ -171,15 +185,18 @@ static enum owner_state classify_owner(struct gc *gc, const struct item *item, c
     }
     if (!owner || strcmp(meta_uid(owner), uid) != 0) {
         pthread_mutex_lock(&gc->lock);
-        gc_graph_note_absent_owner(&gc->graph, api_version, kind, namespaced ? item->ns : "", name, uid);
+        gc_graph_note_absent_owner(&gc->graph, api_version, kind, namespaced ? item->ns : "", name,
+                                   uid);
         pthread_mutex_unlock(&gc->lock);
         return OWNER_DANGLING;
     }
-    return meta_deleting(owner) && meta_has_finalizer(owner, FINALIZER_FOREGROUND) ? OWNER_WAITING : OWNER_SOLID;
+    return meta_deleting(owner) && meta_has_finalizer(owner, FINALIZER_FOREGROUND) ? OWNER_WAITING
+                                                                                   : OWNER_SOLID;
 }
 
 /* Takes owners out that are gone or going, as long as there is one that stays. */
-static bool drop_owner_references(struct gc *gc, const char *path, const cJSON *live, const bool *keep, struct error **err)
+static bool drop_owner_references(struct gc *gc, const char *path, const cJSON *live,
+                                  const bool *keep, struct error **err)
 {
     cleanup_json cJSON *patch = cJSON_CreateObject();
     json_set_str(patch, "metadata.uid", meta_uid(live));
@@ -187,9 +204,8 @@ static bool drop_owner_references(struct gc *gc, const char *path, const cJSON *
     cJSON *kept = json_ensure_array(patch, "metadata.ownerReferences");
     const cJSON *ref;
     size_t i = 0;
-    cJSON_ArrayForEach(ref, json_path(live, "metadata.ownerReferences"))
-        if (keep[i++])
-            cJSON_AddItemToArray(kept, json_dup(ref));
+    cJSON_ArrayForEach(ref, json_path(live, "metadata.ownerReferences")) if (keep[i++])
+        cJSON_AddItemToArray(kept, json_dup(ref));
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *answer = kube_merge_patch(gc->deletions->client, path, patch, &e);
     return answer || kube_error_is(e, "NotFound") || set_error(err, &e);
@@ -202,16 +218,16 @@ static bool unblock_owners(struct gc *gc, const char *path, const cJSON *live, s
     json_set_str(patch, "metadata.uid", meta_uid(live));
     json_set_str(patch, "metadata.resourceVersion", json_str(live, "metadata.resourceVersion"));
     cJSON *refs = json_dup(json_path(live, "metadata.ownerReferences")), *ref;
-    cJSON_ArrayForEach(ref, refs)
-        if (json_bool(ref, "blockOwnerDeletion", false))
-            json_set_bool(ref, "blockOwnerDeletion", false);
+    cJSON_ArrayForEach(ref, refs) if (json_bool(ref, "blockOwnerDeletion", false))
+        json_set_bool(ref, "blockOwnerDeletion", false);
     json_set(patch, "metadata.ownerReferences", refs);
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *answer = kube_merge_patch(gc->deletions->client, path, patch, &e);
     return answer || kube_error_is(e, "NotFound") || set_error(err, &e);
 }
 
-/* Foreground deletion: when no dependent blocks any more, the object may go; else the dependents are looked at. */
+/* Foreground deletion: when no dependent blocks any more, the object may go; else the dependents
+ * are looked at. */
 static bool process_waiting_owner(struct gc *gc, const struct item *item, struct error **err)
 {
     enum { LOOKED_AT = 1000 };
@@ -226,7 +242,8 @@ static bool process_waiting_owner(struct gc *gc, const struct item *item, struct
     return !n || count > 0 || remove_finalizer(gc, item, FINALIZER_FOREGROUND, err);
 }
 
-static bool judge(struct gc *gc, const struct item *item, const char *path, const cJSON *live, struct error **err)
+static bool judge(struct gc *gc, const struct item *item, const char *path, const cJSON *live,
+                  struct error **err)
 {
     const cJSON *refs = json_path(live, "metadata.ownerReferences"), *ref;
     size_t count = cJSON_IsArray(refs) ? (size_t)cJSON_GetArraySize(refs) : 0, i = 0;
@@ -234,7 +251,8 @@ static bool judge(struct gc *gc, const struct item *item, const char *path, cons
         return true;
     size_t solid = 0, dangling = 0, waiting = 0;
     cleanup_free bool *keep = mem_alloc(count * sizeof(*keep));
-    cJSON_ArrayForEach(ref, refs) {
+    cJSON_ArrayForEach(ref, refs)
+    {
         switch (classify_owner(gc, item, ref, err)) {
         case OWNER_SOLID:
             keep[i] = true;
@@ -292,7 +310,8 @@ static bool reconcile_deletion(struct controller *c, const char *key, struct err
     if (item.being_deleted && !item.deleting_dependents)
         return true;
     bool namespaced = true;
-    cleanup_free char *path = path_of(gc, item.api_version, item.kind, item.ns, item.name, &namespaced);
+    cleanup_free char *path =
+        path_of(gc, item.api_version, item.kind, item.ns, item.name, &namespaced);
     if (!path)
         return false;
     cleanup_error struct error *e = NULL;
@@ -338,12 +357,14 @@ static bool orphan_one(void *ctx, int i, struct error **err)
         size_t count = cJSON_IsArray(refs) ? (size_t)cJSON_GetArraySize(refs) : 0, at = 0;
         cleanup_free bool *keep = mem_alloc((count + 1) * sizeof(*keep));
         bool found = false;
-        cJSON_ArrayForEach(ref, refs) {
+        cJSON_ArrayForEach(ref, refs)
+        {
             keep[at] = strcmp(json_str_or(ref, "uid", ""), x->owner_uid) != 0;
             found = found || !keep[at];
             at++;
         }
-        if (strcmp(meta_uid(live), d->uid) != 0 || !found || drop_owner_references(x->gc, path, live, keep, &e))
+        if (strcmp(meta_uid(live), d->uid) != 0 || !found ||
+            drop_owner_references(x->gc, path, live, keep, &e))
             return true;
         if (!kube_error_is(e, "Conflict") || attempt == FINALIZER_ATTEMPTS)
             return set_error(err, &e);
@@ -399,7 +420,8 @@ static void on_look(void *userdata, const struct gc_node *node, int kind)
     workqueue_add(gc->deletions->queue, key);
 }
 
-static void on_object(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_object(void *userdata, enum informer_event event, const struct kube_object *old,
+                      const struct kube_object *new_object)
 {
     struct gc *gc = userdata;
     pthread_mutex_lock(&gc->lock);
@@ -417,11 +439,13 @@ static bool followed(const struct api_resource *r)
     return r->can_delete && r->can_list && r->can_watch && strcmp(r->resource, "events") != 0;
 }
 
-static bool same_resource(const char *api_version, const char *resource, const struct api_resource *r)
+static bool same_resource(const char *api_version, const char *resource,
+                          const struct api_resource *r)
 {
     const char *slash = strchr(api_version, '/');
     size_t n = slash ? (size_t)(slash - api_version) : 0;
-    return strcmp(resource, r->resource) == 0 && strlen(r->group) == n && strncmp(api_version, r->group, n) == 0;
+    return strcmp(resource, r->resource) == 0 && strlen(r->group) == n &&
+           strncmp(api_version, r->group, n) == 0;
 }
 
 static bool shared_with_others(struct controller *c, const struct api_resource *r)
@@ -437,7 +461,8 @@ static bool shared_with_others(struct controller *c, const struct api_resource *
 static bool monitored(struct gc *gc, const struct api_resource *r)
 {
     for (size_t i = 0; i < gc->monitor_count; i++)
-        if (strcmp(gc->monitors[i].api_version, r->api_version) == 0 && strcmp(gc->monitors[i].resource, r->resource) == 0)
+        if (strcmp(gc->monitors[i].api_version, r->api_version) == 0 &&
+            strcmp(gc->monitors[i].resource, r->resource) == 0)
             return true;
     return false;
 }
@@ -451,8 +476,9 @@ static void add_monitor(struct gc *gc, const struct api_resource *r)
     informer_add_handler(i, on_object, gc);
     pthread_mutex_lock(&gc->lock);
     gc->monitors = mem_realloc(gc->monitors, (gc->monitor_count + 1) * sizeof(*gc->monitors));
-    gc->monitors[gc->monitor_count++] =
-        (struct monitor){.api_version = mem_strdup(r->api_version), .resource = mem_strdup(r->resource), .informer = i};
+    gc->monitors[gc->monitor_count++] = (struct monitor){.api_version = mem_strdup(r->api_version),
+                                                         .resource = mem_strdup(r->resource),
+                                                         .informer = i};
     bool stopping = gc->stopping;
     pthread_mutex_unlock(&gc->lock);
     if (!stopping)
@@ -486,8 +512,8 @@ static void drop_monitors(struct gc *gc, const struct api_resources *served)
     }
 }
 
-/* Waits until every monitor has its first list; one that never gets it (no permission, a broken server) holds up the rest for
- * half a minute only. */
+/* Waits until every monitor has its first list; one that never gets it (no permission, a broken
+ * server) holds up the rest for half a minute only. */
 static void wait_for_monitors(struct gc *gc)
 {
     int64_t until = time_monotonic_ms() + SYNC_LIMIT_MS;
@@ -513,7 +539,8 @@ static bool reconcile_discovery(struct controller *c, const char *key, struct er
         return false;
     workqueue_add_after(c->queue, key, manager_config(c->manager)->discovery_period_ms);
     for (size_t i = 0; i < found.count && !manager_stopping(c->manager); i++)
-        if (followed(&found.items[i]) && !shared_with_others(c, &found.items[i]) && !monitored(gc, &found.items[i]))
+        if (followed(&found.items[i]) && !shared_with_others(c, &found.items[i]) &&
+            !monitored(gc, &found.items[i]))
             add_monitor(gc, &found.items[i]);
     if (!found.failed)
         drop_monitors(gc, &found);
@@ -525,6 +552,8 @@ static bool reconcile_discovery(struct controller *c, const char *key, struct er
     pthread_mutex_unlock(&gc->lock);
     found = before;
     wait_for_monitors(gc);
+    malloc_trim(
+        0); /* what a wave of objects took and gave back goes back to the system, from all arenas */
     return true;
 }
 
@@ -599,7 +628,8 @@ const struct controller_type garbage_collector = {.name = "garbage-collector-con
                                                   .stop = stop,
                                                   .free_state = free_state};
 const struct controller_type garbage_collector_orphan = {.name = "garbage-collector-orphan",
-                                                         .queue = "garbage_collector_attempt_to_orphan",
+                                                         .queue =
+                                                             "garbage_collector_attempt_to_orphan",
                                                          .workers = 2,
                                                          .setup = setup_orphan,
                                                          .reconcile = reconcile_orphan};

@@ -56,13 +56,14 @@ static void look(struct gc_graph *g, const struct gc_node *n, int kind)
 
 /* --- owners that the API said are not there --- */
 
-static char *identity_text(const char *api_version, const char *kind, const char *ns, const char *name, const char *uid)
+static char *identity_text(const char *api_version, const char *kind, const char *ns,
+                           const char *name, const char *uid)
 {
     return mem_printf("%s|%s|%s|%s|%s", api_version, kind, ns, name, uid);
 }
 
-void gc_graph_note_absent_owner(struct gc_graph *g, const char *api_version, const char *kind, const char *ns, const char *name,
-                                const char *uid)
+void gc_graph_note_absent_owner(struct gc_graph *g, const char *api_version, const char *kind,
+                                const char *ns, const char *name, const char *uid)
 {
     if (g->absent.count >= ABSENT_MAX)
         strmap_clear(&g->absent, NULL); /* it is a cache: the API will say so again */
@@ -70,8 +71,9 @@ void gc_graph_note_absent_owner(struct gc_graph *g, const char *api_version, con
     strmap_put(&g->absent, key, g);
 }
 
-bool gc_graph_owner_known_absent(const struct gc_graph *g, const char *api_version, const char *kind, const char *ns,
-                                 const char *name, const char *uid)
+bool gc_graph_owner_known_absent(const struct gc_graph *g, const char *api_version,
+                                 const char *kind, const char *ns, const char *name,
+                                 const char *uid)
 {
     cleanup_free char *here = identity_text(api_version, kind, ns, name, uid);
     cleanup_free char *cluster = identity_text(api_version, kind, "", name, uid);
@@ -88,20 +90,23 @@ static struct gc_owner *owners_of(struct gc_graph *g, const cJSON *object, size_
     if (!n)
         return NULL;
     struct gc_owner *owners = mem_alloc(n * sizeof(*owners));
-    cJSON_ArrayForEach(ref, refs) {
+    cJSON_ArrayForEach(ref, refs)
+    {
         const char *uid = json_str_or(ref, "uid", "");
         if (!*uid)
             continue;
-        owners[(*count)++] = (struct gc_owner){.api_version = intern(g, json_str_or(ref, "apiVersion", "")),
-                                               .kind = intern(g, json_str_or(ref, "kind", "")),
-                                               .name = mem_strdup(json_str_or(ref, "name", "")),
-                                               .uid = mem_strdup(uid),
-                                               .blocks = json_bool(ref, "blockOwnerDeletion", false)};
+        owners[(*count)++] =
+            (struct gc_owner){.api_version = intern(g, json_str_or(ref, "apiVersion", "")),
+                              .kind = intern(g, json_str_or(ref, "kind", "")),
+                              .name = mem_strdup(json_str_or(ref, "name", "")),
+                              .uid = mem_strdup(uid),
+                              .blocks = json_bool(ref, "blockOwnerDeletion", false)};
     }
     return owners;
 }
 
-static const struct gc_owner *owner_with_uid(const struct gc_owner *owners, size_t count, const char *uid)
+static const struct gc_owner *owner_with_uid(const struct gc_owner *owners, size_t count,
+                                             const char *uid)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(owners[i].uid, uid) == 0)
@@ -115,8 +120,9 @@ static void add_to_owner(struct gc_graph *g, struct gc_node *n, const struct gc_
     if (owner) {
         strmap_put(&owner->dependents, n->uid, n);
         /* Dependents that call one uid by different names: look, the API tells who is right. */
-        if (!owner->is_virtual && (strcmp(owner->name, o->name) != 0 || strcmp(owner->kind, o->kind) != 0 ||
-                                   (*owner->ns && strcmp(owner->ns, n->ns) != 0)))
+        if (!owner->is_virtual &&
+            (strcmp(owner->name, o->name) != 0 || strcmp(owner->kind, o->kind) != 0 ||
+             (*owner->ns && strcmp(owner->ns, n->ns) != 0)))
             look(g, n, GC_LOOK_DELETE);
         return;
     }
@@ -189,7 +195,8 @@ static bool starts_waiting_for(const cJSON *old, const cJSON *object, const char
     return !old || !meta_deleting(old) || !meta_has_finalizer(old, finalizer);
 }
 
-static void note_transitions(struct gc_graph *g, struct gc_node *n, const cJSON *old, const cJSON *object)
+static void note_transitions(struct gc_graph *g, struct gc_node *n, const cJSON *old,
+                             const cJSON *object)
 {
     n->being_deleted = n->being_deleted || meta_deleting(object);
     if (starts_waiting_for(old, object, FINALIZER_ORPHAN)) {
@@ -201,7 +208,8 @@ static void note_transitions(struct gc_graph *g, struct gc_node *n, const cJSON 
     }
 }
 
-/* Dependents of a virtual node that gave it other coordinates than it really has: their owner does not exist. */
+/* Dependents of a virtual node that gave it other coordinates than it really has: their owner does
+ * not exist. */
 static void look_at_mistaken_dependents(struct gc_graph *g, const struct gc_node *n)
 {
     size_t position = 0;
@@ -209,7 +217,8 @@ static void look_at_mistaken_dependents(struct gc_graph *g, const struct gc_node
     while ((e = strmap_next(&n->dependents, &position))) {
         struct gc_node *d = e->value;
         const struct gc_owner *o = owner_with_uid(d->owners, d->owner_count, n->uid);
-        if (o && (strcmp(o->name, n->name) != 0 || strcmp(o->kind, n->kind) != 0 || (*n->ns && strcmp(n->ns, d->ns) != 0)))
+        if (o && (strcmp(o->name, n->name) != 0 || strcmp(o->kind, n->kind) != 0 ||
+                  (*n->ns && strcmp(n->ns, d->ns) != 0)))
             look(g, d, GC_LOOK_DELETE);
     }
 }
@@ -264,9 +273,10 @@ void gc_graph_deleted(struct gc_graph *g, const char *uid)
     remove_node(g, n);
 }
 
-/* Coordinates that a dependent in another place gives to the same uid: a virtual node lives on under those. */
-static bool take_other_coordinates(struct gc_graph *g, struct gc_node *n, const char *api_version, const char *kind, const char *ns,
-                                   const char *name)
+/* Coordinates that a dependent in another place gives to the same uid: a virtual node lives on
+ * under those. */
+static bool take_other_coordinates(struct gc_graph *g, struct gc_node *n, const char *api_version,
+                                   const char *kind, const char *ns, const char *name)
 {
     const struct gc_owner *other = NULL;
     const struct gc_node *by = NULL;
@@ -277,7 +287,8 @@ static bool take_other_coordinates(struct gc_graph *g, struct gc_node *n, const 
             struct gc_node *d = e->value;
             const struct gc_owner *o = owner_with_uid(d->owners, d->owner_count, n->uid);
             bool same = o && strcmp(o->name, name) == 0 && strcmp(o->kind, kind) == 0 &&
-                        strcmp(o->api_version, api_version) == 0 && (!*ns || strcmp(d->ns, ns) == 0);
+                        strcmp(o->api_version, api_version) == 0 &&
+                        (!*ns || strcmp(d->ns, ns) == 0);
             if (o && !same) {
                 other = o;
                 by = d;
@@ -300,13 +311,15 @@ static bool take_other_coordinates(struct gc_graph *g, struct gc_node *n, const 
     return true;
 }
 
-void gc_graph_absent(struct gc_graph *g, const char *api_version, const char *kind, const char *ns, const char *name, const char *uid)
+void gc_graph_absent(struct gc_graph *g, const char *api_version, const char *kind, const char *ns,
+                     const char *name, const char *uid)
 {
     struct gc_node *n = gc_graph_node(g, uid);
     gc_graph_note_absent_owner(g, api_version, kind, ns, name, uid);
     if (!n)
         return;
-    bool same_place = strcmp(n->name, name) == 0 && strcmp(n->kind, kind) == 0 && strcmp(n->ns, ns) == 0;
+    bool same_place =
+        strcmp(n->name, name) == 0 && strcmp(n->kind, kind) == 0 && strcmp(n->ns, ns) == 0;
     if (n->is_virtual) {
         if (take_other_coordinates(g, n, api_version, kind, ns, name))
             return;

@@ -1,4 +1,5 @@
-/* controller-manager: runs all controllers while it leads (Lease kube-controller-manager in kube-system). */
+/* controller-manager: runs all controllers while it leads (Lease kube-controller-manager in
+ * kube-system). */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 enum { STOP_LIMIT_S = 6 };
 
 struct flags {
-    char *kubeconfig, *bind_address, *tls_cert_file, *tls_private_key_file, *client_ca_file, *controllers;
+    char *kubeconfig, *bind_address, *tls_cert_file, *tls_private_key_file, *client_ca_file,
+        *controllers;
     char *cluster_cidr, *service_cidr, *root_ca_file, *elect_namespace, *elect_name, *ignored;
     int64_t secure_port, node_cidr_mask_size, terminated_pod_gc_threshold;
     int64_t node_monitor_period_ms, node_monitor_grace_period_ms, node_startup_grace_period_ms;
@@ -50,16 +52,21 @@ static void on_lost(void *userdata)
 static bool parse_flags(int argc, char **argv, struct flags *f, struct error **err)
 {
     const struct flag table[] = {
-        {"kubeconfig", FLAG_STRING, &f->kubeconfig, "Path to a kubeconfig file with the API's address and credentials"},
+        {"kubeconfig", FLAG_STRING, &f->kubeconfig,
+         "Path to a kubeconfig file with the API's address and credentials"},
         {"leader-elect", FLAG_BOOL, &f->leader_elect, "Become leader before running controllers"},
         {"leader-elect-lease-duration", FLAG_DURATION_MS, &f->lease_duration_ms,
          "How long others wait before they take over a lease that is not renewed"},
-        {"leader-elect-renew-deadline", FLAG_DURATION_MS, &f->renew_deadline_ms, "How long the leader tries to renew"},
+        {"leader-elect-renew-deadline", FLAG_DURATION_MS, &f->renew_deadline_ms,
+         "How long the leader tries to renew"},
         {"leader-elect-retry-period", FLAG_DURATION_MS, &f->retry_period_ms, "Between two tries"},
-        {"leader-elect-resource-namespace", FLAG_STRING, &f->elect_namespace, "Namespace of the Lease"},
+        {"leader-elect-resource-namespace", FLAG_STRING, &f->elect_namespace,
+         "Namespace of the Lease"},
         {"leader-elect-resource-name", FLAG_STRING, &f->elect_name, "Name of the Lease"},
-        {"bind-address", FLAG_STRING, &f->bind_address, "Address for /healthz, /readyz and /metrics"},
-        {"secure-port", FLAG_INT, &f->secure_port, "Port for /healthz, /readyz and /metrics; 0: none"},
+        {"bind-address", FLAG_STRING, &f->bind_address,
+         "Address for /healthz, /readyz and /metrics"},
+        {"secure-port", FLAG_INT, &f->secure_port,
+         "Port for /healthz, /readyz and /metrics; 0: none"},
         {"tls-cert-file", FLAG_STRING, &f->tls_cert_file, "Certificate of that port"},
         {"tls-private-key-file", FLAG_STRING, &f->tls_private_key_file, "Its key"},
         {"client-ca-file", FLAG_STRING, &f->client_ca_file, "CA of clients that may read metrics"},
@@ -67,14 +74,18 @@ static bool parse_flags(int argc, char **argv, struct flags *f, struct error **e
         {"allocate-node-cidrs", FLAG_BOOL, &f->allocate_node_cidrs, "Assign pod CIDRs to nodes"},
         {"cluster-cidr", FLAG_STRING, &f->cluster_cidr, "Network of the cluster's pods"},
         {"node-cidr-mask-size", FLAG_INT, &f->node_cidr_mask_size, "Size of a node's pod CIDR"},
-        {"service-cluster-ip-range", FLAG_STRING, &f->service_cidr, "Network of the cluster's Services"},
-        {"root-ca-file", FLAG_STRING, &f->root_ca_file, "CA that is published to every namespace as kube-root-ca.crt"},
-        {"node-monitor-period", FLAG_DURATION_MS, &f->node_monitor_period_ms, "How often nodes' health is looked at"},
+        {"service-cluster-ip-range", FLAG_STRING, &f->service_cidr,
+         "Network of the cluster's Services"},
+        {"root-ca-file", FLAG_STRING, &f->root_ca_file,
+         "CA that is published to every namespace as kube-root-ca.crt"},
+        {"node-monitor-period", FLAG_DURATION_MS, &f->node_monitor_period_ms,
+         "How often nodes' health is looked at"},
         {"node-monitor-grace-period", FLAG_DURATION_MS, &f->node_monitor_grace_period_ms,
          "How long a node may be silent before it is unhealthy"},
         {"node-startup-grace-period", FLAG_DURATION_MS, &f->node_startup_grace_period_ms,
          "The same for a node that has never posted a status"},
-        {"node-eviction-rate", FLAG_STRING, &f->node_eviction_rate, "Nodes per second and zone that are emptied on failure"},
+        {"node-eviction-rate", FLAG_STRING, &f->node_eviction_rate,
+         "Nodes per second and zone that are emptied on failure"},
         {"terminated-pod-gc-threshold", FLAG_INT, &f->terminated_pod_gc_threshold,
          "Terminated pods that may exist before some are removed; 0: any number"},
         {"authentication-kubeconfig", FLAG_STRING, &f->ignored, "Accepted, without effect"},
@@ -84,15 +95,19 @@ static bool parse_flags(int argc, char **argv, struct flags *f, struct error **e
         {"cluster-signing-cert-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"cluster-signing-key-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"cluster-name", FLAG_STRING, &f->ignored, "Accepted, without effect"},
-        {"use-service-account-credentials", FLAG_BOOL, &f->ignored_bool, "Accepted, without effect"},
+        {"use-service-account-credentials", FLAG_BOOL, &f->ignored_bool,
+         "Accepted, without effect"},
         {NULL, 0, NULL, NULL},
     };
-    if (!component_parse_flags(argc, argv, table, "Runs the controllers of a Kubernetes cluster.", err))
+    if (!component_parse_flags(argc, argv, table, "Runs the controllers of a Kubernetes cluster.",
+                               err))
         return false;
     if (!f->kubeconfig)
         error_setf(err, "--kubeconfig is required");
-    else if (f->node_monitor_period_ms <= 0 || f->node_monitor_grace_period_ms <= 0 || f->node_startup_grace_period_ms <= 0)
-        error_setf(err, "--node-monitor-period, --node-monitor-grace-period and --node-startup-grace-period must be positive");
+    else if (f->node_monitor_period_ms <= 0 || f->node_monitor_grace_period_ms <= 0 ||
+             f->node_startup_grace_period_ms <= 0)
+        error_setf(err, "--node-monitor-period, --node-monitor-grace-period and "
+                        "--node-startup-grace-period must be positive");
     else if (f->secure_port < 0 || f->secure_port > 65535)
         error_setf(err, "--secure-port must be between 0 and 65535");
     else
@@ -127,7 +142,8 @@ static struct kube_client *make_client(const char *kubeconfig, struct error **er
     return client;
 }
 
-/* What is under way comes to its end, then the lease is given up, so that the next leader need not wait for it to expire. */
+/* What is under way comes to its end, then the lease is given up, so that the next leader need not
+ * wait for it to expire. */
 static void stop_orderly(struct process *p, struct leader_election *election)
 {
     alarm(STOP_LIMIT_S); /* a server that does not answer must not keep us */
@@ -177,7 +193,8 @@ int main(int argc, char **argv)
         log_error("Cannot start", "err", error_message(e));
         return 1;
     }
-    log_info("Starting", "version", SKIFF_VERSION, "leaderElect", f.leader_elect ? "true" : "false");
+    log_info("Starting", "version", SKIFF_VERSION, "leaderElect",
+             f.leader_elect ? "true" : "false");
     struct leader_election *election = NULL;
     if (f.leader_elect) {
         cleanup_free char *identity = leader_election_identity();

@@ -9,15 +9,24 @@
 #include "common/thread.h"
 #include "controller-manager/objects.h"
 
-/* Setup in this order: the garbage collector comes last because it looks at every informer that the others have made. */
+/* Setup in this order: the garbage collector comes last because it looks at every informer that the
+ * others have made. */
 static const struct controller_type *const controller_types[] = {
-    &node_lifecycle_controller, &node_monitor_controller, &node_pods_controller, &taint_eviction_controller, &node_ipam_controller,
-    &serviceaccount_controller, &root_ca_publisher, &namespace_controller, &replicaset_controller, &deployment_controller,
-    &endpointslice_controller, &endpoints_controller, &pod_gc_controller, &garbage_collector, &garbage_collector_orphan,
+    &node_lifecycle_controller,   &node_monitor_controller,  &node_pods_controller,
+    &taint_eviction_controller,   &node_ipam_controller,     &serviceaccount_controller,
+    &root_ca_publisher,           &namespace_controller,     &replicaset_controller,
+    &deployment_controller,       &endpointslice_controller, &endpoints_controller,
+    &pod_gc_controller,           &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,
 };
 
-enum { MAX_CONTROLLERS = ARRAY_LEN(controller_types), MAX_INDEXES = 8, RETRY_BASE_MS = 5, RETRY_MAX_MS = 30000, PARALLEL = 4 };
+enum {
+    MAX_CONTROLLERS = ARRAY_LEN(controller_types),
+    MAX_INDEXES = 8,
+    RETRY_BASE_MS = 5,
+    RETRY_MAX_MS = 30000,
+    PARALLEL = 4
+};
 
 struct shared_informer {
     char *api_version, *resource;
@@ -80,15 +89,18 @@ bool manager_running(const struct manager *m)
 
 /* --- shared informers --- */
 
-struct informer *manager_find_informer(struct manager *m, const char *api_version, const char *resource)
+struct informer *manager_find_informer(struct manager *m, const char *api_version,
+                                       const char *resource)
 {
     for (size_t i = 0; i < m->informer_count; i++)
-        if (strcmp(m->informers[i].api_version, api_version) == 0 && strcmp(m->informers[i].resource, resource) == 0)
+        if (strcmp(m->informers[i].api_version, api_version) == 0 &&
+            strcmp(m->informers[i].resource, resource) == 0)
             return m->informers[i].informer;
     return NULL;
 }
 
-static struct informer *shared_informer(struct manager *m, const char *api_version, const char *resource, bool metadata_only)
+static struct informer *shared_informer(struct manager *m, const char *api_version,
+                                        const char *resource, bool metadata_only)
 {
     struct informer *i = manager_find_informer(m, api_version, resource);
     if (i)
@@ -109,12 +121,14 @@ struct informer *manager_informer(struct manager *m, const char *api_version, co
     return shared_informer(m, api_version, resource, false);
 }
 
-struct informer *manager_metadata_informer(struct manager *m, const char *api_version, const char *resource)
+struct informer *manager_metadata_informer(struct manager *m, const char *api_version,
+                                           const char *resource)
 {
     return shared_informer(m, api_version, resource, true);
 }
 
-struct informer *manager_informer_at(struct manager *m, size_t i, const char **api_version, const char **resource)
+struct informer *manager_informer_at(struct manager *m, size_t i, const char **api_version,
+                                     const char **resource)
 {
     if (i >= m->informer_count)
         return NULL;
@@ -123,7 +137,8 @@ struct informer *manager_informer_at(struct manager *m, size_t i, const char **a
     return m->informers[i].informer;
 }
 
-void manager_index(struct manager *m, struct informer *i, const char *index_name, informer_index_fn *fn)
+void manager_index(struct manager *m, struct informer *i, const char *index_name,
+                   informer_index_fn *fn)
 {
     for (size_t n = 0; n < m->informer_count; n++) {
         struct shared_informer *s = &m->informers[n];
@@ -159,8 +174,8 @@ struct controller *manager_controller(struct manager *m, const char *name)
     return NULL;
 }
 
-void controller_enqueue_object(void *userdata, enum informer_event event, const struct kube_object *old,
-                               const struct kube_object *new_object)
+void controller_enqueue_object(void *userdata, enum informer_event event,
+                               const struct kube_object *old, const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     (void)event;
@@ -196,8 +211,11 @@ struct manager *manager_new(const struct manager_options *o)
         const struct controller_type *type = controller_types[i];
         if (!chosen(o->controllers, type->name))
             continue;
-        m->controllers[m->controller_count++] = (struct controller){
-            .type = type, .manager = m, .client = o->client, .queue = workqueue_new(type->queue, RETRY_BASE_MS, RETRY_MAX_MS)};
+        m->controllers[m->controller_count++] =
+            (struct controller){.type = type,
+                                .manager = m,
+                                .client = o->client,
+                                .queue = workqueue_new(type->queue, RETRY_BASE_MS, RETRY_MAX_MS)};
     }
     for (size_t i = 0; i < m->controller_count; i++)
         m->controllers[i].type->setup(&m->controllers[i]);
@@ -218,9 +236,11 @@ static void *work(void *p)
         } else {
             /* Conflicts are daily business: the cache was a little behind. */
             if (!e || kube_error_is(e, "Conflict"))
-                log_debug(2, "Error syncing, will retry", "controller", c->type->name, "key", key, "err", error_message(e));
+                log_debug(2, "Error syncing, will retry", "controller", c->type->name, "key", key,
+                          "err", error_message(e));
             else
-                log_warn("Error syncing, will retry", "controller", c->type->name, "key", key, "err", error_message(e));
+                log_warn("Error syncing, will retry", "controller", c->type->name, "key", key,
+                         "err", error_message(e));
             workqueue_add_rate_limited(c->queue, key);
         }
         workqueue_done(c->queue, key);
@@ -335,7 +355,8 @@ static void *parallel_worker(void *p)
     return NULL;
 }
 
-static int parallel_range(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx, struct error **first)
+static int parallel_range(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx,
+                          struct error **first)
 {
     struct parallel x = {.count = count, .fn = fn, .ctx = ctx, .lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_t threads[PARALLEL - 1];
@@ -352,7 +373,8 @@ static int parallel_range(int count, bool (*fn)(void *ctx, int i, struct error *
     return atomic_load(&x.succeeded);
 }
 
-int run_parallel(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx, struct error **err)
+int run_parallel(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx,
+                 struct error **err)
 {
     struct error *first = NULL;
     int done = count > 0 ? parallel_range(count, fn, ctx, &first) : 0;
@@ -373,7 +395,8 @@ static bool call_at_offset(void *ctx, int i, struct error **err)
     return o->fn(o->ctx, o->offset + i, err);
 }
 
-int run_slow_start(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx, struct error **err)
+int run_slow_start(int count, bool (*fn)(void *ctx, int i, struct error **err), void *ctx,
+                   struct error **err)
 {
     struct error *first = NULL;
     int done = 0;

@@ -1,5 +1,6 @@
 /* Empties a namespace that is being deleted, then lets it go.
- * https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/ ; pods go first (KEP-5080). */
+ * https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/ ; pods go first
+ * (KEP-5080). */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ enum { FINALIZER_ESTIMATE_S = 15 };
 struct namespaces {
     struct informer *namespaces, *pods;
     pthread_mutex_t lock;
-    struct strmap first_seen; /* uid of a namespace being deleted -> monotonic ms when we first saw that */
+    struct strmap
+        first_seen; /* uid of a namespace being deleted -> monotonic ms when we first saw that */
 };
 
 /* What one pass over the content found. */
@@ -65,8 +67,10 @@ static bool delete_all(struct pass *p, const struct api_resource *r, const cJSON
         }
     }
     const cJSON *item;
-    cJSON_ArrayForEach(item, items) {
-        cleanup_free char *path = kube_path_new(r->api_version, r->resource, p->ns, meta_name(item), NULL);
+    cJSON_ArrayForEach(item, items)
+    {
+        cleanup_free char *path =
+            kube_path_new(r->api_version, r->resource, p->ns, meta_name(item), NULL);
         struct error *each = NULL;
         if (!kube_delete(p->client, path, NULL, -1, "Background", &each)) {
             if (!kube_error_is(each, "NotFound")) {
@@ -84,9 +88,11 @@ static void count_remaining(struct pass *p, const struct api_resource *r, const 
     int64_t n = 0, estimate = 0;
     bool pods = strcmp(r->resource, "pods") == 0 && !*r->group;
     const cJSON *item, *f;
-    cJSON_ArrayForEach(item, items) {
+    cJSON_ArrayForEach(item, items)
+    {
         n++;
-        cJSON_ArrayForEach(f, json_path(item, "metadata.finalizers")) {
+        cJSON_ArrayForEach(f, json_path(item, "metadata.finalizers"))
+        {
             if (!cJSON_IsString(f))
                 continue;
             intptr_t count = (intptr_t)strmap_get(&p->finalizer_counts, f->valuestring);
@@ -98,8 +104,8 @@ static void count_remaining(struct pass *p, const struct api_resource *r, const 
     }
     if (!n)
         return;
-    buf_printf(&p->remaining, "%s%s.%s has %lld resource instances", p->remaining.len ? ", " : "", r->resource, r->group,
-               (long long)n);
+    buf_printf(&p->remaining, "%s%s.%s has %lld resource instances", p->remaining.len ? ", " : "",
+               r->resource, r->group, (long long)n);
     p->remaining_count += n;
     p->estimate_s = estimate > p->estimate_s ? estimate : p->estimate_s;
 }
@@ -171,33 +177,36 @@ static void set_conditions(struct pass *p, cJSON *conditions)
     size_t position = 0;
     const struct strmap_entry *entry;
     while ((entry = strmap_next(&p->finalizer_counts, &position)))
-        buf_printf(&p->finalizers, "%s%s in %lld resource instances", p->finalizers.len ? ", " : "", entry->key,
-                   (long long)(intptr_t)entry->value);
-    cleanup_free char *discovery = mem_printf("Discovery failed for some groups, %d failing: %s", p->discovery_failures,
-                                              error_message(p->discovery_failure));
-    cleanup_free char *content = mem_printf("Failed to delete all resource types, %d remaining: %s", p->failure_count,
-                                            buf_str(&p->failures));
-    cleanup_free char *remaining = mem_printf("Some resources are remaining: %s", buf_str(&p->remaining));
-    cleanup_free char *finalizers =
-        mem_printf("Some content in the namespace has finalizers remaining: %s", buf_str(&p->finalizers));
+        buf_printf(&p->finalizers, "%s%s in %lld resource instances", p->finalizers.len ? ", " : "",
+                   entry->key, (long long)(intptr_t)entry->value);
+    cleanup_free char *discovery =
+        mem_printf("Discovery failed for some groups, %d failing: %s", p->discovery_failures,
+                   error_message(p->discovery_failure));
+    cleanup_free char *content = mem_printf("Failed to delete all resource types, %d remaining: %s",
+                                            p->failure_count, buf_str(&p->failures));
+    cleanup_free char *remaining =
+        mem_printf("Some resources are remaining: %s", buf_str(&p->remaining));
+    cleanup_free char *finalizers = mem_printf(
+        "Some content in the namespace has finalizers remaining: %s", buf_str(&p->finalizers));
     const struct {
         const char *type;
         bool bad;
         const char *bad_reason, *bad_message, *good_reason, *good_message;
     } all[] = {
-        {"NamespaceDeletionDiscoveryFailure", p->discovery_failure != NULL, "DiscoveryFailed", discovery, "ResourcesDiscovered",
-         "All resources successfully discovered"},
-        {"NamespaceDeletionGroupVersionParsingFailure", false, "GroupVersionParsingFailed", "", "ParsedGroupVersions",
-         "All legacy kube types successfully parsed"},
-        {"NamespaceDeletionContentFailure", p->failure_count > 0, "ContentDeletionFailed", content, "ContentDeleted",
-         "All content successfully deleted, may be waiting on finalization"},
-        {"NamespaceContentRemaining", p->remaining_count > 0, "SomeResourcesRemain", remaining, "ContentRemoved",
-         "All content successfully removed"},
-        {"NamespaceFinalizersRemaining", p->finalizers.len > 0, "SomeFinalizersRemain", finalizers, "ContentHasNoFinalizers",
-         "All content-preserving finalizers finished"},
+        {"NamespaceDeletionDiscoveryFailure", p->discovery_failure != NULL, "DiscoveryFailed",
+         discovery, "ResourcesDiscovered", "All resources successfully discovered"},
+        {"NamespaceDeletionGroupVersionParsingFailure", false, "GroupVersionParsingFailed", "",
+         "ParsedGroupVersions", "All legacy kube types successfully parsed"},
+        {"NamespaceDeletionContentFailure", p->failure_count > 0, "ContentDeletionFailed", content,
+         "ContentDeleted", "All content successfully deleted, may be waiting on finalization"},
+        {"NamespaceContentRemaining", p->remaining_count > 0, "SomeResourcesRemain", remaining,
+         "ContentRemoved", "All content successfully removed"},
+        {"NamespaceFinalizersRemaining", p->finalizers.len > 0, "SomeFinalizersRemain", finalizers,
+         "ContentHasNoFinalizers", "All content-preserving finalizers finished"},
     };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        condition_set(conditions, all[i].type, all[i].bad ? "True" : "False", all[i].bad ? all[i].bad_reason : all[i].good_reason,
+        condition_set(conditions, all[i].type, all[i].bad ? "True" : "False",
+                      all[i].bad ? all[i].bad_reason : all[i].good_reason,
                       all[i].bad ? all[i].bad_message : all[i].good_message);
 }
 
@@ -226,9 +235,10 @@ static bool finalize(struct controller *c, cJSON *live, struct error **err)
 {
     cJSON *kept = cJSON_CreateArray();
     const cJSON *f;
-    cJSON_ArrayForEach(f, json_path(live, "spec.finalizers"))
-        if (cJSON_IsString(f) && strcmp(f->valuestring, "kubernetes") != 0)
-            cJSON_AddItemToArray(kept, json_dup(f));
+    cJSON_ArrayForEach(
+        f, json_path(live, "spec.finalizers")) if (cJSON_IsString(f) &&
+                                                   strcmp(f->valuestring, "kubernetes") != 0)
+        cJSON_AddItemToArray(kept, json_dup(f));
     json_set(live, "spec.finalizers", kept);
     cleanup_free char *path = kube_path_new("v1", "namespaces", NULL, meta_name(live), "finalize");
     cleanup_error struct error *e = NULL;
@@ -240,8 +250,9 @@ static bool finalize(struct controller *c, cJSON *live, struct error **err)
     return false;
 }
 
-/* Milliseconds that have passed since this process saw the deletion for the first time. Other servers may not have seen it then,
- * and may let one more object in; the last look must come after that. */
+/* Milliseconds that have passed since this process saw the deletion for the first time. Other
+ * servers may not have seen it then, and may let one more object in; the last look must come after
+ * that. */
 static int64_t age_of_deletion(struct namespaces *s, const char *uid)
 {
     int64_t now = time_monotonic_ms();
@@ -286,7 +297,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
         return false;
     }
     if (p.remaining_count) {
-        log_debug(2, "Content remaining in namespace", "namespace", key, "resources", buf_str(&p.remaining));
+        log_debug(2, "Content remaining in namespace", "namespace", key, "resources",
+                  buf_str(&p.remaining));
         int64_t wait_ms = p.estimate_s ? (p.estimate_s / 2 + 1) * 1000 : 200;
         workqueue_add_after(c->queue, key, wait_ms); /* the last pod's end wakes us earlier */
         return true;
@@ -314,7 +326,8 @@ static void on_namespace(void *userdata, enum informer_event event, const struct
     }
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct namespaces *s = c->state;

@@ -19,13 +19,14 @@ static cJSON *taint_new(const char *key, const char *effect, const char *now)
 }
 
 /* Makes the taints of one effect, among the keys that are ours, be exactly the wanted ones. */
-static cJSON *with_taints(const cJSON *taints, const char *effect, const char *const *keys, const bool *wanted, size_t count,
-                          const char *now)
+static cJSON *with_taints(const cJSON *taints, const char *effect, const char *const *keys,
+                          const bool *wanted, size_t count, const char *now)
 {
     cJSON *out = cJSON_CreateArray();
     bool changed = false, *present = mem_alloc(count * sizeof(*present));
     const cJSON *item;
-    cJSON_ArrayForEach(item, taints) {
+    cJSON_ArrayForEach(item, taints)
+    {
         struct taint t = taint_from_json(item);
         bool keep = true;
         for (size_t i = 0; i < count && strcmp(t.effect, effect) == 0; i++) {
@@ -81,18 +82,19 @@ cJSON *taints_for_eviction(const cJSON *taints, const char *key, const char *now
 bool has_no_execute_taint(const cJSON *taints)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, taints)
-        if (strcmp(taint_from_json(item).effect, "NoExecute") == 0)
-            return true;
+    cJSON_ArrayForEach(item, taints) if (strcmp(taint_from_json(item).effect, "NoExecute") ==
+                                         0) return true;
     return false;
 }
 
-enum eviction pod_eviction(const cJSON *pod, const cJSON *taints, int64_t now, int64_t *seconds, int64_t *since)
+enum eviction pod_eviction(const cJSON *pod, const cJSON *taints, int64_t now, int64_t *seconds,
+                           int64_t *since)
 {
     const cJSON *tolerations = json_path(pod, "spec.tolerations"), *item, *toleration;
     int64_t shortest = -1, latest = 0;
     bool any = false, dated = true;
-    cJSON_ArrayForEach(item, taints) {
+    cJSON_ArrayForEach(item, taints)
+    {
         struct taint t = taint_from_json(item);
         if (strcmp(t.effect, "NoExecute") != 0)
             continue;
@@ -102,7 +104,8 @@ enum eviction pod_eviction(const cJSON *pod, const cJSON *taints, int64_t now, i
         latest = added > latest ? added : latest;
         /* As in Kubernetes the first toleration that matches counts. */
         bool tolerated = false;
-        cJSON_ArrayForEach(toleration, tolerations) {
+        cJSON_ArrayForEach(toleration, tolerations)
+        {
             if (!toleration_tolerates(toleration, &t))
                 continue;
             tolerated = true;

@@ -1,4 +1,5 @@
-/* Gives every node its own block of pod addresses: spec.podCIDR. The nodes themselves are the record of what is taken. */
+/* Gives every node its own block of pod addresses: spec.podCIDR. The nodes themselves are the
+ * record of what is taken. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,15 +18,14 @@ struct node_ipam {
     bool enabled;
 };
 
-static void each_cidr(struct node_ipam *s, const cJSON *node, bool (*fn)(struct cidr_set *, const char *))
+static void each_cidr(struct node_ipam *s, const cJSON *node,
+                      bool (*fn)(struct cidr_set *, const char *))
 {
     const cJSON *list = json_path(node, "spec.podCIDRs"), *item;
     const char *one = json_str(node, "spec.podCIDR");
     pthread_mutex_lock(&s->lock);
     if (s->enabled) {
-        cJSON_ArrayForEach(item, list)
-            if (cJSON_IsString(item))
-                fn(&s->set, item->valuestring);
+        cJSON_ArrayForEach(item, list) if (cJSON_IsString(item)) fn(&s->set, item->valuestring);
         if (one)
             fn(&s->set, one);
     }
@@ -62,13 +62,15 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     bool got = cidr_set_allocate(&s->set, cidr);
     pthread_mutex_unlock(&s->lock);
     if (!got) {
-        recorder_event(s->recorder, node->json, "Normal", "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", key);
+        recorder_event(s->recorder, node->json, "Normal", "CIDRNotAvailable",
+                       "Node %s status is now: CIDRNotAvailable", key);
         error_setf(err, "no pod CIDR is left for node %s", key);
         return false;
     }
     cleanup_json cJSON *patch = cJSON_CreateObject();
+    /* Without a resourceVersion: kubelets write their node all the time, and the API lets nobody
+     * change a podCIDR that is set. */
     json_set_str(patch, "metadata.uid", meta_uid(live));
-    json_set_str(patch, "metadata.resourceVersion", json_str(live, "metadata.resourceVersion"));
     json_set_str(patch, "spec.podCIDR", cidr);
     cJSON_AddItemToArray(json_ensure_array(patch, "spec.podCIDRs"), cJSON_CreateString(cidr));
     cleanup_json cJSON *answer = kube_merge_patch(c->client, path, patch, &e);
@@ -76,21 +78,23 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
         log_info("Assigned a pod CIDR", "node", key, "podCIDR", cidr);
         return true;
     }
-    /* A refused write took nothing. When nobody knows, the block stays taken until the node shows that it has another. */
+    /* A refused write took nothing. When nobody knows, the block stays taken until the node shows
+     * that it has another. */
     if (e->code >= 400 && e->code < 500) {
         pthread_mutex_lock(&s->lock);
         cidr_set_release(&s->set, cidr);
         pthread_mutex_unlock(&s->lock);
     }
     if (!kube_error_is(e, "Conflict"))
-        recorder_event(s->recorder, node->json, "Normal", "CIDRAssignmentFailed", "Node %s status is now: CIDRAssignmentFailed",
-                       key);
+        recorder_event(s->recorder, node->json, "Normal", "CIDRAssignmentFailed",
+                       "Node %s status is now: CIDRAssignmentFailed", key);
     error_move(err, e);
     e = NULL;
     return false;
 }
 
-static void on_node(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_node(void *userdata, enum informer_event event, const struct kube_object *old,
+                    const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct node_ipam *s = c->state;

@@ -1,5 +1,5 @@
-/* Watches over nodes: one that stops posting status or renewing its Lease becomes Unknown, gets tainted, and its pods count as not
- * ready. Three queues: the nodes' taints, a clock, and pods.
+/* Watches over nodes: one that stops posting status or renewing its Lease becomes Unknown, gets
+ * tainted, and its pods count as not ready. Three queues: the nodes' taints, a clock, and pods.
  * https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,8 @@ struct node_lifecycle {
 
 /* --- taints --- */
 
-static bool write_taints(struct controller *c, const struct kube_object *node, cJSON *taints_taken, struct error **err)
+static bool write_taints(struct controller *c, const struct kube_object *node, cJSON *taints_taken,
+                         struct error **err)
 {
     cleanup_json cJSON *patch = cJSON_CreateObject();
     json_set_str(patch, "metadata.resourceVersion", node->resource_version);
@@ -60,8 +61,8 @@ static bool write_taints(struct controller *c, const struct kube_object *node, c
     return false;
 }
 
-/* NoSchedule taints follow conditions at once; a node that is ready loses its NoExecute taints at once, too. Adding those is the
- * clock's business, which limits their rate. */
+/* NoSchedule taints follow conditions at once; a node that is ready loses its NoExecute taints at
+ * once, too. Adding those is the clock's business, which limits their rate. */
 static bool reconcile_node(struct controller *c, const char *key, struct error **err)
 {
     struct node_lifecycle *s = c->state;
@@ -94,9 +95,11 @@ static void health_free(void *p)
 
 static char *sign_of_life(struct node_lifecycle *s, const struct kube_object *node)
 {
-    cleanup_object struct kube_object *lease = informer_get_ns(s->leases, LEASE_NAMESPACE, node->name);
+    cleanup_object struct kube_object *lease =
+        informer_get_ns(s->leases, LEASE_NAMESPACE, node->name);
     const cJSON *ready = condition_find(json_path(node->json, "status.conditions"), "Ready");
-    /* A status that we wrote ourselves is no sign of the kubelet's life: it leaves lastHeartbeatTime alone. */
+    /* A status that we wrote ourselves is no sign of the kubelet's life: it leaves
+     * lastHeartbeatTime alone. */
     return mem_printf("%s %s", json_str_or(ready, "lastHeartbeatTime", ""),
                       json_str_or(lease ? lease->json : NULL, "spec.renewTime", ""));
 }
@@ -108,8 +111,8 @@ static struct node_health *health_of(struct controller *c, const struct kube_obj
     if (!h) {
         h = mem_alloc(sizeof(*h));
         strmap_put(&s->health, node->name, h);
-        recorder_event(s->recorder, node->json, "Normal", "RegisteredNode", "Node %s event: Registered Node %s in Controller",
-                       node->name, node->name);
+        recorder_event(s->recorder, node->json, "Normal", "RegisteredNode",
+                       "Node %s event: Registered Node %s in Controller", node->name, node->name);
     }
     cleanup_free char *sign = sign_of_life(s, node);
     if (!h->seen || strcmp(h->seen, sign) != 0) {
@@ -126,7 +129,8 @@ static struct node_health *health_of(struct controller *c, const struct kube_obj
     return h;
 }
 
-/* Turns conditions to Unknown that nobody vouches for any more. Returns the changed node, or NULL. */
+/* Turns conditions to Unknown that nobody vouches for any more. Returns the changed node, or NULL.
+ */
 static cJSON *with_unknown_conditions(const cJSON *node)
 {
     static const char *const types[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
@@ -188,25 +192,30 @@ static const char *check_node(struct controller *c, struct kube_object **node)
     cleanup_error struct error *e = NULL;
     cJSON *answer = update_status(c->client, "v1", "nodes", changed, &e);
     if (!answer) {
-        log_warn("Cannot update the status of a node", "node", (*node)->name, "err", error_message(e));
+        log_warn("Cannot update the status of a node", "node", (*node)->name, "err",
+                 error_message(e));
         return ready; /* the next tick tries again */
     }
     log_info("Node has stopped posting its status", "node", (*node)->name);
     kube_object_unref(*node);
     *node = kube_object_new(answer);
     if (was_ready) {
-        recorder_event(s->recorder, (*node)->json, "Normal", "NodeNotReady", "Node %s status is now: NodeNotReady", (*node)->name);
+        recorder_event(s->recorder, (*node)->json, "Normal", "NodeNotReady",
+                       "Node %s status is now: NodeNotReady", (*node)->name);
         enqueue_pods_of(s, (*node)->name);
     }
     return node_ready_status((*node)->json);
 }
 
-/* False when it was not written: somebody else has changed the node meanwhile; the clock comes again soon. */
-static bool set_eviction_taint(struct controller *c, const struct kube_object *node, const char *taint)
+/* False when it was not written: somebody else has changed the node meanwhile; the clock comes
+ * again soon. */
+static bool set_eviction_taint(struct controller *c, const struct kube_object *node,
+                               const char *taint)
 {
     enum { RETRY_MS = 50 };
     char now[TIME_TEXT_MAX];
-    cJSON *taints = taints_for_eviction(json_path(node->json, "spec.taints"), taint, time_now_text(now));
+    cJSON *taints =
+        taints_for_eviction(json_path(node->json, "spec.taints"), taint, time_now_text(now));
     cleanup_error struct error *e = NULL;
     if (!taints || write_taints(c, node, taints, &e))
         return true;
@@ -242,13 +251,15 @@ static int64_t eviction_interval(struct node_lifecycle *s, const struct zone *z,
         return -1;
     if (z->state == ZONE_PARTIAL_DISRUPTION) {
         if (z->ready + z->not_ready <= LARGE_ZONE)
-            return -1; /* rather us than the nodes, says Kubernetes of a small zone that fails in large part */
+            return -1; /* rather us than the nodes, says Kubernetes of a small zone that fails in
+                          large part */
         rate /= 10;
     }
     return (int64_t)(1000 / rate);
 }
 
-static void update_zones(struct node_lifecycle *s, struct kube_object **nodes, const char **ready, size_t count)
+static void update_zones(struct node_lifecycle *s, struct kube_object **nodes, const char **ready,
+                         size_t count)
 {
     size_t position = 0;
     const struct strmap_entry *e;
@@ -296,24 +307,29 @@ static bool reconcile_monitor(struct controller *c, const char *key, struct erro
     update_zones(s, nodes.items, ready, nodes.count);
     for (size_t i = 0; i < nodes.count; i++) {
         struct kube_object *node = nodes.items[i];
-        struct zone *z = strmap_get(&s->zones, ((struct node_health *)strmap_get(&s->health, node->name))->zone);
-        const char *taint = strcmp(ready[i], "False") == 0 ? TAINT_NOT_READY
+        struct zone *z =
+            strmap_get(&s->zones, ((struct node_health *)strmap_get(&s->health, node->name))->zone);
+        const char *taint = strcmp(ready[i], "False") == 0     ? TAINT_NOT_READY
                             : strcmp(ready[i], "Unknown") == 0 ? TAINT_UNREACHABLE
                                                                : NULL;
         const cJSON *taints = json_path(node->json, "spec.taints");
         bool tainted = false;
         const cJSON *t;
-        cJSON_ArrayForEach(t, taints) {
+        cJSON_ArrayForEach(t, taints)
+        {
             struct taint x = taint_from_json(t);
-            tainted = tainted || (strcmp(x.effect, "NoExecute") == 0 &&
-                                  (strcmp(x.key, TAINT_NOT_READY) == 0 || strcmp(x.key, TAINT_UNREACHABLE) == 0));
+            tainted =
+                tainted ||
+                (strcmp(x.effect, "NoExecute") == 0 &&
+                 (strcmp(x.key, TAINT_NOT_READY) == 0 || strcmp(x.key, TAINT_UNREACHABLE) == 0));
         }
         if (!taint || s->all_disrupted) {
             if (tainted)
                 set_eviction_taint(c, node, NULL);
             continue;
         }
-        int64_t interval = eviction_interval(s, z, o->node_eviction_rate), tick_ms = time_monotonic_ms();
+        int64_t interval = eviction_interval(s, z, o->node_eviction_rate),
+                tick_ms = time_monotonic_ms();
         if (!tainted && (interval < 0 || tick_ms < z->next_eviction_ms))
             continue;
         if (set_eviction_taint(c, node, taint) && !tainted)
@@ -335,7 +351,8 @@ static bool reconcile_pod(struct controller *c, const char *key, struct error **
     cleanup_free char *path = kube_path_new("v1", "nodes", NULL, node_name, NULL);
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *node = *node_name ? kube_get(c->client, path, &e) : NULL;
-    if (!node || strcmp(node_ready_status(node), "") == 0 || strcmp(node_ready_status(node), "True") == 0)
+    if (!node || strcmp(node_ready_status(node), "") == 0 ||
+        strcmp(node_ready_status(node), "True") == 0)
         return true;
     cleanup_json cJSON *changed = json_dup(pod->json);
     cJSON *ready = condition_find(json_path(changed, "status.conditions"), "Ready");
@@ -360,7 +377,8 @@ static bool reconcile_pod(struct controller *c, const char *key, struct error **
     return false;
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct node_lifecycle *s = c->state;
@@ -376,13 +394,14 @@ static void on_pod(void *userdata, enum informer_event event, const struct kube_
 
 /* --- setup: each of the three has its own small state, pointing to the shared informers --- */
 
-static void on_node(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_node(void *userdata, enum informer_event event, const struct kube_object *old,
+                    const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct node_lifecycle *s = c->state;
     if (event == INFORMER_DELETED)
-        recorder_event(s->recorder, old->json, "Normal", "RemovingNode", "Node %s event: Removing Node %s from Controller",
-                       old->name, old->name);
+        recorder_event(s->recorder, old->json, "Normal", "RemovingNode",
+                       "Node %s event: Removing Node %s from Controller", old->name, old->name);
     else
         workqueue_add(c->queue, new_object->key);
 }
@@ -405,7 +424,8 @@ static void setup_nodes(struct controller *c)
     informer_add_handler(s->nodes, on_node, c);
 }
 
-/* A new node is registered, and a silent one's timer starts, at its first sight rather than at the next tick. */
+/* A new node is registered, and a silent one's timer starts, at its first sight rather than at the
+ * next tick. */
 static void on_new_node(void *userdata, enum informer_event event, const struct kube_object *old,
                         const struct kube_object *new_object)
 {
@@ -450,7 +470,8 @@ const struct controller_type node_lifecycle_controller = {.name = "node-lifecycl
                                                           .reconcile = reconcile_node,
                                                           .free_state = free_state};
 const struct controller_type node_monitor_controller = {.name = "node-lifecycle-monitor",
-                                                        .queue = "node_lifecycle_controller_monitor",
+                                                        .queue =
+                                                            "node_lifecycle_controller_monitor",
                                                         .workers = 1,
                                                         .setup = setup_monitor,
                                                         .start = start_monitor,

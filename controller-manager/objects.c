@@ -7,7 +7,8 @@
 #include "common/timefmt.h"
 #include "controller-manager/strmap.h"
 
-/* Characters of Kubernetes' generated names: no vowels and no look-alikes, so that no words come out. */
+/* Characters of Kubernetes' generated names: no vowels and no look-alikes, so that no words come
+ * out. */
 static const char safe_alphabet[] = "bcdfghjklmnpqrstvwxz2456789";
 
 /* --- metadata --- */
@@ -80,9 +81,9 @@ bool meta_deleting(const cJSON *o)
 bool meta_has_finalizer(const cJSON *o, const char *finalizer)
 {
     const cJSON *f;
-    cJSON_ArrayForEach(f, json_get(meta(o), "finalizers"))
-        if (cJSON_IsString(f) && strcmp(f->valuestring, finalizer) == 0)
-            return true;
+    cJSON_ArrayForEach(f, json_get(meta(o), "finalizers")) if (cJSON_IsString(f) &&
+                                                               strcmp(f->valuestring, finalizer) ==
+                                                                   0) return true;
     return false;
 }
 
@@ -106,9 +107,9 @@ char *time_now_text(char out[40])
 const cJSON *controller_ref(const cJSON *o)
 {
     const cJSON *ref;
-    cJSON_ArrayForEach(ref, json_get(meta(o), "ownerReferences"))
-        if (cJSON_IsTrue(json_get(ref, "controller")))
-            return ref;
+    cJSON_ArrayForEach(
+        ref, json_get(meta(o),
+                      "ownerReferences")) if (cJSON_IsTrue(json_get(ref, "controller"))) return ref;
     return NULL;
 }
 
@@ -150,9 +151,7 @@ void index_controller(const cJSON *object, void (*add)(void *, const char *), vo
 cJSON *condition_find(const cJSON *conditions, const char *type)
 {
     cJSON *c;
-    cJSON_ArrayForEach(c, conditions)
-        if (strcmp(string_member(c, "type", ""), type) == 0)
-            return c;
+    cJSON_ArrayForEach(c, conditions) if (strcmp(string_member(c, "type", ""), type) == 0) return c;
     return NULL;
 }
 
@@ -162,11 +161,13 @@ bool condition_is(const cJSON *o, const char *type, const char *status)
     return c && strcmp(string_member(c, "status", ""), status) == 0;
 }
 
-bool condition_set(cJSON *conditions, const char *type, const char *status, const char *reason, const char *message)
+bool condition_set(cJSON *conditions, const char *type, const char *status, const char *reason,
+                   const char *message)
 {
     char now[TIME_TEXT_MAX];
     cJSON *c = condition_find(conditions, type);
-    if (c && strcmp(string_member(c, "status", ""), status) == 0 && strcmp(string_member(c, "reason", ""), reason) == 0 &&
+    if (c && strcmp(string_member(c, "status", ""), status) == 0 &&
+        strcmp(string_member(c, "reason", ""), reason) == 0 &&
         strcmp(string_member(c, "message", ""), message) == 0)
         return false;
     bool moved = !c || strcmp(string_member(c, "status", ""), status) != 0;
@@ -239,7 +240,8 @@ cJSON *pod_from_template(const cJSON *owner, const char *api_version, const char
         if (from && !cJSON_IsNull(from))
             json_map_set(m, copied[i], json_dup(from));
     }
-    cJSON_AddItemToArray(json_ensure_array(pod, "metadata.ownerReferences"), controller_ref_new(api_version, kind, owner));
+    cJSON_AddItemToArray(json_ensure_array(pod, "metadata.ownerReferences"),
+                         controller_ref_new(api_version, kind, owner));
     const cJSON *spec = json_get(template, "spec");
     json_map_set(pod, "spec", spec ? json_dup(spec) : cJSON_CreateObject());
     return pod;
@@ -270,9 +272,7 @@ static void print_canonical(const cJSON *o, struct buf *b)
         int n = cJSON_GetArraySize(o), used = 0;
         cleanup_free const cJSON **members = mem_alloc(((size_t)n + 1) * sizeof(*members));
         const cJSON *c;
-        cJSON_ArrayForEach(c, o)
-            if (!cJSON_IsNull(c) && c->string)
-                members[used++] = c;
+        cJSON_ArrayForEach(c, o) if (!cJSON_IsNull(c) && c->string) members[used++] = c;
         qsort(members, (size_t)used, sizeof(*members), by_key);
         buf_addc(b, '{');
         for (int i = 0; i < used; i++) {
@@ -287,7 +287,8 @@ static void print_canonical(const cJSON *o, struct buf *b)
         const cJSON *c;
         bool first = true;
         buf_addc(b, '[');
-        cJSON_ArrayForEach(c, o) {
+        cJSON_ArrayForEach(c, o)
+        {
             if (!first)
                 buf_addc(b, ',');
             first = false;
@@ -380,7 +381,7 @@ bool toleration_tolerates(const cJSON *toleration, const struct taint *t)
 {
     const char *effect = string_member(toleration, "effect", "");
     const char *key = string_member(toleration, "key", "");
-    const char *operator = string_member(toleration, "operator", "");
+    const char *operator= string_member(toleration, "operator", "");
     const char *value = string_member(toleration, "value", "");
     if (*effect && strcmp(effect, t->effect) != 0)
         return false;
@@ -395,7 +396,7 @@ bool toleration_tolerates(const cJSON *toleration, const struct taint *t)
         long long have = strtoll(t->value, &end_a, 10), bound = strtoll(value, &end_b, 10);
         if (*end_a || *end_b || !*t->value || !*value)
             return false;
-        return *operator== 'L' ? have < bound : have > bound;
+        return *operator== 'L' ? have < bound : have> bound;
     }
     return false;
 }

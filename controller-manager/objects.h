@@ -1,4 +1,5 @@
-/* What several controllers need to know of API objects: metadata, ownership, pods, conditions, taints. No state, no requests. */
+/* What several controllers need to know of API objects: metadata, ownership, pods, conditions,
+ * taints. No state, no requests. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -35,9 +36,12 @@ char *orphan_index_value(const char *ns); /* caller frees */
 
 /* --- conditions (status.conditions) --- */
 cJSON *condition_find(const cJSON *conditions, const char *type);
-bool condition_is(const cJSON *o, const char *type, const char *status); /* of the object's status.conditions */
-/* Sets a condition of an object's list; lastTransitionTime changes only with the status. True if anything changed. */
-bool condition_set(cJSON *conditions, const char *type, const char *status, const char *reason, const char *message);
+bool condition_is(const cJSON *o, const char *type,
+                  const char *status); /* of the object's status.conditions */
+/* Sets a condition of an object's list; lastTransitionTime changes only with the status. True if
+ * anything changed. */
+bool condition_set(cJSON *conditions, const char *type, const char *status, const char *reason,
+                   const char *message);
 
 /* --- pods --- */
 const char *pod_phase(const cJSON *pod);
@@ -48,20 +52,24 @@ bool pod_ready(const cJSON *pod);
 bool pod_available(const cJSON *pod, int64_t min_ready_seconds, int64_t now);
 /* Seconds until it is available; -1 when it is not ready, 0 when available already. */
 int64_t pod_available_in(const cJSON *pod, int64_t min_ready_seconds, int64_t now);
-/* A pod from a template (spec.template of owner), with generateName, labels, annotations and controller reference; no name. */
+/* A pod from a template (spec.template of owner), with generateName, labels, annotations and
+ * controller reference; no name. */
 cJSON *pod_from_template(const cJSON *owner, const char *api_version, const char *kind);
-/* A name that generateName would give: prefix (cut to fit) plus five random characters. Caller frees. */
+/* A name that generateName would give: prefix (cut to fit) plus five random characters. Caller
+ * frees. */
 char *name_generate(const char *prefix);
 
 /* --- pod templates --- */
-/* Deterministic, of "safe" characters that make no words; collision_count < 0: none. Caller frees. */
+/* Deterministic, of "safe" characters that make no words; collision_count < 0: none. Caller frees.
+ */
 char *pod_template_hash(const cJSON *pod_template, int64_t collision_count);
 /* Equal but for the label pod-template-hash. */
 bool pod_template_equal(const cJSON *a, const cJSON *b);
 /* Canonical text: members sorted by name, nulls left out. Caller frees. */
 char *json_canonical_text(const cJSON *o);
 
-/* An int-or-string as a count: "25%" of total, rounded up or down; absent is 0. False if malformed. */
+/* An int-or-string as a count: "25%" of total, rounded up or down; absent is 0. False if malformed.
+ */
 bool int_or_percent(const cJSON *value, int64_t total, bool round_up, int64_t *out);
 
 /* --- taints --- */

@@ -1,5 +1,6 @@
-/* Removes pods that nobody else will: those of nodes that are gone, those that end without ever having been scheduled, those
- * of nodes marked out of service, and, when there are very many of them, terminated ones.
+/* Removes pods that nobody else will: those of nodes that are gone, those that end without ever
+ * having been scheduled, those of nodes marked out of service, and, when there are very many of
+ * them, terminated ones.
  * https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-garbage-collection */
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +24,15 @@ struct pod_gc {
 static bool remove_pod(struct controller *c, const struct kube_object *pod, const char *message)
 {
     cleanup_error struct error *e = NULL;
-    log_info("Removing a pod", "pod", pod->key, "why", message ? message : "terminated or never scheduled");
+    log_info("Removing a pod", "pod", pod->key, "why",
+             message ? message : "terminated or never scheduled");
     bool terminal = pod_terminal(pod->json);
-    bool marked = !message ? terminal || patch_pod_condition(c->client, pod->json, "Failed", "DisruptionTarget", "True",
-                                                             "DeletionByPodGC", "PodGC: unscheduled terminating pod", &e)
-                           : patch_pod_condition(c->client, pod->json, terminal ? NULL : "Failed", "DisruptionTarget", "True",
-                                                 "DeletionByPodGC", message, &e);
+    bool marked =
+        !message ? terminal || patch_pod_condition(c->client, pod->json, "Failed",
+                                                   "DisruptionTarget", "True", "DeletionByPodGC",
+                                                   "PodGC: unscheduled terminating pod", &e)
+                 : patch_pod_condition(c->client, pod->json, terminal ? NULL : "Failed",
+                                       "DisruptionTarget", "True", "DeletionByPodGC", message, &e);
     if (marked && delete_pod(c->client, pod->json, 0, &e))
         return true;
     log_warn("Cannot remove a pod", "pod", pod->key, "err", error_message(e));
@@ -38,7 +42,8 @@ static bool remove_pod(struct controller *c, const struct kube_object *pod, cons
 /* Evicted pods first, then by age. */
 static int compare_age(const void *pa, const void *pb)
 {
-    const struct kube_object *a = *(struct kube_object *const *)pa, *b = *(struct kube_object *const *)pb;
+    const struct kube_object *a = *(struct kube_object *const *)pa,
+                             *b = *(struct kube_object *const *)pb;
     bool evicted_a = strcmp(json_str_or(a->json, "status.reason", ""), "Evicted") == 0;
     bool evicted_b = strcmp(json_str_or(b->json, "status.reason", ""), "Evicted") == 0;
     if (evicted_a != evicted_b)
@@ -52,7 +57,8 @@ static void collect_terminated(struct controller *c, const struct kube_object_li
     int64_t threshold = manager_config(c->manager)->terminated_pod_gc_threshold;
     if (threshold <= 0)
         return;
-    cleanup_free struct kube_object **terminated = mem_alloc((pods->count + 1) * sizeof(*terminated));
+    cleanup_free struct kube_object **terminated =
+        mem_alloc((pods->count + 1) * sizeof(*terminated));
     size_t count = 0;
     for (size_t i = 0; i < pods->count; i++)
         if (pod_terminal(pods->items[i]->json))
@@ -69,9 +75,9 @@ static bool out_of_service(const cJSON *node)
     if (strcmp(node_ready_status(node), "True") == 0)
         return false;
     const cJSON *t;
-    cJSON_ArrayForEach(t, json_path(node, "spec.taints"))
-        if (strcmp(taint_from_json(t).key, TAINT_OUT_OF_SERVICE) == 0)
-            return true;
+    cJSON_ArrayForEach(t, json_path(node, "spec.taints")) if (strcmp(taint_from_json(t).key,
+                                                                     TAINT_OUT_OF_SERVICE) ==
+                                                              0) return true;
     return false;
 }
 

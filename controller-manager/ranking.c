@@ -1,5 +1,6 @@
-/* The order is Kubernetes' (controller.ActivePodsWithRanks): what costs least to lose goes first. Ages are compared by their
- * logarithm (KEP-2185), so that of pods of about the same age a random one goes rather than always the newest. */
+/* The order is Kubernetes' (controller.ActivePodsWithRanks): what costs least to lose goes first.
+ * Ages are compared by their logarithm (KEP-2185), so that of pods of about the same age a random
+ * one goes rather than always the newest. */
 #include "controller-manager/ranking.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,14 +28,16 @@ static int64_t deletion_cost(const cJSON *pod)
 
 static int64_t ready_since(const cJSON *pod)
 {
-    return json_time(condition_find(json_path(pod, "status.conditions"), "Ready"), "lastTransitionTime", 0);
+    return json_time(condition_find(json_path(pod, "status.conditions"), "Ready"),
+                     "lastTransitionTime", 0);
 }
 
 static int64_t restarts(const cJSON *pod)
 {
     int64_t most = 0;
     const cJSON *s;
-    cJSON_ArrayForEach(s, json_path(pod, "status.containerStatuses")) {
+    cJSON_ArrayForEach(s, json_path(pod, "status.containerStatuses"))
+    {
         int64_t n = json_int(s, "restartCount", 0);
         most = n > most ? n : most;
     }
@@ -60,7 +63,8 @@ static int compare(const void *pa, const void *pb, void *ctx)
     const struct ranked_pod *x = pa, *y = pb;
     int64_t now = *(const int64_t *)ctx;
     const cJSON *a = x->pod, *b = y->pod;
-    bool assigned_a = *json_str_or(a, "spec.nodeName", ""), assigned_b = *json_str_or(b, "spec.nodeName", "");
+    bool assigned_a = *json_str_or(a, "spec.nodeName", ""),
+         assigned_b = *json_str_or(b, "spec.nodeName", "");
     if (assigned_a != assigned_b)
         return assigned_a ? 1 : -1;
     if (phase_order(a) != phase_order(b))

@@ -1,4 +1,5 @@
-/* Keeps as many pods as a ReplicaSet wants. The workload's kind is a parameter: ReplicationControllers differ by names only. */
+/* Keeps as many pods as a ReplicaSet wants. The workload's kind is a parameter:
+ * ReplicationControllers differ by names only. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@ enum { BURST = 500, STALE_CACHE_RECHECK_MS = 1000 };
 struct replicas_kind {
     const char *api_version, *kind, *resource, *component;
 };
-static const struct replicas_kind replicaset_kind = {"apps/v1", "ReplicaSet", "replicasets", "replicaset-controller"};
+static const struct replicas_kind replicaset_kind = {"apps/v1", "ReplicaSet", "replicasets",
+                                                     "replicaset-controller"};
 
 struct replicas {
     const struct replicas_kind *kind;
@@ -48,14 +50,17 @@ static void enqueue_matching_sets(struct controller *c, const cJSON *pod)
         return;
     informer_by_index(r->sets, "namespace", meta_ns(pod), &sets);
     for (size_t i = 0; i < sets.count; i++) {
-        struct label_selector *selector = label_selector_from_json(json_path(sets.items[i]->json, "spec.selector"), NULL);
-        if (selector && !label_selector_empty(selector) && label_selector_matches(selector, meta_labels(pod)))
+        struct label_selector *selector =
+            label_selector_from_json(json_path(sets.items[i]->json, "spec.selector"), NULL);
+        if (selector && !label_selector_empty(selector) &&
+            label_selector_matches(selector, meta_labels(pod)))
             workqueue_add(c->queue, sets.items[i]->key);
         label_selector_free(selector);
     }
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct replicas *r = c->state;
@@ -71,12 +76,14 @@ static void on_pod(void *userdata, enum informer_event event, const struct kube_
     bool owned = new_object && controller_ref(new_object->json);
     if (!new_object || owned || meta_deleting(new_object->json))
         return;
-    bool same = old && json_equal(meta_labels(old->json), meta_labels(new_object->json)) && !controller_ref(old->json);
+    bool same = old && json_equal(meta_labels(old->json), meta_labels(new_object->json)) &&
+                !controller_ref(old->json);
     if (!same)
         enqueue_matching_sets(c, new_object->json);
 }
 
-static void on_set(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_set(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct replicas *r = c->state;
@@ -98,16 +105,19 @@ static bool create_one(void *ctx, int i, struct error **err)
 {
     struct creation *x = ctx;
     (void)i;
-    cleanup_json cJSON *pod = pod_from_template(x->set->json, x->r->kind->api_version, x->r->kind->kind);
+    cleanup_json cJSON *pod =
+        pod_from_template(x->set->json, x->r->kind->api_version, x->r->kind->kind);
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *created = create_pod(x->client, pod, &e);
     if (created) {
         expectations_wrote(x->r->expectations, x->set->key, meta_version(created));
-        recorder_event(x->r->recorder, x->set->json, "Normal", "SuccessfulCreate", "Created pod: %s", meta_name(created));
+        recorder_event(x->r->recorder, x->set->json, "Normal", "SuccessfulCreate",
+                       "Created pod: %s", meta_name(created));
         return true;
     }
     if (!refused_by_namespace_end(e))
-        recorder_event(x->r->recorder, x->set->json, "Warning", "FailedCreate", "Error creating: %s", error_message(e));
+        recorder_event(x->r->recorder, x->set->json, "Warning", "FailedCreate",
+                       "Error creating: %s", error_message(e));
     error_move(err, e);
     e = NULL;
     return false;
@@ -128,20 +138,24 @@ static bool delete_one(void *ctx, int i, struct error **err)
     cleanup_error struct error *e = NULL;
     if (delete_pod(x->client, pod, -1, &e)) {
         expectations_deleted(x->r->expectations, x->set->key, key, meta_uid(pod));
-        recorder_event(x->r->recorder, x->set->json, "Normal", "SuccessfulDelete", "Deleted pod: %s", meta_name(pod));
+        recorder_event(x->r->recorder, x->set->json, "Normal", "SuccessfulDelete",
+                       "Deleted pod: %s", meta_name(pod));
         return true;
     }
     if (kube_error_is(e, "Conflict"))
         return true; /* another pod has the name by now: ours is gone */
-    recorder_event(x->r->recorder, x->set->json, "Warning", "FailedDelete", "Error deleting: %s", error_message(e));
+    recorder_event(x->r->recorder, x->set->json, "Warning", "FailedDelete", "Error deleting: %s",
+                   error_message(e));
     error_move(err, e);
     e = NULL;
     return false;
 }
 
-/* Active pods of all sets with the same owner (a Deployment's other ReplicaSets): they double up on nodes, too. */
-static void count_related(struct replicas *r, const struct kube_object *set, const struct kube_object_list *own,
-                          struct ranked_pod *ranked, size_t count)
+/* Active pods of all sets with the same owner (a Deployment's other ReplicaSets): they double up on
+ * nodes, too. */
+static void count_related(struct replicas *r, const struct kube_object *set,
+                          const struct kube_object_list *own, struct ranked_pod *ranked,
+                          size_t count)
 {
     cleanup_objects struct kube_object_list related = {0};
     const char *owner = controller_uid(set->json);
@@ -158,14 +172,15 @@ static void count_related(struct replicas *r, const struct kube_object *set, con
     for (size_t i = 0; i < count; i++) {
         const char *node = json_str_or(ranked[i].pod, "spec.nodeName", "");
         for (size_t n = 0; n < all->count; n++)
-            if (pod_active(all->items[n]->json) && strcmp(json_str_or(all->items[n]->json, "spec.nodeName", ""), node) == 0)
+            if (pod_active(all->items[n]->json) &&
+                strcmp(json_str_or(all->items[n]->json, "spec.nodeName", ""), node) == 0)
                 ranked[i].related_on_node++;
     }
 }
 
 /* diff: pods too many (positive) or too few. */
-static bool manage(struct controller *c, const struct kube_object *set, const struct kube_object_list *active, int64_t diff,
-                   struct error **err)
+static bool manage(struct controller *c, const struct kube_object *set,
+                   const struct kube_object_list *active, int64_t diff, struct error **err)
 {
     struct replicas *r = c->state;
     if (diff < 0) {
@@ -203,7 +218,8 @@ static bool manage(struct controller *c, const struct kube_object *set, const st
 static bool labels_include(const cJSON *labels, const cJSON *wanted)
 {
     const cJSON *w;
-    cJSON_ArrayForEach(w, wanted) {
+    cJSON_ArrayForEach(w, wanted)
+    {
         const char *have = json_map_str(labels, w->string);
         if (!have || !cJSON_IsString(w) || strcmp(have, w->valuestring) != 0)
             return false;
@@ -219,8 +235,8 @@ static void set_count(cJSON *status, const char *field, int64_t n)
         json_remove(status, field);
 }
 
-static cJSON *new_status(const cJSON *set, const struct kube_object_list *active, int64_t terminating, int64_t diff,
-                         const struct error *failure)
+static cJSON *new_status(const cJSON *set, const struct kube_object_list *active,
+                         int64_t terminating, int64_t diff, const struct error *failure)
 {
     const cJSON *old = json_get(set, "status");
     cJSON *status = cJSON_IsObject(old) ? json_dup(old) : cJSON_CreateObject();
@@ -236,8 +252,8 @@ static cJSON *new_status(const cJSON *set, const struct kube_object_list *active
     cJSON *conditions = json_get(status, "conditions");
     cJSON *failed = condition_find(conditions, "ReplicaFailure");
     if (failure && !failed) {
-        condition_set(json_ensure_array(status, "conditions"), "ReplicaFailure", "True", diff < 0 ? "FailedCreate" : "FailedDelete",
-                      error_message(failure));
+        condition_set(json_ensure_array(status, "conditions"), "ReplicaFailure", "True",
+                      diff < 0 ? "FailedCreate" : "FailedDelete", error_message(failure));
     } else if (!failure && failed) {
         cJSON_Delete(cJSON_DetachItemViaPointer(conditions, failed));
         if (!conditions->child)
@@ -252,8 +268,10 @@ static cJSON *new_status(const cJSON *set, const struct kube_object_list *active
     return status;
 }
 
-/* Writes the status when it differs; a conflict is retried once with the live object, because the counts are ours alone. */
-static bool write_status(struct controller *c, const struct kube_object *set, cJSON *status_taken, struct error **err)
+/* Writes the status when it differs; a conflict is retried once with the live object, because the
+ * counts are ours alone. */
+static bool write_status(struct controller *c, const struct kube_object *set, cJSON *status_taken,
+                         struct error **err)
 {
     struct replicas *r = c->state;
     cleanup_json cJSON *status = status_taken;
@@ -262,18 +280,21 @@ static bool write_status(struct controller *c, const struct kube_object *set, cJ
     cleanup_json cJSON *object = json_dup(set->json);
     json_set(object, "status", json_dup(status));
     cleanup_error struct error *e = NULL;
-    cleanup_json cJSON *answer = update_status(c->client, r->kind->api_version, r->kind->resource, object, &e);
+    cleanup_json cJSON *answer =
+        update_status(c->client, r->kind->api_version, r->kind->resource, object, &e);
     if (answer || kube_error_is(e, "NotFound"))
         return true;
     if (kube_error_is(e, "Conflict")) {
-        cleanup_free char *path = kube_path_new(r->kind->api_version, r->kind->resource, set->ns, set->name, NULL);
+        cleanup_free char *path =
+            kube_path_new(r->kind->api_version, r->kind->resource, set->ns, set->name, NULL);
         cleanup_error struct error *e2 = NULL;
         cleanup_json cJSON *live = kube_get(c->client, path, &e2);
         if (kube_error_is(e2, "NotFound") || (live && strcmp(meta_uid(live), set->uid) != 0))
             return true;
         if (live) {
             json_set(live, "status", json_dup(status));
-            cleanup_json cJSON *second = update_status(c->client, r->kind->api_version, r->kind->resource, live, &e2);
+            cleanup_json cJSON *second =
+                update_status(c->client, r->kind->api_version, r->kind->resource, live, &e2);
             if (second || kube_error_is(e2, "NotFound"))
                 return true;
         }
@@ -284,9 +305,11 @@ static bool write_status(struct controller *c, const struct kube_object *set, cJ
 }
 
 /* A pod that is ready but not for minReadySeconds yet: come again when it is. */
-static void requeue_when_available(struct controller *c, const struct kube_object *set, const struct kube_object_list *active)
+static void requeue_when_available(struct controller *c, const struct kube_object *set,
+                                   const struct kube_object_list *active)
 {
-    int64_t min_ready = json_int(set->json, "spec.minReadySeconds", 0), soonest = INT64_MAX, now = time_now_seconds();
+    int64_t min_ready = json_int(set->json, "spec.minReadySeconds", 0), soonest = INT64_MAX,
+            now = time_now_seconds();
     for (size_t i = 0; min_ready > 0 && i < active->count; i++) {
         int64_t in = pod_available_in(active->items[i]->json, min_ready, now);
         soonest = in > 0 && in < soonest ? in : soonest;
@@ -303,7 +326,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
         expectations_forget(r->expectations, key);
         return true;
     }
-    struct label_selector *selector = label_selector_from_json(json_path(set->json, "spec.selector"), err);
+    struct label_selector *selector =
+        label_selector_from_json(json_path(set->json, "spec.selector"), err);
     if (!selector)
         return true; /* validated by the API; waiting will not mend it */
     bool fresh = expectations_met(r->expectations, key, r->pods);
@@ -335,12 +359,14 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     int64_t diff = (int64_t)active.count - json_int(set->json, "spec.replicas", 1);
     cleanup_error struct error *failure = NULL;
     if (!fresh)
-        workqueue_add_after(c->queue, key, STALE_CACHE_RECHECK_MS); /* the pods' events come first, as a rule */
+        workqueue_add_after(c->queue, key,
+                            STALE_CACHE_RECHECK_MS); /* the pods' events come first, as a rule */
     else if (!meta_deleting(set->json) && diff != 0)
         manage(c, set, &active, diff, &failure);
 
     cleanup_error struct error *status_failure = NULL;
-    bool written = write_status(c, set, new_status(set->json, &active, terminating, diff, failure), &status_failure);
+    bool written = write_status(c, set, new_status(set->json, &active, terminating, diff, failure),
+                                &status_failure);
     if (failure || !written) {
         error_move(err, failure ? failure : status_failure);
         if (failure)

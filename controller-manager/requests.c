@@ -6,17 +6,21 @@
 #include "common/timefmt.h"
 #include "controller-manager/objects.h"
 
-cJSON *update_status(struct kube_client *c, const char *api_version, const char *resource, const cJSON *object, struct error **err)
+cJSON *update_status(struct kube_client *c, const char *api_version, const char *resource,
+                     const cJSON *object, struct error **err)
 {
     const char *ns = meta_ns(object);
-    cleanup_free char *path = kube_path_new(api_version, resource, *ns ? ns : NULL, meta_name(object), "status");
+    cleanup_free char *path =
+        kube_path_new(api_version, resource, *ns ? ns : NULL, meta_name(object), "status");
     return kube_update(c, path, object, err);
 }
 
-cJSON *update_object(struct kube_client *c, const char *api_version, const char *resource, const cJSON *object, struct error **err)
+cJSON *update_object(struct kube_client *c, const char *api_version, const char *resource,
+                     const cJSON *object, struct error **err)
 {
     const char *ns = meta_ns(object);
-    cleanup_free char *path = kube_path_new(api_version, resource, *ns ? ns : NULL, meta_name(object), NULL);
+    cleanup_free char *path =
+        kube_path_new(api_version, resource, *ns ? ns : NULL, meta_name(object), NULL);
     return kube_update(c, path, object, err);
 }
 
@@ -49,7 +53,8 @@ cJSON *create_pod(struct kube_client *c, cJSON *pod, struct error **err)
         if (kube_error_is(e, "AlreadyExists") && attempt < ATTEMPTS) {
             if (!maybe_created)
                 continue; /* a random name met another one */
-            cleanup_free char *path = kube_path_new("v1", "pods", meta_ns(pod), meta_name(pod), NULL);
+            cleanup_free char *path =
+                kube_path_new("v1", "pods", meta_ns(pod), meta_name(pod), NULL);
             cleanup_error struct error *get_error = NULL;
             cleanup_json cJSON *existing = kube_get(c, path, &get_error);
             const char *theirs = controller_uid(existing), *ours = controller_uid(pod);
@@ -69,8 +74,9 @@ cJSON *create_pod(struct kube_client *c, cJSON *pod, struct error **err)
     }
 }
 
-bool patch_pod_condition(struct kube_client *c, const cJSON *pod, const char *phase, const char *type, const char *status,
-                         const char *reason, const char *message, struct error **err)
+bool patch_pod_condition(struct kube_client *c, const cJSON *pod, const char *phase,
+                         const char *type, const char *status, const char *reason,
+                         const char *message, struct error **err)
 {
     const cJSON *old = json_path(pod, "status.conditions");
     cJSON *conditions = cJSON_IsArray(old) ? json_dup(old) : cJSON_CreateArray();
@@ -104,7 +110,8 @@ bool delete_pod(struct kube_client *c, const cJSON *pod, int64_t grace_seconds, 
 {
     cleanup_free char *path = kube_path_new("v1", "pods", meta_ns(pod), meta_name(pod), NULL);
     cleanup_error struct error *e = NULL;
-    if (kube_delete(c, path, meta_uid(pod), grace_seconds, NULL, &e) || kube_error_is(e, "NotFound"))
+    if (kube_delete(c, path, meta_uid(pod), grace_seconds, NULL, &e) ||
+        kube_error_is(e, "NotFound"))
         return true;
     error_move(err, e);
     e = NULL;

@@ -45,7 +45,8 @@ int64_t sum_status(cJSON *const *sets, size_t count, const char *field)
 
 bool rolling_update(const cJSON *deployment)
 {
-    return strcmp(json_str_or(deployment, "spec.strategy.type", "RollingUpdate"), "RollingUpdate") == 0;
+    return strcmp(json_str_or(deployment, "spec.strategy.type", "RollingUpdate"),
+                  "RollingUpdate") == 0;
 }
 
 void rollout_fenceposts(const cJSON *deployment, int64_t *surge, int64_t *unavailable)
@@ -77,7 +78,8 @@ int64_t max_unavailable(const cJSON *deployment)
     return smaller(unavailable, replicas);
 }
 
-int64_t new_set_replicas(const cJSON *deployment, cJSON *const *all_sets, size_t count, const cJSON *new_set)
+int64_t new_set_replicas(const cJSON *deployment, cJSON *const *all_sets, size_t count,
+                         const cJSON *new_set)
 {
     int64_t wanted = spec_replicas(deployment), have = spec_replicas(new_set);
     if (!rolling_update(deployment))
@@ -88,13 +90,16 @@ int64_t new_set_replicas(const cJSON *deployment, cJSON *const *all_sets, size_t
     return have + smaller(room, wanted - have);
 }
 
-int64_t old_pods_to_remove(const cJSON *deployment, cJSON *const *old_sets, size_t old_count, const cJSON *new_set)
+int64_t old_pods_to_remove(const cJSON *deployment, cJSON *const *old_sets, size_t old_count,
+                           const cJSON *new_set)
 {
     int64_t old_pods = sum_spec_replicas(old_sets, old_count);
     if (old_pods == 0)
         return 0;
-    /* New pods that are not available yet count as lost already: pods of a broken template must not eat up the old ones. */
-    int64_t new_unavailable = new_set ? spec_replicas(new_set) - status_count(new_set, "availableReplicas") : 0;
+    /* New pods that are not available yet count as lost already: pods of a broken template must not
+     * eat up the old ones. */
+    int64_t new_unavailable =
+        new_set ? spec_replicas(new_set) - status_count(new_set, "availableReplicas") : 0;
     int64_t min_available = spec_replicas(deployment) - max_unavailable(deployment);
     int64_t n = old_pods + spec_replicas(new_set) - min_available - new_unavailable;
     return n > 0 ? n : 0;
@@ -122,7 +127,8 @@ void proportional_sizes(const cJSON *deployment, cJSON **sets, size_t count, int
     int64_t wanted = spec_replicas(deployment), have = sum_spec_replicas(sets, count);
     int64_t allowed = wanted > 0 ? wanted + max_surge(deployment) : 0;
     int64_t to_add = allowed - have, added = 0;
-    /* Who gains most is scaled up first, newer before older; who loses most is scaled down first, older before newer. */
+    /* Who gains most is scaled up first, newer before older; who loses most is scaled down first,
+     * older before newer. */
     if (to_add > 0)
         sort_sets(sets, count, LARGEST_NEWER_FIRST);
     else if (to_add < 0)
@@ -273,7 +279,8 @@ bool set_new_set_annotations(const cJSON *deployment, cJSON *set, int64_t revisi
 {
     bool changed = false;
     const cJSON *a;
-    cJSON_ArrayForEach(a, json_path(deployment, "metadata.annotations")) {
+    cJSON_ArrayForEach(a, json_path(deployment, "metadata.annotations"))
+    {
         if (!cJSON_IsString(a) || !copied_to_sets(a->string))
             continue;
         const char *have = meta_annotation(set, a->string);
@@ -293,7 +300,8 @@ bool set_new_set_annotations(const cJSON *deployment, cJSON *set, int64_t revisi
         if (old)
             remember_revision(set, old);
     }
-    if (!exists && set_replicas_annotations(set, spec_replicas(deployment), spec_replicas(deployment) + max_surge(deployment)))
+    if (!exists && set_replicas_annotations(set, spec_replicas(deployment),
+                                            spec_replicas(deployment) + max_surge(deployment)))
         changed = true;
     return changed;
 }
@@ -319,7 +327,8 @@ bool has_revision_history_limit(const cJSON *deployment)
 bool deployment_complete(const cJSON *deployment, const cJSON *status)
 {
     int64_t wanted = spec_replicas(deployment);
-    return json_int(status, "updatedReplicas", 0) == wanted && json_int(status, "replicas", 0) == wanted &&
+    return json_int(status, "updatedReplicas", 0) == wanted &&
+           json_int(status, "replicas", 0) == wanted &&
            json_int(status, "availableReplicas", 0) == wanted &&
            json_int(status, "observedGeneration", 0) >= meta_generation(deployment);
 }
@@ -327,8 +336,10 @@ bool deployment_complete(const cJSON *deployment, const cJSON *status)
 bool deployment_progressing(const cJSON *deployment, const cJSON *status)
 {
     const cJSON *old = json_get(deployment, "status");
-    int64_t old_updated = json_int(old, "updatedReplicas", 0), updated = json_int(status, "updatedReplicas", 0);
-    int64_t old_outdated = json_int(old, "replicas", 0) - old_updated, outdated = json_int(status, "replicas", 0) - updated;
+    int64_t old_updated = json_int(old, "updatedReplicas", 0),
+            updated = json_int(status, "updatedReplicas", 0);
+    int64_t old_outdated = json_int(old, "replicas", 0) - old_updated,
+            outdated = json_int(status, "replicas", 0) - updated;
     return updated > old_updated || outdated < old_outdated ||
            json_int(status, "readyReplicas", 0) > json_int(old, "readyReplicas", 0) ||
            json_int(status, "availableReplicas", 0) > json_int(old, "availableReplicas", 0);
@@ -346,7 +357,9 @@ bool deployment_timed_out(const cJSON *deployment, const cJSON *status, int64_t 
         return false;
     if (strcmp(reason, "ProgressDeadlineExceeded") == 0)
         return true;
-    return json_time(c, "lastUpdateTime", now) + json_int(deployment, "spec.progressDeadlineSeconds", 0) < now;
+    return json_time(c, "lastUpdateTime", now) +
+               json_int(deployment, "spec.progressDeadlineSeconds", 0) <
+           now;
 }
 
 void deployment_condition_remove(cJSON *status, const char *type)
@@ -360,8 +373,8 @@ void deployment_condition_remove(cJSON *status, const char *type)
         json_remove(status, "conditions");
 }
 
-void deployment_condition_set(cJSON *status, const char *type, const char *value, const char *reason, const char *message,
-                              const char *transition_time)
+void deployment_condition_set(cJSON *status, const char *type, const char *value,
+                              const char *reason, const char *message, const char *transition_time)
 {
     char now[TIME_TEXT_MAX];
     time_now_text(now);
@@ -392,7 +405,8 @@ static void set_count(cJSON *status, const char *field, int64_t n)
         json_remove(status, field);
 }
 
-cJSON *deployment_status(const cJSON *deployment, cJSON *const *all_sets, size_t count, const cJSON *new_set)
+cJSON *deployment_status(const cJSON *deployment, cJSON *const *all_sets, size_t count,
+                         const cJSON *new_set)
 {
     const cJSON *old = json_get(deployment, "status");
     cJSON *status = cJSON_IsObject(old) ? json_dup(old) : cJSON_CreateObject();
@@ -406,8 +420,8 @@ cJSON *deployment_status(const cJSON *deployment, cJSON *const *all_sets, size_t
     set_count(status, "unavailableReplicas", unavailable > 0 ? unavailable : 0);
     json_set_int(status, "terminatingReplicas", sum_status(all_sets, count, "terminatingReplicas"));
     if (available >= spec_replicas(deployment) - max_unavailable(deployment))
-        deployment_condition_set(status, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.",
-                                 NULL);
+        deployment_condition_set(status, "Available", "True", "MinimumReplicasAvailable",
+                                 "Deployment has minimum availability.", NULL);
     else
         deployment_condition_set(status, "Available", "False", "MinimumReplicasUnavailable",
                                  "Deployment does not have minimum availability.", NULL);

@@ -1,5 +1,6 @@
-/* Publishes the cluster's CA to every namespace as ConfigMap kube-root-ca.crt, for pods that talk to the API. The cache holds metadata
- * only, so a change is answered by looking at the live object. */
+/* Publishes the cluster's CA to every namespace as ConfigMap kube-root-ca.crt, for pods that talk
+ * to the API. The cache holds metadata only, so a change is answered by looking at the live object.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
@@ -10,9 +11,11 @@
 #include "controller-manager/requests.h"
 
 #define CONFIGMAP_NAME "kube-root-ca.crt"
-#define DESCRIPTION                                                                                                       \
-    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "     \
-    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."
+#define DESCRIPTION                                                                                \
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal "      \
+    "endpoints such as the "                                                                       \
+    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across "          \
+    "distributions of Kubernetes clusters."
 
 struct root_ca {
     struct informer *namespaces, *configmaps;
@@ -35,7 +38,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
 {
     struct root_ca *s = c->state;
     cleanup_object struct kube_object *ns = informer_get(s->namespaces, key);
-    if (!s->pem || !ns || meta_deleting(ns->json) || strcmp(json_str_or(ns->json, "status.phase", "Active"), "Active") != 0)
+    if (!s->pem || !ns || meta_deleting(ns->json) ||
+        strcmp(json_str_or(ns->json, "status.phase", "Active"), "Active") != 0)
         return true;
     cleanup_json cJSON *cm = wanted(s, key);
     cleanup_error struct error *e = NULL;
@@ -46,7 +50,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
         cleanup_json cJSON *live = kube_get(c->client, path, &e);
         const cJSON *data = json_get(live, "data");
         const char *description = meta_annotation(live, "kubernetes.io/description");
-        if (live && json_equal(data, json_get(cm, "data")) && description && strcmp(description, DESCRIPTION) == 0)
+        if (live && json_equal(data, json_get(cm, "data")) && description &&
+            strcmp(description, DESCRIPTION) == 0)
             return true;
         if (live) {
             json_map_set(live, "data", json_dup(json_get(cm, "data")));
@@ -57,7 +62,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
         cleanup_free char *path = kube_path_new("v1", "configmaps", key, NULL, NULL);
         answer = kube_create(c->client, path, cm, &e);
     }
-    if (answer || kube_error_is(e, "AlreadyExists") || kube_error_is(e, "NotFound") || refused_by_namespace_end(e))
+    if (answer || kube_error_is(e, "AlreadyExists") || kube_error_is(e, "NotFound") ||
+        refused_by_namespace_end(e))
         return true;
     error_move(err, e);
     e = NULL;
@@ -101,7 +107,8 @@ static void free_state(struct controller *c)
     free(s);
 }
 
-const struct controller_type root_ca_publisher = {.name = "root-ca-certificate-publisher-controller",
+const struct controller_type root_ca_publisher = {.name =
+                                                      "root-ca-certificate-publisher-controller",
                                                   .queue = "root_ca_cert_publisher",
                                                   .workers = 1,
                                                   .setup = setup,

@@ -8,7 +8,8 @@
 bool service_has_selector(const cJSON *service)
 {
     const cJSON *selector = json_path(service, "spec.selector");
-    return selector && selector->child && strcmp(json_str_or(service, "spec.type", ""), "ExternalName") != 0;
+    return selector && selector->child &&
+           strcmp(json_str_or(service, "spec.type", ""), "ExternalName") != 0;
 }
 
 bool service_headless(const cJSON *service)
@@ -36,15 +37,17 @@ static bool same_string(const cJSON *a, const cJSON *b, const char *path)
 static bool looks_the_same(const cJSON *a, const cJSON *b)
 {
     const cJSON *ips_a = json_path(a, "status.podIPs"), *ips_b = json_path(b, "status.podIPs");
-    return pod_ready(a) == pod_ready(b) && meta_deleting(a) == meta_deleting(b) && pod_terminal(a) == pod_terminal(b) &&
-           same_string(a, b, "status.podIP") && (ips_a == ips_b || json_equal(ips_a, ips_b)) &&
-           same_string(a, b, "spec.nodeName") && same_string(a, b, "metadata.uid");
+    return pod_ready(a) == pod_ready(b) && meta_deleting(a) == meta_deleting(b) &&
+           pod_terminal(a) == pod_terminal(b) && same_string(a, b, "status.podIP") &&
+           (ips_a == ips_b || json_equal(ips_a, ips_b)) && same_string(a, b, "spec.nodeName") &&
+           same_string(a, b, "metadata.uid");
 }
 
 static bool selects(const cJSON *service, const cJSON *labels)
 {
     const cJSON *term;
-    cJSON_ArrayForEach(term, json_path(service, "spec.selector")) {
+    cJSON_ArrayForEach(term, json_path(service, "spec.selector"))
+    {
         const char *have = json_map_str(labels, term->string);
         if (!have || !cJSON_IsString(term) || strcmp(have, term->valuestring) != 0)
             return false;
@@ -52,10 +55,11 @@ static bool selects(const cJSON *service, const cJSON *labels)
     return true;
 }
 
-void enqueue_services_of_pod(struct controller *c, struct informer *services, const struct kube_object *old,
-                             const struct kube_object *new_object)
+void enqueue_services_of_pod(struct controller *c, struct informer *services,
+                             const struct kube_object *old, const struct kube_object *new_object)
 {
-    const cJSON *labels[2] = {old ? meta_labels(old->json) : NULL, new_object ? meta_labels(new_object->json) : NULL};
+    const cJSON *labels[2] = {old ? meta_labels(old->json) : NULL,
+                              new_object ? meta_labels(new_object->json) : NULL};
     if (old && new_object) {
         bool same_labels = labels[0] == labels[1] || json_equal(labels[0], labels[1]);
         if (same_labels && looks_the_same(old->json, new_object->json))
@@ -71,14 +75,18 @@ void enqueue_services_of_pod(struct controller *c, struct informer *services, co
     }
 }
 
-static bool named_port(const cJSON *containers, const char *name, const char *protocol, bool sidecars_only, int64_t *port)
+static bool named_port(const cJSON *containers, const char *name, const char *protocol,
+                       bool sidecars_only, int64_t *port)
 {
     const cJSON *container, *p;
-    cJSON_ArrayForEach(container, containers) {
+    cJSON_ArrayForEach(container, containers)
+    {
         if (sidecars_only && strcmp(json_str_or(container, "restartPolicy", ""), "Always") != 0)
             continue;
-        cJSON_ArrayForEach(p, json_get(container, "ports")) {
-            if (strcmp(json_str_or(p, "name", ""), name) == 0 && strcmp(json_str_or(p, "protocol", "TCP"), protocol) == 0) {
+        cJSON_ArrayForEach(p, json_get(container, "ports"))
+        {
+            if (strcmp(json_str_or(p, "name", ""), name) == 0 &&
+                strcmp(json_str_or(p, "protocol", "TCP"), protocol) == 0) {
                 *port = json_int(p, "containerPort", 0);
                 return true;
             }
@@ -92,8 +100,10 @@ bool pod_target_port(const cJSON *pod, const cJSON *service_port, int64_t *port)
     const cJSON *target = json_get(service_port, "targetPort");
     if (cJSON_IsString(target)) {
         const char *protocol = json_str_or(service_port, "protocol", "TCP");
-        return named_port(json_path(pod, "spec.containers"), target->valuestring, protocol, false, port) ||
-               named_port(json_path(pod, "spec.initContainers"), target->valuestring, protocol, true, port);
+        return named_port(json_path(pod, "spec.containers"), target->valuestring, protocol, false,
+                          port) ||
+               named_port(json_path(pod, "spec.initContainers"), target->valuestring, protocol,
+                          true, port);
     }
     *port = json_int(service_port, "targetPort", 0);
     if (*port == 0)
@@ -105,7 +115,8 @@ const char *pod_ip(const cJSON *pod, const char *family)
 {
     bool v6 = strcmp(family, "IPv6") == 0;
     const cJSON *entry;
-    cJSON_ArrayForEach(entry, json_path(pod, "status.podIPs")) {
+    cJSON_ArrayForEach(entry, json_path(pod, "status.podIPs"))
+    {
         const char *ip = json_str(entry, "ip");
         if (ip && (strchr(ip, ':') != NULL) == v6)
             return ip;
@@ -145,7 +156,9 @@ cJSON *pod_target_ref(const cJSON *pod)
 const char *pod_endpoint_hostname(const cJSON *pod, const cJSON *service)
 {
     const char *hostname = json_str_or(pod, "spec.hostname", "");
-    return *hostname && strcmp(json_str_or(pod, "spec.subdomain", ""), meta_name(service)) == 0 ? hostname : NULL;
+    return *hostname && strcmp(json_str_or(pod, "spec.subdomain", ""), meta_name(service)) == 0
+               ? hostname
+               : NULL;
 }
 
 /* --- trigger times --- */
@@ -159,17 +172,20 @@ static void free_times(void *p)
 
 static int64_t pod_trigger_time(const cJSON *pod)
 {
-    return json_time(condition_find(json_path(pod, "status.conditions"), "Ready"), "lastTransitionTime", meta_created(pod));
+    return json_time(condition_find(json_path(pod, "status.conditions"), "Ready"),
+                     "lastTransitionTime", meta_created(pod));
 }
 
-int64_t trigger_time(struct trigger_times *t, const char *key, const cJSON *service, const struct kube_object_list *pods)
+int64_t trigger_time(struct trigger_times *t, const char *key, const cJSON *service,
+                     const struct kube_object_list *pods)
 {
     struct strmap *before = strmap_get(&t->services, key), *now = mem_alloc(sizeof(*now));
     int64_t oldest = 0;
     for (size_t i = 0; i <= pods->count; i++) {
         /* The Service itself counts under the empty name. */
         const char *name = i < pods->count ? pods->items[i]->name : "";
-        int64_t at = i < pods->count ? pod_trigger_time(pods->items[i]->json) : meta_created(service);
+        int64_t at =
+            i < pods->count ? pod_trigger_time(pods->items[i]->json) : meta_created(service);
         if (!at)
             continue;
         strmap_put(now, name, (void *)(intptr_t)at);

@@ -17,7 +17,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
 {
     struct serviceaccounts *s = c->state;
     cleanup_object struct kube_object *ns = informer_get(s->namespaces, key);
-    if (!ns || meta_deleting(ns->json) || strcmp(json_str_or(ns->json, "status.phase", "Active"), "Active") != 0)
+    if (!ns || meta_deleting(ns->json) ||
+        strcmp(json_str_or(ns->json, "status.phase", "Active"), "Active") != 0)
         return true;
     cleanup_object struct kube_object *have = informer_get_ns(s->accounts, key, DEFAULT_NAME);
     if (have)
@@ -30,7 +31,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     cleanup_free char *path = kube_path_new("v1", "serviceaccounts", key, NULL, NULL);
     cleanup_error struct error *e = NULL;
     cleanup_json cJSON *answer = kube_create(c->client, path, account, &e);
-    if (answer || kube_error_is(e, "AlreadyExists") || kube_error_is(e, "NotFound") || refused_by_namespace_end(e))
+    if (answer || kube_error_is(e, "AlreadyExists") || kube_error_is(e, "NotFound") ||
+        refused_by_namespace_end(e))
         return true;
     error_move(err, e);
     e = NULL;

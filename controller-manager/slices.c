@@ -26,7 +26,8 @@ struct port_group {
 static char *endpoint_identity(const cJSON *endpoint)
 {
     const cJSON *address = cJSON_GetArrayItem(json_get(endpoint, "addresses"), 0);
-    return mem_printf("%s|%s", cJSON_IsString(address) ? address->valuestring : "", json_str_or(endpoint, "targetRef.uid", ""));
+    return mem_printf("%s|%s", cJSON_IsString(address) ? address->valuestring : "",
+                      json_str_or(endpoint, "targetRef.uid", ""));
 }
 
 static char *ports_key(const cJSON *ports)
@@ -75,7 +76,8 @@ static void keep_wanted(struct port_group *g, const cJSON *slice)
 {
     struct draft *d = add_draft(g, slice);
     const cJSON *e;
-    cJSON_ArrayForEach(e, json_get(slice, "endpoints")) {
+    cJSON_ArrayForEach(e, json_get(slice, "endpoints"))
+    {
         cleanup_free char *identity = endpoint_identity(e);
         struct slice_endpoint *w = strmap_remove(&g->wanted, identity);
         if (!w) {
@@ -136,13 +138,15 @@ static void place_rest(struct port_group *g)
     }
 }
 
-static void add_change(struct slice_plan *p, enum slice_action action, const cJSON *old, const cJSON *ports, cJSON *endpoints_taken)
+static void add_change(struct slice_plan *p, enum slice_action action, const cJSON *old,
+                       const cJSON *ports, cJSON *endpoints_taken)
 {
     p->changes = mem_realloc(p->changes, (p->count + 1) * sizeof(*p->changes));
     p->changes[p->count++] = (struct slice_change){
         .action = action,
         .old = old,
-        .ports = endpoints_taken ? (cJSON_IsArray(ports) ? json_dup(ports) : cJSON_CreateArray()) : NULL,
+        .ports =
+            endpoints_taken ? (cJSON_IsArray(ports) ? json_dup(ports) : cJSON_CreateArray()) : NULL,
         .endpoints = endpoints_taken};
 }
 
@@ -170,8 +174,8 @@ static bool is_placeholder(const cJSON *slice)
     return !(endpoints && endpoints->child) && !(ports && ports->child);
 }
 
-struct slice_plan slices_plan(const cJSON *const *existing, size_t existing_count, const struct slice_endpoint *wanted,
-                              size_t wanted_count)
+struct slice_plan slices_plan(const cJSON *const *existing, size_t existing_count,
+                              const struct slice_endpoint *wanted, size_t wanted_count)
 {
     struct slice_plan plan = {0};
     struct strmap groups = {0};

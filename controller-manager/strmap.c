@@ -1,4 +1,5 @@
-/* Open addressing with linear probing; a removal moves later entries of the run back, so there are no tombstones. */
+/* Open addressing with linear probing; a removal moves later entries of the run back, so there are
+ * no tombstones. */
 #include "controller-manager/strmap.h"
 #include <stdlib.h>
 #include <string.h>

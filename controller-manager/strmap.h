@@ -15,7 +15,8 @@ struct strmap {
 };
 
 void *strmap_get(const struct strmap *m, const char *key); /* NULL when absent */
-/* Stores a value that is not NULL; returns the value that it replaced, or NULL. The key is copied. */
+/* Stores a value that is not NULL; returns the value that it replaced, or NULL. The key is copied.
+ */
 void *strmap_put(struct strmap *m, const char *key, void *value);
 /* Removes; returns the value that was there, or NULL. */
 void *strmap_remove(struct strmap *m, const char *key);

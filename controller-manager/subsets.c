@@ -44,11 +44,13 @@ cJSON *subsets_pack(const struct subset_entry *entries, size_t count)
     struct strmap by_identity = {0}; /* -> index + 1 */
     for (size_t i = 0; i < count; i++) {
         const struct subset_entry *e = &entries[i];
-        cleanup_free char *identity = mem_printf("%s/%s/%d", json_str_or(e->address, "ip", ""),
-                                                 json_str_or(e->address, "targetRef.uid", ""), e->ready);
+        cleanup_free char *identity =
+            mem_printf("%s/%s/%d", json_str_or(e->address, "ip", ""),
+                       json_str_or(e->address, "targetRef.uid", ""), e->ready);
         size_t at = (size_t)(uintptr_t)strmap_get(&by_identity, identity);
         if (!at) {
-            addresses[n] = (struct subset_address){.address = e->address, .ready = e->ready, .identity = mem_strdup(identity)};
+            addresses[n] = (struct subset_address){
+                .address = e->address, .ready = e->ready, .identity = mem_strdup(identity)};
             at = ++n;
             strmap_put(&by_identity, identity, (void *)(uintptr_t)at);
         }
@@ -88,7 +90,9 @@ cJSON *subsets_pack(const struct subset_entry *entries, size_t count)
             for (size_t p = 0; p < a->port_count; p++)
                 cJSON_AddItemToArray(json_ensure_array(subset, "ports"), json_dup(a->ports[p]));
         }
-        cJSON_AddItemToArray(json_ensure_array(subset, a->ready ? "addresses" : "notReadyAddresses"), json_dup(a->address));
+        cJSON_AddItemToArray(
+            json_ensure_array(subset, a->ready ? "addresses" : "notReadyAddresses"),
+            json_dup(a->address));
     }
     for (size_t i = 0; i < n; i++) {
         free(addresses[i].ports);

@@ -9,5 +9,6 @@ struct subset_entry {
     const cJSON *port;    /* EndpointPort; NULL for a headless Service without ports */
     bool ready;
 };
-/* Repacked and sorted, so that equal sets of entries give equal JSON. An array (empty if there are no entries). */
+/* Repacked and sorted, so that equal sets of entries give equal JSON. An array (empty if there are
+ * no entries). */
 cJSON *subsets_pack(const struct subset_entry *entries, size_t count);

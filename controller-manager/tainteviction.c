@@ -1,5 +1,6 @@
-/* Deletes pods from nodes with NoExecute taints that they do not, or no longer, tolerate. The time of a toleration counts from when the
- * taint was added, so another leader goes on where this one stopped. */
+/* Deletes pods from nodes with NoExecute taints that they do not, or no longer, tolerate. The time
+ * of a toleration counts from when the taint was added, so another leader goes on where this one
+ * stopped. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ struct taint_eviction {
 static bool set_scheduled(struct taint_eviction *s, const char *key, bool scheduled)
 {
     pthread_mutex_lock(&s->lock);
-    bool before = scheduled ? strmap_put(&s->scheduled, key, s) != NULL : strmap_remove(&s->scheduled, key) != NULL;
+    bool before = scheduled ? strmap_put(&s->scheduled, key, s) != NULL
+                            : strmap_remove(&s->scheduled, key) != NULL;
     pthread_mutex_unlock(&s->lock);
     return before;
 }
@@ -32,8 +34,10 @@ static bool evict(struct controller *c, const struct kube_object *pod, struct er
 {
     struct taint_eviction *s = c->state;
     log_info("Deleting a pod that does not tolerate its node's taints", "pod", pod->key);
-    recorder_event(s->recorder, pod->json, "Normal", "TaintManagerEviction", "Marking for deletion Pod %s", pod->key);
-    return patch_pod_condition(c->client, pod->json, NULL, "DisruptionTarget", "True", "DeletionByTaintManager",
+    recorder_event(s->recorder, pod->json, "Normal", "TaintManagerEviction",
+                   "Marking for deletion Pod %s", pod->key);
+    return patch_pod_condition(c->client, pod->json, NULL, "DisruptionTarget", "True",
+                               "DeletionByTaintManager",
                                "Taint manager: deleting due to NoExecute taint", err) &&
            delete_pod(c->client, pod->json, -1, err);
 }
@@ -53,7 +57,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     switch (pod_eviction(pod->json, taints, now, &seconds, &since)) {
     case EVICT_NEVER:
         if (set_scheduled(s, key, false))
-            recorder_event(s->recorder, pod->json, "Normal", "TaintManagerEviction", "Cancelling deletion of Pod %s", pod->key);
+            recorder_event(s->recorder, pod->json, "Normal", "TaintManagerEviction",
+                           "Cancelling deletion of Pod %s", pod->key);
         return true;
     case EVICT_NOW:
         set_scheduled(s, key, false);
@@ -73,7 +78,8 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     return true;
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct taint_eviction *s = c->state;
@@ -93,13 +99,15 @@ static void on_pod(void *userdata, enum informer_event event, const struct kube_
         workqueue_add(c->queue, new_object->key);
 }
 
-static void on_node(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_node(void *userdata, enum informer_event event, const struct kube_object *old,
+                    const struct kube_object *new_object)
 {
     struct controller *c = userdata;
     struct taint_eviction *s = c->state;
     if (event == INFORMER_DELETED)
         return;
-    const cJSON *before = old ? json_path(old->json, "spec.taints") : NULL, *after = json_path(new_object->json, "spec.taints");
+    const cJSON *before = old ? json_path(old->json, "spec.taints") : NULL,
+                *after = json_path(new_object->json, "spec.taints");
     if (before == after || (before && after && json_equal(before, after)) ||
         (!has_no_execute_taint(before) && !has_no_execute_taint(after)))
         return;

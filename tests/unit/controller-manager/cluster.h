@@ -1,5 +1,6 @@
-/* An API as controllers need it, inside the test's process: on top of the common tests' fake API it has discovery, generated names,
- * generations, status and finalize subresources, and deletion with finalizers, grace and propagation. */
+/* An API as controllers need it, inside the test's process: on top of the common tests' fake API it
+ * has discovery, generated names, generations, status and finalize subresources, and deletion with
+ * finalizers, grace and propagation. */
 #pragma once
 #include "tests/unit/common/fake_api.h"
 #include "controller-manager/controller.h"
@@ -52,7 +53,8 @@ static void cluster_discovery(struct httpd_request *r, const char *path)
             json_set_str(x, "name", cluster_kinds[i].resource);
             json_set_str(x, "kind", cluster_kinds[i].kind);
             json_set_bool(x, "namespaced", cluster_kinds[i].namespaced);
-            static const char *const verbs[] = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"};
+            static const char *const verbs[] = {"create", "delete", "deletecollection", "get",
+                                                "list",   "patch",  "update",           "watch"};
             for (size_t v = 0; v < ARRAY_LEN(verbs); v++)
                 cJSON_AddItemToArray(json_ensure_array(x, "verbs"), cJSON_CreateString(verbs[v]));
             cJSON_AddItemToArray(list, x);
@@ -66,7 +68,8 @@ static void cluster_discovery(struct httpd_request *r, const char *path)
 static bool cluster_deletion_done(const cJSON *o)
 {
     const cJSON *f = json_path(o, "metadata.finalizers"), *spec = json_path(o, "spec.finalizers");
-    return meta_deleting(o) && !(f && f->child) && !(spec && spec->child) && json_int(o, "metadata.deletionGracePeriodSeconds", 0) == 0;
+    return meta_deleting(o) && !(f && f->child) && !(spec && spec->child) &&
+           json_int(o, "metadata.deletionGracePeriodSeconds", 0) == 0;
 }
 
 static void cluster_changed(struct fake_api *a, struct fake_object *o)
@@ -83,9 +86,10 @@ static bool cluster_has_dependents(struct fake_api *a, const char *uid)
 {
     for (struct fake_object *o = a->objects; o; o = o->next) {
         const cJSON *ref;
-        cJSON_ArrayForEach(ref, json_path(o->json, "metadata.ownerReferences"))
-            if (!strcmp(json_str_or(ref, "uid", ""), uid))
-                return true;
+        cJSON_ArrayForEach(
+            ref,
+            json_path(o->json, "metadata.ownerReferences")) if (!strcmp(json_str_or(ref, "uid", ""),
+                                                                        uid)) return true;
     }
     return false;
 }
@@ -93,10 +97,14 @@ static bool cluster_has_dependents(struct fake_api *a, const char *uid)
 static void cluster_delete_object(struct fake_api *a, struct fake_object *o, const cJSON *options)
 {
     const char *policy = json_str_or(options, "propagationPolicy", "Background");
-    const char *finalizer = !strcmp(policy, "Foreground") ? "foregroundDeletion" : !strcmp(policy, "Orphan") ? "orphan" : NULL;
+    const char *finalizer = !strcmp(policy, "Foreground") ? "foregroundDeletion"
+                            : !strcmp(policy, "Orphan")   ? "orphan"
+                                                          : NULL;
     char now[TIME_TEXT_MAX];
-    if (finalizer && cluster_has_dependents(a, json_str_or(o->json, "metadata.uid", "")) && !meta_has_finalizer(o->json, finalizer))
-        cJSON_AddItemToArray(json_ensure_array(o->json, "metadata.finalizers"), cJSON_CreateString(finalizer));
+    if (finalizer && cluster_has_dependents(a, json_str_or(o->json, "metadata.uid", "")) &&
+        !meta_has_finalizer(o->json, finalizer))
+        cJSON_AddItemToArray(json_ensure_array(o->json, "metadata.finalizers"),
+                             cJSON_CreateString(finalizer));
     if (!meta_deleting(o->json)) {
         json_set_str(o->json, "metadata.deletionTimestamp", time_format(time_now_seconds(), now));
         if (!strcmp(o->collection, "v1/namespaces"))
@@ -110,7 +118,8 @@ static void cluster_delete_object(struct fake_api *a, struct fake_object *o, con
     cluster_changed(a, o);
 }
 
-static void cluster_delete_collection(struct fake_api *a, const struct fake_path *p, const cJSON *options)
+static void cluster_delete_collection(struct fake_api *a, const struct fake_path *p,
+                                      const cJSON *options)
 {
     for (struct fake_object *o = a->objects, *next; o; o = next) {
         next = o->next;
@@ -122,8 +131,9 @@ static void cluster_delete_collection(struct fake_api *a, const struct fake_path
 /* Writes the new content, but for what this way of writing does not reach. Takes it. */
 static void cluster_replace(struct fake_api *a, struct fake_object *o, cJSON *json, const char *sub)
 {
-    static const char *const kept[] = {"metadata.uid", "metadata.creationTimestamp", "metadata.deletionTimestamp",
-                                       "metadata.deletionGracePeriodSeconds", "metadata.generation"};
+    static const char *const kept[] = {
+        "metadata.uid", "metadata.creationTimestamp", "metadata.deletionTimestamp",
+        "metadata.deletionGracePeriodSeconds", "metadata.generation"};
     for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
         const cJSON *v = json_path(o->json, kept[i]);
         if (v)
@@ -144,7 +154,8 @@ static void cluster_replace(struct fake_api *a, struct fake_object *o, cJSON *js
     cluster_changed(a, o);
 }
 
-static void cluster_create(struct fake_api *a, struct httpd_request *r, const struct fake_path *p, cJSON *body)
+static void cluster_create(struct fake_api *a, struct httpd_request *r, const struct fake_path *p,
+                           cJSON *body)
 {
     cleanup_free char *name = mem_strdup(json_str(body, "metadata.name"));
     if (!name)
@@ -155,7 +166,8 @@ static void cluster_create(struct fake_api *a, struct httpd_request *r, const st
     }
     struct fake_object *ns = *p->ns ? fake_find(a, "v1/namespaces", "", p->ns) : NULL;
     if (ns && meta_deleting(ns->json)) {
-        fake_status(r, 403, "Forbidden", "unable to create new content in namespace x because it is being terminated");
+        fake_status(r, 403, "Forbidden",
+                    "unable to create new content in namespace x because it is being terminated");
         return;
     }
     cJSON *copy = json_dup(body);
@@ -188,9 +200,11 @@ static void cluster_write(struct fake_api *a, struct httpd_request *r, const str
         return;
     }
     bool deletion = !strcmp(method, "DELETE");
-    const char *rv = json_str(body, deletion ? "preconditions.resourceVersion" : "metadata.resourceVersion");
+    const char *rv =
+        json_str(body, deletion ? "preconditions.resourceVersion" : "metadata.resourceVersion");
     const char *uid = json_str(body, deletion ? "preconditions.uid" : "metadata.uid");
-    if ((rv && strcmp(rv, json_str_or(o->json, "metadata.resourceVersion", ""))) || (uid && strcmp(uid, meta_uid(o->json)))) {
+    if ((rv && strcmp(rv, json_str_or(o->json, "metadata.resourceVersion", ""))) ||
+        (uid && strcmp(uid, meta_uid(o->json)))) {
         fake_status(r, 409, "Conflict", "the object has been modified");
         return;
     }
@@ -233,13 +247,15 @@ static void cluster_handle(struct httpd_request *r, void *userdata)
     struct fake_path p;
     const char *path = httpd_path(r);
     bool discovery = !strcmp(path, "/apis") || !strcmp(path, "/api/v1") ||
-                     (!strncmp(path, "/apis/", 6) && strchr(path + 6, '/') && !strchr(strchr(path + 6, '/') + 1, '/'));
+                     (!strncmp(path, "/apis/", 6) && strchr(path + 6, '/') &&
+                      !strchr(strchr(path + 6, '/') + 1, '/'));
     if (discovery) {
         cluster_discovery(r, path);
         return;
     }
     pthread_mutex_lock(&a->lock);
-    bool write = strcmp(httpd_method(r), "GET") && cluster_parse_path(path, &p) && a->fail_requests == 0 && !a->hold_next_write;
+    bool write = strcmp(httpd_method(r), "GET") && cluster_parse_path(path, &p) &&
+                 a->fail_requests == 0 && !a->hold_next_write;
     if (write)
         cluster_write(a, r, &p);
     pthread_mutex_unlock(&a->lock);
@@ -258,7 +274,11 @@ static struct cluster *cluster_new(void)
     c->api = mem_alloc(sizeof(*c->api));
     pthread_mutex_init(&c->api->lock, NULL);
     c->api->rv = 100;
-    struct httpd_options o = {.address = "127.0.0.1:0", .threads = 2, .max_body = 1 << 20, .handler = cluster_handle, .userdata = c->api};
+    struct httpd_options o = {.address = "127.0.0.1:0",
+                              .threads = 2,
+                              .max_body = 1 << 20,
+                              .handler = cluster_handle,
+                              .userdata = c->api};
     c->api->httpd = httpd_start(&o, NULL);
     ck_assert_ptr_nonnull(c->api->httpd);
     c->api->url = mem_printf("http://127.0.0.1:%d", httpd_port(c->api->httpd));
@@ -267,7 +287,8 @@ static struct cluster *cluster_new(void)
 }
 
 /* options NULL: the defaults. controllers as in --controllers. */
-static void cluster_start(struct cluster *c, const char *controllers, const struct manager_options *options)
+static void cluster_start(struct cluster *c, const char *controllers,
+                          const struct manager_options *options)
 {
     struct manager_options o;
     manager_default_options(&o);
@@ -308,7 +329,8 @@ static int cluster_count(struct cluster *c, const char *collection, const char *
 }
 
 /* A copy of the n-th object of a collection for which test says yes; NULL if there is none. */
-static cJSON *cluster_find(struct cluster *c, const char *collection, bool (*test)(const cJSON *, const void *), const void *arg)
+static cJSON *cluster_find(struct cluster *c, const char *collection,
+                           bool (*test)(const cJSON *, const void *), const void *arg)
 {
     cJSON *found = NULL;
     pthread_mutex_lock(&c->api->lock);
@@ -319,7 +341,8 @@ static cJSON *cluster_find(struct cluster *c, const char *collection, bool (*tes
     return found;
 }
 
-/* One round of all kubelets: pods get a node and an address and become ready; those being deleted end. Returns what it changed. */
+/* One round of all kubelets: pods get a node and an address and become ready; those being deleted
+ * end. Returns what it changed. */
 __attribute__((unused)) static int cluster_kubelets(struct cluster *c, int64_t *next_ip)
 {
     int changed = 0;
@@ -350,13 +373,13 @@ __attribute__((unused)) static int cluster_kubelets(struct cluster *c, int64_t *
 }
 
 /* As fake_eventually, with the kubelets at work. */
-#define with_kubelets(c, condition)                                                                                    \
-    do {                                                                                                               \
-        static int64_t ip_;                                                                                            \
-        int64_t until_ = time_monotonic_ms() + 15000;                                                                  \
-        while (!(condition) && time_monotonic_ms() < until_) {                                                         \
-            cluster_kubelets(c, &ip_);                                                                                 \
-            nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);                                                   \
-        }                                                                                                              \
-        ck_assert_msg(condition, "never became true: %s", #condition);                                                 \
+#define with_kubelets(c, condition)                                                                \
+    do {                                                                                           \
+        static int64_t ip_;                                                                        \
+        int64_t until_ = time_monotonic_ms() + 15000;                                              \
+        while (!(condition) && time_monotonic_ms() < until_) {                                     \
+            cluster_kubelets(c, &ip_);                                                             \
+            nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);                               \
+        }                                                                                          \
+        ck_assert_msg(condition, "never became true: %s", #condition);                             \
     } while (0)

@@ -3,22 +3,31 @@
 #include "tests/unit/controller-manager/cluster.h"
 #include "controller-manager/rollout.h"
 
-#define TEMPLATE(image)                                                                                                \
-    "{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"" image "\",\"ports\":[{\"name\":\"http\","     \
+#define TEMPLATE(image)                                                                            \
+    "{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"containers\":[{\"name\":\"c\","      \
+    "\"image\":\"" image "\",\"ports\":[{\"name\":\"http\","                                       \
     "\"containerPort\":8080}]}]}}"
 
-#define DEPLOYMENT(replicas, image)                                                                                    \
-    "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\",\"namespace\":\"x\",\"generation\":1},\"spec\":{\"replicas\":"   \
-    #replicas ",\"revisionHistoryLimit\":10,\"progressDeadlineSeconds\":600,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"strategy\":{\"type\":"    \
-    "\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":\"25%\",\"maxUnavailable\":\"25%\"}},\"template\":" TEMPLATE(image) "}}"
+#define DEPLOYMENT(replicas, image)                                                                \
+    "{\"apiVersion\":\"apps/"                                                                      \
+    "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\",\"namespace\":\"x\","             \
+    "\"generation\":1},\"spec\":{\"replicas\":" #replicas                                          \
+    ",\"revisionHistoryLimit\":10,\"progressDeadlineSeconds\":600,\"selector\":{\"matchLabels\":{" \
+    "\"app\":\"web\"}},\"strategy\":{\"type\":"                                                    \
+    "\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":\"25%\",\"maxUnavailable\":\"25%\"}},"      \
+    "\"template\":" TEMPLATE(image) "}}"
 
 static struct cluster *begin(const char *controllers)
 {
     struct cluster *c = cluster_new();
-    cluster_add(c, "v1/namespaces", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\"},\"spec\":{\"finalizers\":[\"kubernetes\"]},"
-                                    "\"status\":{\"phase\":\"Active\"}}");
-    cluster_add(c, "v1/nodes", "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"},\"spec\":{},\"status\":{\"conditions\":[{\"type\":"
-                               "\"Ready\",\"status\":\"True\"}]}}");
+    cluster_add(c, "v1/namespaces",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"x\"},"
+                "\"spec\":{\"finalizers\":[\"kubernetes\"]},"
+                "\"status\":{\"phase\":\"Active\"}}");
+    cluster_add(c, "v1/nodes",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"},\"spec\":{"
+                "},\"status\":{\"conditions\":[{\"type\":"
+                "\"Ready\",\"status\":\"True\"}]}}");
     struct manager_options o;
     manager_default_options(&o);
     o.namespace_settle_ms = 50;
@@ -26,14 +35,16 @@ static struct cluster *begin(const char *controllers)
     return c;
 }
 
-static bool field_is(struct cluster *c, const char *collection, const char *ns, const char *name, const char *path, const char *want)
+static bool field_is(struct cluster *c, const char *collection, const char *ns, const char *name,
+                     const char *path, const char *want)
 {
     cleanup_free char *have = fake_field(c->api, collection, ns, name, path);
     return strcmp(have, want) == 0;
 }
 #define deployment_is(c, path, want) field_is(c, "apps/v1/deployments", "x", "web", path, want)
 
-static bool has_condition(struct cluster *c, const char *collection, const char *ns, const char *name, const char *type, const char *reason)
+static bool has_condition(struct cluster *c, const char *collection, const char *ns,
+                          const char *name, const char *type, const char *reason)
 {
     cleanup_free char *text = fake_field(c->api, collection, ns, name, "status.conditions");
     cleanup_json cJSON *conditions = json_parse(text, strlen(text), NULL);
@@ -69,7 +80,8 @@ static bool has_ready_pod(struct cluster *c)
     return pod != NULL;
 }
 
-static bool field_has(struct cluster *c, const char *collection, const char *ns, const char *name, const char *path, const char *part)
+static bool field_has(struct cluster *c, const char *collection, const char *ns, const char *name,
+                      const char *path, const char *part)
 {
     cleanup_free char *have = fake_field(c->api, collection, ns, name, path);
     return strstr(have, part) != NULL;
@@ -87,10 +99,13 @@ START_TEST(a_deployment_becomes_pods)
     cluster_add(c, "apps/v1/deployments", DEPLOYMENT(3, "a:1"));
     fake_eventually(cluster_count(c, "v1/pods", "x") == 3);
     ck_assert_int_eq(cluster_count(c, "apps/v1/replicasets", "x"), 1);
-    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Available", "MinimumReplicasUnavailable"));
+    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Available",
+                                  "MinimumReplicasUnavailable"));
     with_kubelets(c, deployment_is(c, "status.availableReplicas", "3"));
-    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Available", "MinimumReplicasAvailable"));
-    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Progressing", "NewReplicaSetAvailable"));
+    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Available",
+                                  "MinimumReplicasAvailable"));
+    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Progressing",
+                                  "NewReplicaSetAvailable"));
     cleanup_json cJSON *set = cluster_find(c, "apps/v1/replicasets", NULL, NULL);
     const char *hash = json_map_str(meta_labels(set), "pod-template-hash");
     ck_assert_ptr_nonnull(hash);
@@ -113,15 +128,20 @@ START_TEST(a_rollout_and_its_undo)
     struct cluster *c = begin("replicaset-controller,deployment-controller");
     cluster_add(c, "apps/v1/deployments", DEPLOYMENT(4, "a:1"));
     with_kubelets(c, deployment_is(c, "status.availableReplicas", "4"));
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":2},\"spec\":{\"template\":" TEMPLATE("a:2") "}}");
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":2},\"spec\":{\"template\":" TEMPLATE("a:2") "}}");
     /* Nothing becomes ready: with 25% of 4 at most one more and one fewer. */
     fake_eventually(set_size(c, "2") == 2 && set_size(c, "1") == 3);
-    with_kubelets(c, set_size(c, "2") == 4 && set_size(c, "1") == 0 && deployment_is(c, "status.updatedReplicas", "4"));
-    with_kubelets(c, has_condition(c, "apps/v1/deployments", "x", "web", "Progressing", "NewReplicaSetAvailable") &&
+    with_kubelets(c, set_size(c, "2") == 4 && set_size(c, "1") == 0 &&
+                         deployment_is(c, "status.updatedReplicas", "4"));
+    with_kubelets(c, has_condition(c, "apps/v1/deployments", "x", "web", "Progressing",
+                                   "NewReplicaSetAvailable") &&
                          deployment_is(c, "status.observedGeneration", "2"));
     /* Undo is a patch back to the first template: its ReplicaSet gets revision 3. */
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":3},\"spec\":{\"template\":" TEMPLATE("a:1") "}}");
-    with_kubelets(c, set_size(c, "3") == 4 && set_size(c, "2") == 0 && deployment_is(c, "status.observedGeneration", "3"));
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":3},\"spec\":{\"template\":" TEMPLATE("a:1") "}}");
+    with_kubelets(c, set_size(c, "3") == 4 && set_size(c, "2") == 0 &&
+                         deployment_is(c, "status.observedGeneration", "3"));
     ck_assert_int_eq(cluster_count(c, "apps/v1/replicasets", "x"), 2);
     cleanup_json cJSON *set = cluster_find(c, "apps/v1/replicasets", revision_is, "3");
     ck_assert_str_eq(meta_annotation(set, REVISION_HISTORY_ANNOTATION), "1");
@@ -134,21 +154,31 @@ START_TEST(recreate_paused_and_history_limit)
 {
     struct cluster *c = begin("replicaset-controller,deployment-controller");
     cluster_add(c, "apps/v1/deployments", DEPLOYMENT(2, "a:1"));
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"spec\":{\"strategy\":{\"type\":\"Recreate\",\"rollingUpdate\":null},\"revisionHistoryLimit\":1}}");
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"spec\":{\"strategy\":{\"type\":\"Recreate\",\"rollingUpdate\":null},"
+                "\"revisionHistoryLimit\":1}}");
     with_kubelets(c, deployment_is(c, "status.availableReplicas", "2"));
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":2},\"spec\":{\"template\":" TEMPLATE("a:2") "}}");
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":2},\"spec\":{\"template\":" TEMPLATE("a:2") "}}");
     /* No new ReplicaSet before the old pods have ended, which needs their kubelet. */
     fake_eventually(set_size(c, "1") == 0);
     nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     ck_assert_int_eq(set_size(c, "2"), -1);
-    with_kubelets(c, set_size(c, "2") == 2 && deployment_is(c, "status.updatedReplicas", "2") && deployment_is(c, "status.observedGeneration", "2"));
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":3},\"spec\":{\"paused\":true,\"template\":" TEMPLATE("a:3") "}}");
-    fake_eventually(has_condition(c, "apps/v1/deployments", "x", "web", "Progressing", "DeploymentPaused"));
+    with_kubelets(c, set_size(c, "2") == 2 && deployment_is(c, "status.updatedReplicas", "2") &&
+                         deployment_is(c, "status.observedGeneration", "2"));
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":3},\"spec\":{\"paused\":true,\"template\":" TEMPLATE(
+                    "a:3") "}}");
+    fake_eventually(
+        has_condition(c, "apps/v1/deployments", "x", "web", "Progressing", "DeploymentPaused"));
     /* Paused: a new size is followed, a new template not. */
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":4},\"spec\":{\"replicas\":3}}");
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":4},\"spec\":{\"replicas\":3}}");
     with_kubelets(c, set_size(c, "2") == 3 && deployment_is(c, "status.observedGeneration", "4"));
-    fake_eventually(cluster_count(c, "apps/v1/replicasets", "x") == 1); /* revisionHistoryLimit 1: revision 1 went */
-    fake_change(c->api, "apps/v1/deployments", "x", "web", "{\"metadata\":{\"generation\":5},\"spec\":{\"paused\":false}}");
+    fake_eventually(cluster_count(c, "apps/v1/replicasets", "x") ==
+                    1); /* revisionHistoryLimit 1: revision 1 went */
+    fake_change(c->api, "apps/v1/deployments", "x", "web",
+                "{\"metadata\":{\"generation\":5},\"spec\":{\"paused\":false}}");
     with_kubelets(c, set_size(c, "3") == 3 && deployment_is(c, "status.updatedReplicas", "3"));
     with_kubelets(c, set_size(c, "2") == 0);
     cluster_free(c);
@@ -158,13 +188,20 @@ END_TEST
 START_TEST(pods_are_replaced_adopted_released)
 {
     struct cluster *c = begin("replicaset-controller");
-    cluster_add(c, "v1/pods", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\",\"namespace\":\"x\",\"labels\":{\"app\":\"web\"}},\"spec\":{},"
-                              "\"status\":{\"phase\":\"Running\"}}");
-    cluster_add(c, "apps/v1/replicasets", "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\",\"generation\":1},"
-                                          "\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":" TEMPLATE("a:1") "}}");
+    cluster_add(c, "v1/pods",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"stray\","
+                "\"namespace\":\"x\",\"labels\":{\"app\":\"web\"}},\"spec\":{},"
+                "\"status\":{\"phase\":\"Running\"}}");
+    cluster_add(c, "apps/v1/replicasets",
+                "{\"apiVersion\":\"apps/"
+                "v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\","
+                "\"generation\":1},"
+                "\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
+                "\"template\":" TEMPLATE("a:1") "}}");
     fake_eventually(cluster_count(c, "v1/pods", "x") == 3);
     fake_eventually(field_is(c, "apps/v1/replicasets", "x", "rs", "status.replicas", "3"));
-    cleanup_free char *refs = fake_field(c->api, "v1/pods", "x", "stray", "metadata.ownerReferences");
+    cleanup_free char *refs =
+        fake_field(c->api, "v1/pods", "x", "stray", "metadata.ownerReferences");
     ck_assert_ptr_nonnull(strstr(refs, "\"rs\""));
     /* Released when its labels no longer match, and replaced. */
     fake_change(c->api, "v1/pods", "x", "stray", "{\"metadata\":{\"labels\":{\"app\":\"other\"}}}");
@@ -185,13 +222,19 @@ END_TEST
 START_TEST(never_one_pod_too_many)
 {
     struct cluster *c = begin("replicaset-controller");
-    cluster_add(c, "apps/v1/replicasets", "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\",\"generation\":1},"
-                                          "\"spec\":{\"replicas\":60,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":" TEMPLATE("a:1") "}}");
+    cluster_add(c, "apps/v1/replicasets",
+                "{\"apiVersion\":\"apps/"
+                "v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\","
+                "\"generation\":1},"
+                "\"spec\":{\"replicas\":60,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
+                "\"template\":" TEMPLATE("a:1") "}}");
     int most = 0;
     int64_t until = time_monotonic_ms() + 10000;
-    while (!field_is(c, "apps/v1/replicasets", "x", "rs", "status.replicas", "60") && time_monotonic_ms() < until) {
+    while (!field_is(c, "apps/v1/replicasets", "x", "rs", "status.replicas", "60") &&
+           time_monotonic_ms() < until) {
         /* Each of these wakes the controller while its own pods are on their way to the cache. */
-        fake_change(c->api, "apps/v1/replicasets", "x", "rs", "{\"metadata\":{\"annotations\":{\"touch\":\"me\"}}}");
+        fake_change(c->api, "apps/v1/replicasets", "x", "rs",
+                    "{\"metadata\":{\"annotations\":{\"touch\":\"me\"}}}");
         int n = cluster_count(c, "v1/pods", "x");
         most = n > most ? n : most;
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -212,37 +255,55 @@ END_TEST
 
 START_TEST(endpoints_follow_readiness)
 {
-    struct cluster *c = begin("endpoints-controller,endpointslice-controller,replicaset-controller");
-    cluster_add(c, "v1/services", "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\",\"namespace\":\"x\",\"labels\":{\"l\":\"1\"}},\"spec\":{"
-                                  "\"clusterIP\":\"10.96.0.9\",\"selector\":{\"app\":\"web\"},\"ports\":[{\"port\":80,\"targetPort\":\"http\",\"protocol\":\"TCP\"}]}}");
+    struct cluster *c =
+        begin("endpoints-controller,endpointslice-controller,replicaset-controller");
+    cluster_add(c, "v1/services",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"web\","
+                "\"namespace\":\"x\",\"labels\":{\"l\":\"1\"}},\"spec\":{"
+                "\"clusterIP\":\"10.96.0.9\",\"selector\":{\"app\":\"web\"},\"ports\":[{\"port\":"
+                "80,\"targetPort\":\"http\",\"protocol\":\"TCP\"}]}}");
     fake_eventually(cluster_count(c, "discovery.k8s.io/v1/endpointslices", "x") == 1);
     fake_eventually(cluster_count(c, "v1/endpoints", "x") == 1);
-    cluster_add(c, "apps/v1/replicasets", "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\",\"generation\":1},"
-                                          "\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":" TEMPLATE("a:1") "}}");
+    cluster_add(c, "apps/v1/replicasets",
+                "{\"apiVersion\":\"apps/"
+                "v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"rs\",\"namespace\":\"x\","
+                "\"generation\":1},"
+                "\"spec\":{\"replicas\":2,\"selector\":{\"matchLabels\":{\"app\":\"web\"}},"
+                "\"template\":" TEMPLATE("a:1") "}}");
     with_kubelets(c, field_is(c, "apps/v1/replicasets", "x", "rs", "status.readyReplicas", "2"));
     cJSON *e = NULL;
     fake_eventually((cJSON_Delete(e), e = cluster_find(c, "v1/endpoints", NULL, NULL),
-                     cJSON_GetArraySize(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0), "addresses")) == 2));
-    ck_assert_int_eq(json_int(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0), "ports")->child, "port", 0), 8080);
+                     cJSON_GetArraySize(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0),
+                                                 "addresses")) == 2));
+    ck_assert_int_eq(
+        json_int(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0), "ports")->child, "port",
+                 0),
+        8080);
     ck_assert_str_eq(json_map_str(meta_labels(e), "l"), "1");
-    fake_eventually((cJSON_Delete(e), e = cluster_find(c, "discovery.k8s.io/v1/endpointslices", NULL, NULL),
-                     cJSON_GetArraySize(json_get(e, "endpoints")) == 2 &&
-                         json_bool(json_get(e, "endpoints")->child->next, "conditions.ready", false)));
-    ck_assert_int_eq(cluster_count(c, "discovery.k8s.io/v1/endpointslices", "x"), 1); /* the placeholder was taken over */
+    fake_eventually(
+        (cJSON_Delete(e), e = cluster_find(c, "discovery.k8s.io/v1/endpointslices", NULL, NULL),
+         cJSON_GetArraySize(json_get(e, "endpoints")) == 2 &&
+             json_bool(json_get(e, "endpoints")->child->next, "conditions.ready", false)));
+    ck_assert_int_eq(cluster_count(c, "discovery.k8s.io/v1/endpointslices", "x"),
+                     1); /* the placeholder was taken over */
     ck_assert_str_eq(json_map_str(meta_labels(e), "kubernetes.io/service-name"), "web");
-    ck_assert_str_eq(json_map_str(meta_labels(e), "endpointslice.kubernetes.io/managed-by"), "endpointslice-controller.k8s.io");
+    ck_assert_str_eq(json_map_str(meta_labels(e), "endpointslice.kubernetes.io/managed-by"),
+                     "endpointslice-controller.k8s.io");
     ck_assert_str_eq(json_str(e, "addressType"), "IPv4");
     ck_assert_str_eq(json_str(controller_ref(e), "kind"), "Service");
     const cJSON *endpoint = json_get(e, "endpoints")->child;
     ck_assert_str_eq(json_str(endpoint, "nodeName"), "n1");
     ck_assert_str_eq(json_str(endpoint, "targetRef.kind"), "Pod");
-    ck_assert(json_bool(endpoint, "conditions.serving", false) && !json_bool(endpoint, "conditions.terminating", true));
+    ck_assert(json_bool(endpoint, "conditions.serving", false) &&
+              !json_bool(endpoint, "conditions.terminating", true));
     /* One becomes unready. */
     const char *pod = json_str(endpoint, "targetRef.name");
-    fake_change(c->api, "v1/pods", "x", pod, "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]}}");
+    fake_change(c->api, "v1/pods", "x", pod,
+                "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\"}]}}");
     int64_t before = time_monotonic_ms();
     fake_eventually((cJSON_Delete(e), e = cluster_find(c, "v1/endpoints", NULL, NULL),
-                     cJSON_GetArraySize(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0), "notReadyAddresses")) == 1));
+                     cJSON_GetArraySize(json_get(cJSON_GetArrayItem(json_get(e, "subsets"), 0),
+                                                 "notReadyAddresses")) == 1));
     ck_assert_int_lt(time_monotonic_ms() - before, 2000);
     cJSON_Delete(e);
     fake_delete(c->api, "v1/services", "x", "web");
@@ -251,11 +312,13 @@ START_TEST(endpoints_follow_readiness)
 }
 END_TEST
 
-static void delete_with(struct cluster *c, const char *collection, const char *name, const char *policy)
+static void delete_with(struct cluster *c, const char *collection, const char *name,
+                        const char *policy)
 {
     const char *slash = strrchr(collection, '/');
     cleanup_free char *version = mem_strndup(collection, (size_t)(slash - collection));
-    cleanup_free char *path = kube_path_new(version, slash + 1, strcmp(slash + 1, "namespaces") ? "x" : NULL, name, NULL);
+    cleanup_free char *path =
+        kube_path_new(version, slash + 1, strcmp(slash + 1, "namespaces") ? "x" : NULL, name, NULL);
     ck_assert(kube_delete(c->client, path, NULL, -1, policy, NULL));
 }
 
@@ -266,7 +329,8 @@ START_TEST(deletion_in_the_background)
     with_kubelets(c, deployment_is(c, "status.availableReplicas", "2"));
     delete_with(c, "apps/v1/deployments", "web", "Background");
     ck_assert_int_eq(cluster_count(c, "apps/v1/deployments", "x"), 0);
-    with_kubelets(c, cluster_count(c, "apps/v1/replicasets", "x") == 0 && cluster_count(c, "v1/pods", "x") == 0);
+    with_kubelets(c, cluster_count(c, "apps/v1/replicasets", "x") == 0 &&
+                         cluster_count(c, "v1/pods", "x") == 0);
     cluster_free(c);
 }
 END_TEST
@@ -279,7 +343,8 @@ START_TEST(deletion_in_the_foreground)
     delete_with(c, "apps/v1/deployments", "web", "Foreground");
     /* The pods are asked to go; as long as they have not, their owners stay. */
     cJSON *pod = NULL;
-    fake_eventually((cJSON_Delete(pod), pod = cluster_find(c, "v1/pods", NULL, NULL), meta_deleting(pod)));
+    fake_eventually(
+        (cJSON_Delete(pod), pod = cluster_find(c, "v1/pods", NULL, NULL), meta_deleting(pod)));
     cJSON_Delete(pod);
     ck_assert_int_eq(cluster_count(c, "apps/v1/deployments", "x"), 1);
     ck_assert_int_eq(cluster_count(c, "apps/v1/replicasets", "x"), 1);
@@ -311,25 +376,36 @@ END_TEST
 
 START_TEST(absent_and_foreign_owners)
 {
-    struct cluster *c = begin("garbage-collector-controller,garbage-collector-orphan,garbage-collector-discovery");
-    cluster_add(c, "v1/configmaps", "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"owner\",\"namespace\":\"x\"}}");
+    struct cluster *c =
+        begin("garbage-collector-controller,garbage-collector-orphan,garbage-collector-discovery");
+    cluster_add(c, "v1/configmaps",
+                "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"owner\","
+                "\"namespace\":\"x\"}}");
     cleanup_free char *uid = fake_field(c->api, "v1/configmaps", "x", "owner", "metadata.uid");
-    cleanup_free char *kept = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"kept\",\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":"
-                                         "\"v1\",\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"%s\"},{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"gone\","
-                                         "\"uid\":\"none\"}]}}",
-                                         uid);
+    cleanup_free char *kept =
+        mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"kept\","
+                   "\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":"
+                   "\"v1\",\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"%s\"},{"
+                   "\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"name\":\"gone\","
+                   "\"uid\":\"none\"}]}}",
+                   uid);
     cluster_add(c, "v1/secrets", kept);
-    cluster_add(c, "v1/secrets", "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"lost\",\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":\"v1\","
-                                 "\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"another-uid\"}]}}");
-    cluster_add(c, "v1/secrets", "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"unknown\",\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":"
-                                 "\"example.com/v1\",\"kind\":\"Thing\",\"name\":\"t\",\"uid\":\"t\"}]}}");
+    cluster_add(c, "v1/secrets",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"lost\","
+                "\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":\"v1\","
+                "\"kind\":\"ConfigMap\",\"name\":\"owner\",\"uid\":\"another-uid\"}]}}");
+    cluster_add(c, "v1/secrets",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"unknown\","
+                "\"namespace\":\"x\",\"ownerReferences\":[{\"apiVersion\":"
+                "\"example.com/v1\",\"kind\":\"Thing\",\"name\":\"t\",\"uid\":\"t\"}]}}");
     fake_eventually(field_is(c, "v1/secrets", "x", "lost", "metadata.name", ""));
     /* One owner left: the dangling reference goes, the object stays. */
     fake_eventually(!field_has(c, "v1/secrets", "x", "kept", "metadata.ownerReferences", "gone"));
     ck_assert(field_is(c, "v1/secrets", "x", "unknown", "metadata.name", "unknown"));
     fake_delete(c->api, "v1/configmaps", "x", "owner");
     fake_eventually(field_is(c, "v1/secrets", "x", "kept", "metadata.name", ""));
-    ck_assert(field_is(c, "v1/secrets", "x", "unknown", "metadata.name", "unknown")); /* of a kind that nobody knows: hands off */
+    ck_assert(field_is(c, "v1/secrets", "x", "unknown", "metadata.name",
+                       "unknown")); /* of a kind that nobody knows: hands off */
     cluster_free(c);
 }
 END_TEST
@@ -338,15 +414,21 @@ START_TEST(a_namespace_goes_with_all_it_has)
 {
     struct cluster *c = begin("*");
     cluster_add(c, "apps/v1/deployments", DEPLOYMENT(2, "a:1"));
-    cluster_add(c, "v1/secrets", "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"held\",\"namespace\":\"x\",\"finalizers\":[\"example.com/hold\"]}}");
+    cluster_add(c, "v1/secrets",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"held\","
+                "\"namespace\":\"x\",\"finalizers\":[\"example.com/hold\"]}}");
     with_kubelets(c, deployment_is(c, "status.availableReplicas", "2"));
     fake_eventually(field_is(c, "v1/serviceaccounts", "x", "default", "metadata.name", "default"));
     delete_with(c, "v1/namespaces", "x", "Background");
     with_kubelets(c, cluster_count(c, "v1/pods", "x") == 0);
-    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceContentRemaining", "SomeResourcesRemain"));
-    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceFinalizersRemaining", "SomeFinalizersRemain"));
-    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceDeletionContentFailure", "ContentDeleted"));
-    fake_eventually(cluster_count(c, "apps/v1/deployments", "x") == 0 && cluster_count(c, "v1/serviceaccounts", "x") == 0);
+    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceContentRemaining",
+                                  "SomeResourcesRemain"));
+    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceFinalizersRemaining",
+                                  "SomeFinalizersRemain"));
+    fake_eventually(has_condition(c, "v1/namespaces", "", "x", "NamespaceDeletionContentFailure",
+                                  "ContentDeleted"));
+    fake_eventually(cluster_count(c, "apps/v1/deployments", "x") == 0 &&
+                    cluster_count(c, "v1/serviceaccounts", "x") == 0);
     fake_change(c->api, "v1/secrets", "x", "held", "{\"metadata\":{\"finalizers\":[]}}");
     fake_delete(c->api, "v1/secrets", "x", "held");
     fake_eventually(cluster_count(c, "v1/namespaces", NULL) == 0);
@@ -357,9 +439,10 @@ END_TEST
 static bool no_execute(const cJSON *node, const void *key)
 {
     const cJSON *t;
-    cJSON_ArrayForEach(t, json_path(node, "spec.taints"))
-        if (!strcmp(json_str_or(t, "key", ""), key) && !strcmp(json_str_or(t, "effect", ""), "NoExecute"))
-            return true;
+    cJSON_ArrayForEach(
+        t, json_path(node, "spec.taints")) if (!strcmp(json_str_or(t, "key", ""), key) &&
+                                               !strcmp(json_str_or(t, "effect", ""),
+                                                       "NoExecute")) return true;
     return false;
 }
 
@@ -377,30 +460,46 @@ START_TEST(a_silent_node_is_tainted_and_emptied)
     o.node_monitor_period_ms = 50;
     o.node_monitor_grace_period_ms = 1500;
     o.cluster_cidr = "10.244.0.0/16";
-    cluster_add(c, "v1/nodes", "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"},\"spec\":{},\"status\":{\"conditions\":[{\"type\":"
-                               "\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"1\"}]}}");
-    cluster_add(c, "v1/nodes", "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n2\"},\"spec\":{\"podCIDR\":\"10.244.0.0/24\"},\"status\":{\"conditions\":[{"
-                               "\"type\":\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"1\"}]}}");
-    cluster_add(c, "coordination.k8s.io/v1/leases", "{\"metadata\":{\"name\":\"n2\",\"namespace\":\"kube-node-lease\"},\"spec\":{\"renewTime\":\"0\"}}");
-    static const char *const pods[][2] = {{"plain", "[]"},
-                                          {"patient", "[{\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\",\"tolerationSeconds\":2}]"},
-                                          {"stoic", "[{\"operator\":\"Exists\"}]"}};
+    cluster_add(c, "v1/nodes",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n1\"},\"spec\":{"
+                "},\"status\":{\"conditions\":[{\"type\":"
+                "\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"1\"}]}}");
+    cluster_add(c, "v1/nodes",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n2\"},\"spec\":{"
+                "\"podCIDR\":\"10.244.0.0/24\"},\"status\":{\"conditions\":[{"
+                "\"type\":\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"1\"}]}}");
+    cluster_add(c, "coordination.k8s.io/v1/leases",
+                "{\"metadata\":{\"name\":\"n2\",\"namespace\":\"kube-node-lease\"},\"spec\":{"
+                "\"renewTime\":\"0\"}}");
+    static const char *const pods[][2] = {
+        {"plain", "[]"},
+        {"patient", "[{\"key\":\"node.kubernetes.io/"
+                    "unreachable\",\"operator\":\"Exists\",\"tolerationSeconds\":2}]"},
+        {"stoic", "[{\"operator\":\"Exists\"}]"}};
     for (size_t i = 0; i < ARRAY_LEN(pods); i++) {
-        cleanup_free char *text = mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\"},\"spec\":{\"nodeName\":\"n1\","
-                                             "\"tolerations\":%s},\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}",
-                                             pods[i][0], pods[i][1]);
+        cleanup_free char *text =
+            mem_printf("{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s\","
+                       "\"namespace\":\"x\"},\"spec\":{\"nodeName\":\"n1\","
+                       "\"tolerations\":%s},\"status\":{\"phase\":\"Running\",\"conditions\":[{"
+                       "\"type\":\"Ready\",\"status\":\"True\"}]}}",
+                       pods[i][0], pods[i][1]);
         cluster_add(c, "v1/pods", text);
     }
-    cluster_start(c, "node-lifecycle-controller,node-lifecycle-monitor,node-lifecycle-pods,taint-eviction-controller,node-ipam-controller", &o);
+    cluster_start(c,
+                  "node-lifecycle-controller,node-lifecycle-monitor,node-lifecycle-pods,taint-"
+                  "eviction-controller,node-ipam-controller",
+                  &o);
     fake_eventually(field_is(c, "v1/nodes", "", "n1", "spec.podCIDR", "10.244.1.0/24"));
     /* n2 renews its Lease, n1 is silent. */
     int64_t until = time_monotonic_ms() + 10000;
-    for (int i = 0; time_monotonic_ms() < until && !any_node(c, "node.kubernetes.io/unreachable"); i++) {
+    for (int i = 0; time_monotonic_ms() < until && !any_node(c, "node.kubernetes.io/unreachable");
+         i++) {
         cleanup_free char *patch = mem_printf("{\"spec\":{\"renewTime\":\"%d\"}}", i);
         fake_change(c->api, "coordination.k8s.io/v1/leases", "kube-node-lease", "n2", patch);
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
-    cleanup_json cJSON *bad = cluster_find(c, "v1/nodes", no_execute, "node.kubernetes.io/unreachable");
+    cleanup_json cJSON *bad =
+        cluster_find(c, "v1/nodes", no_execute, "node.kubernetes.io/unreachable");
     ck_assert_ptr_nonnull(bad);
     ck_assert_str_eq(meta_name(bad), "n1");
     cleanup_free char *conditions = fake_field(c->api, "v1/nodes", "", "n1", "status.conditions");
@@ -408,14 +507,18 @@ START_TEST(a_silent_node_is_tainted_and_emptied)
     ck_assert(has_condition(c, "v1/nodes", "", "n1", "Ready", "NodeStatusUnknown"));
     ck_assert(has_condition(c, "v1/nodes", "", "n1", "MemoryPressure", "NodeStatusNeverUpdated"));
     cJSON *pod = NULL;
-    fake_eventually((cJSON_Delete(pod), pod = cluster_find(c, "v1/pods", NULL, NULL), cluster_count(c, "v1/pods", NULL) > 0 &&
-                     !field_is(c, "v1/pods", "x", "plain", "metadata.deletionTimestamp", "")));
+    fake_eventually((cJSON_Delete(pod), pod = cluster_find(c, "v1/pods", NULL, NULL),
+                     cluster_count(c, "v1/pods", NULL) > 0 &&
+                         !field_is(c, "v1/pods", "x", "plain", "metadata.deletionTimestamp", "")));
     cJSON_Delete(pod);
-    fake_eventually(has_condition(c, "v1/pods", "x", "plain", "DisruptionTarget", "DeletionByTaintManager"));
+    fake_eventually(
+        has_condition(c, "v1/pods", "x", "plain", "DisruptionTarget", "DeletionByTaintManager"));
     fake_eventually(!has_ready_pod(c));
     ck_assert(field_is(c, "v1/pods", "x", "patient", "metadata.deletionTimestamp", ""));
     /* Keep n2 alive while the patient one's time runs out. */
-    for (int i = 1000; time_monotonic_ms() < until && field_is(c, "v1/pods", "x", "patient", "metadata.deletionTimestamp", ""); i++) {
+    for (int i = 1000; time_monotonic_ms() < until &&
+                       field_is(c, "v1/pods", "x", "patient", "metadata.deletionTimestamp", "");
+         i++) {
         cleanup_free char *patch = mem_printf("{\"spec\":{\"renewTime\":\"%d\"}}", i);
         fake_change(c->api, "coordination.k8s.io/v1/leases", "kube-node-lease", "n2", patch);
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
@@ -424,7 +527,9 @@ START_TEST(a_silent_node_is_tainted_and_emptied)
     ck_assert(field_is(c, "v1/pods", "x", "stoic", "metadata.deletionTimestamp", ""));
     ck_assert(!any_node(c, "node.kubernetes.io/not-ready"));
     /* It comes back: no taint stays. */
-    fake_change(c->api, "v1/nodes", "", "n1", "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"2\"}]}}");
+    fake_change(c->api, "v1/nodes", "", "n1",
+                "{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\","
+                "\"lastHeartbeatTime\":\"2\"}]}}");
     fake_eventually(!any_node(c, "node.kubernetes.io/unreachable"));
     fake_eventually(has_event(c, "NodeNotReady", "n"));
     fake_eventually(has_event(c, "RegisteredNode", "Registered Node n"));
@@ -441,13 +546,21 @@ START_TEST(pods_of_gone_nodes_and_too_many_terminated)
     o.pod_gc_period_ms = 50;
     o.pod_gc_quarantine_ms = 100;
     o.terminated_pod_gc_threshold = 2;
-    cluster_add(c, "v1/nodes", "{\"metadata\":{\"name\":\"n1\"},\"spec\":{},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
-    cluster_add(c, "v1/pods", "{\"metadata\":{\"name\":\"lost\",\"namespace\":\"x\"},\"spec\":{\"nodeName\":\"gone\"},\"status\":{\"phase\":\"Running\"}}");
-    cluster_add(c, "v1/pods", "{\"metadata\":{\"name\":\"fine\",\"namespace\":\"x\"},\"spec\":{\"nodeName\":\"n1\"},\"status\":{\"phase\":\"Running\"}}");
+    cluster_add(c, "v1/nodes",
+                "{\"metadata\":{\"name\":\"n1\"},\"spec\":{},\"status\":{\"conditions\":[{\"type\":"
+                "\"Ready\",\"status\":\"True\"}]}}");
+    cluster_add(c, "v1/pods",
+                "{\"metadata\":{\"name\":\"lost\",\"namespace\":\"x\"},\"spec\":{\"nodeName\":"
+                "\"gone\"},\"status\":{\"phase\":\"Running\"}}");
+    cluster_add(c, "v1/pods",
+                "{\"metadata\":{\"name\":\"fine\",\"namespace\":\"x\"},\"spec\":{\"nodeName\":"
+                "\"n1\"},\"status\":{\"phase\":\"Running\"}}");
     for (int i = 0; i < 4; i++) {
-        cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"done-%d\",\"namespace\":\"x\",\"creationTimestamp\":\"2026-01-01T00:00:0%dZ\"},\"spec\":{\"nodeName\":"
-                                             "\"n1\"},\"status\":{\"phase\":\"Succeeded\"}}",
-                                             i, i);
+        cleanup_free char *text =
+            mem_printf("{\"metadata\":{\"name\":\"done-%d\",\"namespace\":\"x\","
+                       "\"creationTimestamp\":\"2026-01-01T00:00:0%dZ\"},\"spec\":{\"nodeName\":"
+                       "\"n1\"},\"status\":{\"phase\":\"Succeeded\"}}",
+                       i, i);
         cluster_add(c, "v1/pods", text);
     }
     cluster_start(c, "pod-garbage-collector-controller", &o);

@@ -12,7 +12,10 @@ static struct buf looks;
 static void on_look(void *userdata, const struct gc_node *node, int kind)
 {
     (void)userdata;
-    buf_printf(&looks, "%s%s:%s", looks.len ? " " : "", kind == GC_LOOK_DELETE ? "delete" : kind == GC_LOOK_ORPHAN ? "orphan" : "virtual",
+    buf_printf(&looks, "%s%s:%s", looks.len ? " " : "",
+               kind == GC_LOOK_DELETE   ? "delete"
+               : kind == GC_LOOK_ORPHAN ? "orphan"
+                                        : "virtual",
                node->uid);
 }
 
@@ -37,25 +40,32 @@ static void expect_looks(const char *want)
 }
 
 /* owner: uid or NULL; extra: further members of metadata, beginning with a comma. */
-static cJSON *object(const char *kind, const char *uid, const char *owner, bool blocks, const char *extra)
+static cJSON *object(const char *kind, const char *uid, const char *owner, bool blocks,
+                     const char *extra)
 {
-    cleanup_free char *refs = owner ? mem_printf(",\"ownerReferences\":[{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"%s\",\"uid\":"
-                                                 "\"%s\",\"blockOwnerDeletion\":%s}]",
-                                                 owner, owner, blocks ? "true" : "false")
-                                    : mem_strdup("");
-    cleanup_free char *text = mem_printf("{\"apiVersion\":\"apps/v1\",\"kind\":\"%s\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"x\",\"uid\":\"%s\"%s%s}}",
+    cleanup_free char *refs =
+        owner ? mem_printf(",\"ownerReferences\":[{\"apiVersion\":\"apps/"
+                           "v1\",\"kind\":\"ReplicaSet\",\"name\":\"%s\",\"uid\":"
+                           "\"%s\",\"blockOwnerDeletion\":%s}]",
+                           owner, owner, blocks ? "true" : "false")
+              : mem_strdup("");
+    cleanup_free char *text = mem_printf("{\"apiVersion\":\"apps/"
+                                         "v1\",\"kind\":\"%s\",\"metadata\":{\"name\":\"%s\","
+                                         "\"namespace\":\"x\",\"uid\":\"%s\"%s%s}}",
                                          kind, uid, uid, refs, extra);
     cJSON *o = json_parse(text, strlen(text), NULL);
     ck_assert_msg(o != NULL, "%s", text);
     return o;
 }
 
-#define DELETING(finalizer) ",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"finalizers\":[\"" finalizer "\"]"
+#define DELETING(finalizer)                                                                        \
+    ",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\",\"finalizers\":[\"" finalizer "\"]"
 
 START_TEST(dependents_of_a_gone_owner_are_looked_at)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""), *pod = object("Pod", "pod", "rs", true, "");
+    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""),
+                       *pod = object("Pod", "pod", "rs", true, "");
     gc_graph_observe(g, NULL, rs);
     gc_graph_observe(g, NULL, pod);
     expect_looks("");
@@ -74,7 +84,8 @@ END_TEST
 START_TEST(an_owner_not_seen_is_virtual_until_it_is)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""), *pod = object("Pod", "pod", "rs", true, "");
+    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""),
+                       *pod = object("Pod", "pod", "rs", true, "");
     gc_graph_observe(g, NULL, pod);
     expect_looks("virtual:rs");
     ck_assert(gc_graph_node(g, "rs")->is_virtual);
@@ -105,12 +116,14 @@ END_TEST
 START_TEST(dependents_that_disagree_on_an_absent_owner)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *a = object("Pod", "a", "rs", true, ""), *b = object("Pod", "b", "rs", true, "");
+    cleanup_json cJSON *a = object("Pod", "a", "rs", true, ""),
+                       *b = object("Pod", "b", "rs", true, "");
     json_set_str(json_path(b, "metadata.ownerReferences")->child, "name", "other");
     gc_graph_observe(g, NULL, a);
     gc_graph_observe(g, NULL, b);
     buf_clear(&looks);
-    /* What a says is not there; what b says may be: the node lives on under that name and is asked for. */
+    /* What a says is not there; what b says may be: the node lives on under that name and is asked
+     * for. */
     gc_graph_absent(g, "apps/v1", "ReplicaSet", "x", "rs", "rs");
     ck_assert_ptr_nonnull(strstr(buf_str(&looks), "delete:a"));
     ck_assert_ptr_nonnull(strstr(buf_str(&looks), "virtual:rs"));
@@ -126,8 +139,11 @@ END_TEST
 START_TEST(foreground_deletion_waits_for_blocking_dependents)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""), *pod = object("Pod", "pod", "rs", true, ""),
-                       *loose = object("Pod", "loose", "rs", false, ""), *going = object("ReplicaSet", "rs", NULL, false, DELETING("foregroundDeletion"));
+    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""),
+                       *pod = object("Pod", "pod", "rs", true, ""),
+                       *loose = object("Pod", "loose", "rs", false, ""),
+                       *going =
+                           object("ReplicaSet", "rs", NULL, false, DELETING("foregroundDeletion"));
     gc_graph_observe(g, NULL, rs);
     gc_graph_observe(g, NULL, pod);
     gc_graph_observe(g, rs, going);
@@ -149,8 +165,11 @@ END_TEST
 START_TEST(unblocking_and_disowning_wake_the_owner)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, DELETING("foregroundDeletion")), *pod = object("Pod", "pod", "rs", true, ""),
-                       *unblocked = object("Pod", "pod", "rs", false, ""), *free_pod = object("Pod", "pod", NULL, false, "");
+    cleanup_json cJSON *rs =
+                           object("ReplicaSet", "rs", NULL, false, DELETING("foregroundDeletion")),
+                       *pod = object("Pod", "pod", "rs", true, ""),
+                       *unblocked = object("Pod", "pod", "rs", false, ""),
+                       *free_pod = object("Pod", "pod", NULL, false, "");
     gc_graph_observe(g, NULL, rs);
     gc_graph_observe(g, NULL, pod);
     buf_clear(&looks);
@@ -167,7 +186,8 @@ END_TEST
 START_TEST(orphaning_is_asked_for_once)
 {
     struct gc_graph *g = graph();
-    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""), *pod = object("Pod", "pod", "rs", true, ""),
+    cleanup_json cJSON *rs = object("ReplicaSet", "rs", NULL, false, ""),
+                       *pod = object("Pod", "pod", "rs", true, ""),
                        *going = object("ReplicaSet", "rs", NULL, false, DELETING("orphan"));
     gc_graph_observe(g, NULL, rs);
     gc_graph_observe(g, NULL, pod);

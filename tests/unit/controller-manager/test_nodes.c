@@ -19,7 +19,8 @@ static cJSON *parse(const char *text)
 
 static cJSON *node(const char *ready, const char *spec)
 {
-    cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"n\"},\"spec\":%s,\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"},"
+    cleanup_free char *text = mem_printf("{\"metadata\":{\"name\":\"n\"},\"spec\":%s,\"status\":{"
+                                         "\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"},"
                                          "{\"type\":\"MemoryPressure\",\"status\":\"False\"}]}}",
                                          spec, ready);
     return parse(text);
@@ -28,25 +29,27 @@ static cJSON *node(const char *ready, const char *spec)
 static bool has_taint(const cJSON *taints, const char *key, const char *effect)
 {
     const cJSON *t;
-    cJSON_ArrayForEach(t, taints)
-        if (!strcmp(json_str_or(t, "key", ""), key) && !strcmp(json_str_or(t, "effect", ""), effect))
-            return true;
+    cJSON_ArrayForEach(t, taints) if (!strcmp(json_str_or(t, "key", ""), key) &&
+                                      !strcmp(json_str_or(t, "effect", ""), effect)) return true;
     return false;
 }
 
 START_TEST(no_schedule_taints_follow_conditions)
 {
-    cleanup_json cJSON *good = node("True", "{\"taints\":[{\"key\":\"mine\",\"effect\":\"NoSchedule\"}]}");
+    cleanup_json cJSON *good =
+        node("True", "{\"taints\":[{\"key\":\"mine\",\"effect\":\"NoSchedule\"}]}");
     ck_assert_ptr_null(taints_for_conditions(good, json_path(good, "spec.taints"), NOW));
-    cleanup_json cJSON *bad = node("False", "{\"unschedulable\":true,\"taints\":[{\"key\":\"mine\",\"effect\":\"NoSchedule\"},"
-                                            "{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoSchedule\"},"
-                                            "{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoExecute\"}]}");
+    cleanup_json cJSON *bad = node(
+        "False", "{\"unschedulable\":true,\"taints\":[{\"key\":\"mine\",\"effect\":\"NoSchedule\"},"
+                 "{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoSchedule\"},"
+                 "{\"key\":\"node.kubernetes.io/unreachable\",\"effect\":\"NoExecute\"}]}");
     cleanup_json cJSON *t = taints_for_conditions(bad, json_path(bad, "spec.taints"), NOW);
     ck_assert(has_taint(t, "mine", "NoSchedule"));
     ck_assert(has_taint(t, "node.kubernetes.io/not-ready", "NoSchedule"));
     ck_assert(has_taint(t, "node.kubernetes.io/unschedulable", "NoSchedule"));
     ck_assert(!has_taint(t, "node.kubernetes.io/unreachable", "NoSchedule"));
-    ck_assert(has_taint(t, "node.kubernetes.io/unreachable", "NoExecute")); /* another effect is not ours here */
+    ck_assert(has_taint(t, "node.kubernetes.io/unreachable",
+                        "NoExecute")); /* another effect is not ours here */
     ck_assert_int_eq(cJSON_GetArraySize(t), 4);
     ck_assert_ptr_null(taints_for_conditions(bad, t, NOW));
 }
@@ -67,14 +70,17 @@ START_TEST(eviction_taints_are_one_or_the_other)
 }
 END_TEST
 
-static enum eviction judge(const char *tolerations, const char *taints, int64_t *seconds, int64_t *since)
+static enum eviction judge(const char *tolerations, const char *taints, int64_t *seconds,
+                           int64_t *since)
 {
     cleanup_free char *text = mem_printf("{\"spec\":{\"tolerations\":%s}}", tolerations);
     cleanup_json cJSON *p = parse(text), *t = parse(taints);
     return pod_eviction(p, t, 1767225700, seconds, since);
 }
 
-#define TAINTS "[{\"key\":\"a\",\"effect\":\"NoExecute\",\"timeAdded\":\"" NOW "\"},{\"key\":\"b\",\"effect\":\"NoSchedule\"}]"
+#define TAINTS                                                                                     \
+    "[{\"key\":\"a\",\"effect\":\"NoExecute\",\"timeAdded\":\"" NOW                                \
+    "\"},{\"key\":\"b\",\"effect\":\"NoSchedule\"}]"
 
 START_TEST(tolerations_decide)
 {
@@ -82,15 +88,24 @@ START_TEST(tolerations_decide)
     ck_assert_int_eq(judge("[]", "[]", &seconds, &since), EVICT_NEVER);
     ck_assert_int_eq(judge("[]", TAINTS, &seconds, &since), EVICT_NOW);
     ck_assert_int_eq(judge("[{\"operator\":\"Exists\"}]", TAINTS, &seconds, &since), EVICT_NEVER);
-    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"effect\":\"NoSchedule\"}]", TAINTS, &seconds, &since), EVICT_NOW);
-    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":300}]", TAINTS, &seconds, &since), EVICT_LATER);
+    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"effect\":\"NoSchedule\"}]",
+                           TAINTS, &seconds, &since),
+                     EVICT_NOW);
+    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":300}]",
+                           TAINTS, &seconds, &since),
+                     EVICT_LATER);
     ck_assert_int_eq(seconds, 300);
     ck_assert_int_eq(since, 1767225600);
-    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":0}]", TAINTS, &seconds, &since), EVICT_NOW);
-    ck_assert_int_eq(judge("[{\"key\":\"a\",\"value\":\"x\"}]", TAINTS, &seconds, &since), EVICT_NOW);
+    ck_assert_int_eq(judge("[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":0}]",
+                           TAINTS, &seconds, &since),
+                     EVICT_NOW);
+    ck_assert_int_eq(judge("[{\"key\":\"a\",\"value\":\"x\"}]", TAINTS, &seconds, &since),
+                     EVICT_NOW);
     ck_assert_int_eq(judge("[{\"key\":\"a\"}]", TAINTS, &seconds, &since), EVICT_NEVER);
     /* Without a date the time runs from now. */
-    ck_assert_int_eq(judge("[{\"key\":\"a\",\"tolerationSeconds\":5}]", "[{\"key\":\"a\",\"effect\":\"NoExecute\"}]", &seconds, &since), EVICT_LATER);
+    ck_assert_int_eq(judge("[{\"key\":\"a\",\"tolerationSeconds\":5}]",
+                           "[{\"key\":\"a\",\"effect\":\"NoExecute\"}]", &seconds, &since),
+                     EVICT_LATER);
     ck_assert_int_eq(since, 1767225700);
 }
 END_TEST

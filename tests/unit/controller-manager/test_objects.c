@@ -46,9 +46,12 @@ END_TEST
 
 START_TEST(template_hash_is_deterministic_and_safe)
 {
-    cleanup_json cJSON *a = parse("{\"metadata\":{\"labels\":{\"x\":\"1\",\"y\":\"2\"}},\"spec\":{\"n\":1}}");
-    cleanup_json cJSON *b = parse("{\"spec\":{\"n\":1},\"metadata\":{\"creationTimestamp\":null,\"labels\":{\"y\":\"2\",\"x\":\"1\"}}}");
-    cleanup_free char *ha = pod_template_hash(a, -1), *hb = pod_template_hash(b, -1), *hc = pod_template_hash(a, 1);
+    cleanup_json cJSON *a =
+        parse("{\"metadata\":{\"labels\":{\"x\":\"1\",\"y\":\"2\"}},\"spec\":{\"n\":1}}");
+    cleanup_json cJSON *b = parse("{\"spec\":{\"n\":1},\"metadata\":{\"creationTimestamp\":null,"
+                                  "\"labels\":{\"y\":\"2\",\"x\":\"1\"}}}");
+    cleanup_free char *ha = pod_template_hash(a, -1), *hb = pod_template_hash(b, -1),
+                      *hc = pod_template_hash(a, 1);
     ck_assert_str_eq(ha, hb);
     ck_assert_str_ne(ha, hc);
     ck_assert_uint_eq(strspn(ha, "bcdfghjklmnpqrstvwxz2456789"), strlen(ha));
@@ -65,7 +68,8 @@ START_TEST(generated_names)
     cleanup_free char *a = name_generate("web-"), *b = name_generate("web-");
     ck_assert_uint_eq(strlen(a), 9);
     ck_assert_str_ne(a, b);
-    cleanup_free char *c = name_generate("a123456789b123456789c123456789d123456789e123456789f123456789g123456789");
+    cleanup_free char *c =
+        name_generate("a123456789b123456789c123456789d123456789e123456789f123456789g123456789");
     ck_assert_uint_eq(strlen(c), 63);
 }
 END_TEST
@@ -73,8 +77,8 @@ END_TEST
 START_TEST(percentages)
 {
     int64_t v;
-    cleanup_json cJSON *n = cJSON_CreateNumber(3), *p = cJSON_CreateString("34%"), *bad = cJSON_CreateString("x%"),
-                       *half = cJSON_CreateString("5");
+    cleanup_json cJSON *n = cJSON_CreateNumber(3), *p = cJSON_CreateString("34%"),
+                       *bad = cJSON_CreateString("x%"), *half = cJSON_CreateString("5");
     ck_assert(int_or_percent(n, 10, true, &v) && v == 3);
     ck_assert(int_or_percent(p, 10, true, &v) && v == 4);
     ck_assert(int_or_percent(p, 10, false, &v) && v == 3);
@@ -84,12 +88,16 @@ START_TEST(percentages)
 }
 END_TEST
 
-static cJSON *pod(const char *uid, const char *node, const char *phase, const char *ready_since, const char *created)
+static cJSON *pod(const char *uid, const char *node, const char *phase, const char *ready_since,
+                  const char *created)
 {
-    cleanup_free char *text = mem_printf(
-        "{\"metadata\":{\"name\":\"%s\",\"uid\":\"%s\",\"creationTimestamp\":\"%s\"},\"spec\":{\"nodeName\":\"%s\"},\"status\":{\"phase\":"
-        "\"%s\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\",\"lastTransitionTime\":\"%s\"}]}}",
-        uid, uid, created, node, phase, *ready_since ? "True" : "False", *ready_since ? ready_since : created);
+    cleanup_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"%s\",\"uid\":\"%s\",\"creationTimestamp\":\"%s\"},"
+                   "\"spec\":{\"nodeName\":\"%s\"},\"status\":{\"phase\":"
+                   "\"%s\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\","
+                   "\"lastTransitionTime\":\"%s\"}]}}",
+                   uid, uid, created, node, phase, *ready_since ? "True" : "False",
+                   *ready_since ? ready_since : created);
     return parse(text);
 }
 
@@ -116,7 +124,8 @@ START_TEST(deletion_takes_what_costs_least)
     for (size_t i = 0; i < ARRAY_LEN(pods); i++)
         ranked[i] = (struct ranked_pod){.pod = pods[i], .related_on_node = i == 2 ? 2 : 1};
     rank_pods_for_deletion(ranked, ARRAY_LEN(ranked), now);
-    static const char *const want[] = {"unassigned", "pending", "not-ready", "cheap", "doubled", "young-ready", "restarting", "old-ready"};
+    static const char *const want[] = {"unassigned", "pending",     "not-ready",  "cheap",
+                                       "doubled",    "young-ready", "restarting", "old-ready"};
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         ck_assert_str_eq(meta_name(ranked[i].pod), want[i]);
     for (size_t i = 0; i < ARRAY_LEN(pods); i++)
@@ -126,7 +135,8 @@ END_TEST
 
 START_TEST(availability_needs_its_time)
 {
-    cleanup_json cJSON *p = pod("a", "n", "Running", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
+    cleanup_json cJSON *p =
+        pod("a", "n", "Running", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
     int64_t since = 1767225600;
     ck_assert(pod_available(p, 0, since));
     ck_assert(!pod_available(p, 10, since + 9));
@@ -144,11 +154,14 @@ START_TEST(conditions_and_owners)
     ck_assert(!condition_set(conditions, "A", "True", "R", "m"));
     json_map_set_str(condition_find(conditions, "A"), "lastTransitionTime", "2020-01-01T00:00:00Z");
     ck_assert(condition_set(conditions, "A", "True", "R2", "m"));
-    ck_assert_str_eq(json_str(condition_find(conditions, "A"), "lastTransitionTime"), "2020-01-01T00:00:00Z");
+    ck_assert_str_eq(json_str(condition_find(conditions, "A"), "lastTransitionTime"),
+                     "2020-01-01T00:00:00Z");
     ck_assert(condition_set(conditions, "A", "False", "R2", "m"));
-    ck_assert_str_ne(json_str(condition_find(conditions, "A"), "lastTransitionTime"), "2020-01-01T00:00:00Z");
+    ck_assert_str_ne(json_str(condition_find(conditions, "A"), "lastTransitionTime"),
+                     "2020-01-01T00:00:00Z");
 
-    cleanup_json cJSON *set = parse("{\"metadata\":{\"name\":\"web-1\",\"namespace\":\"x\",\"uid\":\"u\"},\"spec\":{\"template\":{\"metadata\":"
+    cleanup_json cJSON *set = parse("{\"metadata\":{\"name\":\"web-1\",\"namespace\":\"x\",\"uid\":"
+                                    "\"u\"},\"spec\":{\"template\":{\"metadata\":"
                                     "{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[]}}}}");
     cleanup_json cJSON *made = pod_from_template(set, "apps/v1", "ReplicaSet");
     ck_assert_str_eq(json_str(made, "metadata.generateName"), "web-1-");

@@ -17,10 +17,11 @@ static cJSON *parse(const char *text)
 
 static cJSON *deployment(int replicas, const char *surge, const char *unavailable)
 {
-    cleanup_free char *text = mem_printf(
-        "{\"metadata\":{\"name\":\"web\",\"generation\":1},\"spec\":{\"replicas\":%d,\"strategy\":{\"type\":\"RollingUpdate\","
-        "\"rollingUpdate\":{\"maxSurge\":%s,\"maxUnavailable\":%s}}},\"status\":{}}",
-        replicas, surge, unavailable);
+    cleanup_free char *text =
+        mem_printf("{\"metadata\":{\"name\":\"web\",\"generation\":1},\"spec\":{\"replicas\":%d,"
+                   "\"strategy\":{\"type\":\"RollingUpdate\","
+                   "\"rollingUpdate\":{\"maxSurge\":%s,\"maxUnavailable\":%s}}},\"status\":{}}",
+                   replicas, surge, unavailable);
     return parse(text);
 }
 
@@ -28,7 +29,8 @@ static cJSON *deployment(int replicas, const char *surge, const char *unavailabl
 static cJSON *set(const char *name, int replicas, int available, int created)
 {
     cleanup_free char *text =
-        mem_printf("{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":\"2026-01-01T00:00:%02dZ\"},\"spec\":{\"replicas\":%d},"
+        mem_printf("{\"metadata\":{\"name\":\"%s\",\"creationTimestamp\":\"2026-01-01T00:00:%"
+                   "02dZ\"},\"spec\":{\"replicas\":%d},"
                    "\"status\":{\"replicas\":%d,\"readyReplicas\":%d,\"availableReplicas\":%d}}",
                    name, created, replicas, replicas, available, available);
     return parse(text);
@@ -41,9 +43,11 @@ START_TEST(fenceposts_round_as_kubernetes_does)
         const char *surge, *unavailable;
         int want_surge, want_unavailable;
     } cases[] = {
-        {10, "\"25%\"", "\"25%\"", 3, 2}, {3, "\"25%\"", "\"25%\"", 1, 0}, {1, "\"25%\"", "\"25%\"", 1, 0},
-        {4, "0", "0", 0, 1},              {10, "0", "\"5%\"", 0, 1},       {10, "2", "1", 2, 1},
-        {0, "\"25%\"", "\"25%\"", 0, 1},  {5, "\"100%\"", "\"0%\"", 5, 0}, {7, "\"33%\"", "\"33%\"", 3, 2},
+        {10, "\"25%\"", "\"25%\"", 3, 2}, {3, "\"25%\"", "\"25%\"", 1, 0},
+        {1, "\"25%\"", "\"25%\"", 1, 0},  {4, "0", "0", 0, 1},
+        {10, "0", "\"5%\"", 0, 1},        {10, "2", "1", 2, 1},
+        {0, "\"25%\"", "\"25%\"", 0, 1},  {5, "\"100%\"", "\"0%\"", 5, 0},
+        {7, "\"33%\"", "\"33%\"", 3, 2},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cleanup_json cJSON *d = deployment(cases[i].replicas, cases[i].surge, cases[i].unavailable);
@@ -107,7 +111,8 @@ static void check_sizes(cJSON *d, cJSON **sets, size_t n, const char *first, con
 
 START_TEST(scaling_amid_a_rollout_is_proportional)
 {
-    /* From Kubernetes' documentation: 10 replicas, surge 3, 8 old + 5 new; scaled to 15: 5 more, 3 for the larger, 2 for the other. */
+    /* From Kubernetes' documentation: 10 replicas, surge 3, 8 old + 5 new; scaled to 15: 5 more, 3
+     * for the larger, 2 for the other. */
     cleanup_json cJSON *d = deployment(15, "3", "2");
     cleanup_json cJSON *old = set("old", 8, 8, 1), *new_set = set("new", 5, 0, 2);
     set_replicas_annotations(old, 10, 13);
@@ -164,9 +169,12 @@ END_TEST
 
 START_TEST(the_new_set_is_found_by_its_template)
 {
-    cleanup_json cJSON *d = parse("{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},\"spec\":{\"a\":1,\"b\":2}}}}");
-    cleanup_json cJSON *older = parse("{\"metadata\":{\"name\":\"x\",\"creationTimestamp\":\"2026-01-01T00:00:01Z\"},\"spec\":{\"template\":"
-                                      "{\"metadata\":{\"labels\":{\"pod-template-hash\":\"h\",\"app\":\"web\"},\"creationTimestamp\":null},"
+    cleanup_json cJSON *d = parse("{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"app\":"
+                                  "\"web\"}},\"spec\":{\"a\":1,\"b\":2}}}}");
+    cleanup_json cJSON *older = parse("{\"metadata\":{\"name\":\"x\",\"creationTimestamp\":\"2026-"
+                                      "01-01T00:00:01Z\"},\"spec\":{\"template\":"
+                                      "{\"metadata\":{\"labels\":{\"pod-template-hash\":\"h\","
+                                      "\"app\":\"web\"},\"creationTimestamp\":null},"
                                       "\"spec\":{\"b\":2,\"a\":1}}}}");
     cleanup_json cJSON *newer = json_dup(older);
     json_set_str(newer, "metadata.creationTimestamp", "2026-01-01T00:00:02Z");
@@ -182,8 +190,8 @@ START_TEST(progress_complete_and_timeout)
 {
     cleanup_json cJSON *d = deployment(3, "1", "0");
     json_set_int(d, "spec.progressDeadlineSeconds", 60);
-    cleanup_json cJSON *done =
-        parse("{\"replicas\":3,\"updatedReplicas\":3,\"availableReplicas\":3,\"readyReplicas\":3,\"observedGeneration\":1}");
+    cleanup_json cJSON *done = parse("{\"replicas\":3,\"updatedReplicas\":3,\"availableReplicas\":"
+                                     "3,\"readyReplicas\":3,\"observedGeneration\":1}");
     ck_assert(deployment_complete(d, done));
     json_set_int(d, "metadata.generation", 2);
     ck_assert(!deployment_complete(d, done));
@@ -192,7 +200,8 @@ START_TEST(progress_complete_and_timeout)
     ck_assert(!deployment_progressing(d, done));
 
     deployment_condition_set(done, "Progressing", "True", "ReplicaSetUpdated", "m", NULL);
-    int64_t since = json_time(condition_find(json_get(done, "conditions"), "Progressing"), "lastUpdateTime", 0);
+    int64_t since =
+        json_time(condition_find(json_get(done, "conditions"), "Progressing"), "lastUpdateTime", 0);
     ck_assert(!deployment_timed_out(d, done, since + 60));
     ck_assert(deployment_timed_out(d, done, since + 61));
     deployment_condition_set(done, "Progressing", "True", "NewReplicaSetAvailable", "m", NULL);
@@ -233,10 +242,12 @@ START_TEST(status_counts)
     ck_assert_int_eq(json_int(s, "updatedReplicas", -1), 3);
     ck_assert_int_eq(json_int(s, "availableReplicas", -1), 3);
     ck_assert_int_eq(json_int(s, "unavailableReplicas", -1), 2);
-    ck_assert_str_eq(json_str(condition_find(json_get(s, "conditions"), "Available"), "reason"), "MinimumReplicasAvailable");
+    ck_assert_str_eq(json_str(condition_find(json_get(s, "conditions"), "Available"), "reason"),
+                     "MinimumReplicasAvailable");
     json_set_int(old, "status.availableReplicas", 1);
     cleanup_json cJSON *fewer = deployment_status(d, all, 2, new_set);
-    ck_assert_str_eq(json_str(condition_find(json_get(fewer, "conditions"), "Available"), "status"), "False");
+    ck_assert_str_eq(json_str(condition_find(json_get(fewer, "conditions"), "Available"), "status"),
+                     "False");
     cleanup_json cJSON *none = deployment_status(d, all, 0, NULL);
     ck_assert_ptr_null(json_get(none, "replicas"));
 }

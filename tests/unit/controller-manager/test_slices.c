@@ -17,8 +17,9 @@ static cJSON *parse(const char *text)
 
 static cJSON *endpoint(int i, bool ready)
 {
-    cleanup_free char *text = mem_printf("{\"addresses\":[\"10.0.%d.%d\"],\"conditions\":{\"ready\":%s},\"targetRef\":{\"uid\":\"u%d\"}}", i / 250,
-                                         i % 250, ready ? "true" : "false", i);
+    cleanup_free char *text = mem_printf("{\"addresses\":[\"10.0.%d.%d\"],\"conditions\":{"
+                                         "\"ready\":%s},\"targetRef\":{\"uid\":\"u%d\"}}",
+                                         i / 250, i % 250, ready ? "true" : "false", i);
     return parse(text);
 }
 
@@ -93,7 +94,8 @@ START_TEST(a_service_without_pods_has_a_placeholder)
     cleanup_slice_plan struct slice_plan p = slices_plan(NULL, 0, NULL, 0);
     const struct slice_change *c = the_change(&p, SLICE_CREATE);
     ck_assert_int_eq(cJSON_GetArraySize(c->endpoints), 0);
-    cleanup_json cJSON *placeholder = parse("{\"metadata\":{\"name\":\"p\"},\"endpoints\":[],\"ports\":[]}");
+    cleanup_json cJSON *placeholder =
+        parse("{\"metadata\":{\"name\":\"p\"},\"endpoints\":[],\"ports\":[]}");
     const cJSON *existing[] = {placeholder};
     cleanup_slice_plan struct slice_plan same = slices_plan(existing, 1, NULL, 0);
     the_change(&same, SLICE_KEEP);
@@ -169,16 +171,20 @@ END_TEST
 
 START_TEST(subsets_are_packed_by_ports)
 {
-    cleanup_json cJSON *a = parse("{\"ip\":\"10.0.0.2\",\"targetRef\":{\"uid\":\"2\"}}"), *b = parse("{\"ip\":\"10.0.0.1\",\"targetRef\":{\"uid\":\"1\"}}"),
+    cleanup_json cJSON *a = parse("{\"ip\":\"10.0.0.2\",\"targetRef\":{\"uid\":\"2\"}}"),
+                       *b = parse("{\"ip\":\"10.0.0.1\",\"targetRef\":{\"uid\":\"1\"}}"),
                        *c = parse("{\"ip\":\"10.0.0.3\",\"targetRef\":{\"uid\":\"3\"}}");
     cleanup_json cJSON *http = parse("{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"}"),
                        *https = parse("{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\"}");
-    const struct subset_entry entries[] = {{a, https, true}, {b, http, true}, {a, http, true}, {b, https, true}, {c, http, false}, {c, https, false}};
+    const struct subset_entry entries[] = {{a, https, true}, {b, http, true},  {a, http, true},
+                                           {b, https, true}, {c, http, false}, {c, https, false}};
     cleanup_json cJSON *s = subsets_pack(entries, ARRAY_LEN(entries));
-    cleanup_json cJSON *want = parse(
-        "[{\"addresses\":[{\"ip\":\"10.0.0.1\",\"targetRef\":{\"uid\":\"1\"}},{\"ip\":\"10.0.0.2\",\"targetRef\":{\"uid\":\"2\"}}],"
-        "\"notReadyAddresses\":[{\"ip\":\"10.0.0.3\",\"targetRef\":{\"uid\":\"3\"}}],\"ports\":[{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"},"
-        "{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\"}]}]");
+    cleanup_json cJSON *want =
+        parse("[{\"addresses\":[{\"ip\":\"10.0.0.1\",\"targetRef\":{\"uid\":\"1\"}},{\"ip\":\"10.0."
+              "0.2\",\"targetRef\":{\"uid\":\"2\"}}],"
+              "\"notReadyAddresses\":[{\"ip\":\"10.0.0.3\",\"targetRef\":{\"uid\":\"3\"}}],"
+              "\"ports\":[{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"},"
+              "{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\"}]}]");
     cleanup_free char *text = json_text(s);
     ck_assert_msg(json_equal(s, want), "%s", text);
     /* An address with other ports is a subset of its own. */
