@@ -1,6 +1,5 @@
 #include "kube-proxy/proxy.h"
 #include <arpa/inet.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -258,7 +257,8 @@ static void *sync_thread(void *arg)
     if (!informer_wait_synced(p->services) || !informer_wait_synced(p->slices) ||
         !informer_wait_synced(p->nodes))
         return NULL;
-    int64_t last = 0, retry = 0, look = 0;
+    enum { RELEASE_MS = 120000 };
+    int64_t last = 0, retry = 0, look = 0, release = 0;
     p->everything = true;
     bool routes_failed = false;
     pthread_mutex_lock(&p->lock);
@@ -290,9 +290,11 @@ static void *sync_thread(void *arg)
         clock_gettime(CLOCK_MONOTONIC, &to);
         metric_observe(p->duration, "",
                        (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
-        if (whole)
-            malloc_trim(0); /* the parser's memory for the whole table is not needed again */
         last = time_monotonic_ms();
+        if (whole || last >= release) {
+            mem_release_idle(); /* the parser's memory for the whole table, and what only the start needed */
+            release = last + RELEASE_MS;
+        }
         retry = ok && !routes_failed ? 0 : last + 1000;
         if (ok)
             metric_set(p->last_sync, "", (double)time_now_micros() / 1e6);
