@@ -7,7 +7,8 @@
 
 /* Kubernetes keeps that many writers that are not appliers; the oldest are joined. */
 enum { UPDATERS_MAX = 10 };
-#define ANCIENT "ancient-changes"
+#define ANCIENT      "ancient-changes"
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
 struct entry {
     char *manager, *operation, *api_version, *subresource, *time;
@@ -278,17 +279,20 @@ static void add_conflict(void *ctx, const char *path)
     buf_printf(&c->text, "\n- %s", path);
 }
 
-static bool no_conflict(struct managers *m, const struct entry *own, const struct fieldset *written, bool force, struct error **err)
+/* allowed: fields that may be taken from others also without force, or NULL. */
+static bool no_conflict(struct managers *m, const struct entry *own, const struct fieldset *written, const struct fieldset *allowed,
+                        bool force, struct error **err)
 {
     struct conflicts c = {.causes = cJSON_CreateArray()};
     for (size_t i = 0; i < m->count; i++) {
         if (&m->items[i] == own)
             continue;
         cleanup_fieldset struct fieldset *taken = fieldset_intersection(m->items[i].set, written);
-        if (fieldset_empty(taken))
-            continue;
-        if (force) {
-            fieldset_subtract(m->items[i].set, taken);
+        cleanup_fieldset struct fieldset *given = fieldset_copy(taken);
+        if (!force)
+            fieldset_subtract(taken, allowed);
+        if (force || fieldset_empty(taken)) {
+            fieldset_subtract(m->items[i].set, given);
             continue;
         }
         c.owner = &m->items[i];
@@ -332,6 +336,41 @@ static void prune(const struct schema_type *type, cJSON *merged, const struct ma
     typed_remove(type, merged, gone);
 }
 
+/* kubectl on its way from client-side to server-side apply: what it applied itself, and nobody changed since, it may change
+ * though the client-side manager owns it. NULL when there is nothing of the kind. */
+static struct fieldset *last_applied_fields(const struct schema_type *type, const cJSON *live, const struct field_manager *who)
+{
+    const char *text = json_map_str(json_path(live, "metadata.annotations"), LAST_APPLIED);
+    if (!text || strcmp(who->name, "kubectl") != 0)
+        return NULL;
+    cleanup_json cJSON *last = json_parse(text, strlen(text), NULL);
+    if (!cJSON_IsObject(last))
+        return NULL;
+    struct fieldset *fields = typed_fields(type, last);
+    struct comparison diff;
+    typed_compare(type, last, live, &diff);
+    fieldset_subtract(fields, diff.modified);
+    fieldset_subtract(fields, diff.removed);
+    comparison_clear(&diff);
+    strip(fields);
+    return fields;
+}
+
+/* Clients that still apply on their own side must see what was applied last. */
+static void keep_last_applied(cJSON *merged, const cJSON *applied, const struct field_manager *who)
+{
+    cJSON *annotations = json_path(merged, "metadata.annotations");
+    if (!json_map_str(annotations, LAST_APPLIED) || strcmp(who->name, "kubectl") != 0)
+        return;
+    cleanup_json cJSON *said = json_dup(applied);
+    cJSON *own = json_path(said, "metadata.annotations");
+    if (own)
+        cJSON_DeleteItemFromObjectCaseSensitive(own, LAST_APPLIED);
+    cleanup_free char *text = json_text(said);
+    cleanup_free char *line = mem_printf("%s\n", text);
+    json_map_set_str(annotations, LAST_APPLIED, line);
+}
+
 cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJSON *applied, const struct field_manager *who,
                      bool force, struct error **err)
 {
@@ -356,7 +395,8 @@ cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJ
     typed_compare(type, base, merged, &diff);
     fieldset_add(diff.added, diff.modified);
     strip(diff.added);
-    bool ok = no_conflict(&m, own, diff.added, force, err);
+    cleanup_fieldset struct fieldset *allowed = last_applied_fields(type, live, who);
+    bool ok = no_conflict(&m, own, diff.added, allowed, force, err);
     for (size_t i = 0; i < m.count; i++)
         if (&m.items[i] != own)
             fieldset_subtract(m.items[i].set, diff.removed);
@@ -367,6 +407,7 @@ cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJ
     }
     if (!*own->time || !fieldset_equal(own->set, earlier))
         set_time(own);
+    keep_last_applied(merged, applied, who);
     managers_write(&m, merged);
     return merged;
 }

@@ -221,6 +221,29 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* kubectl moves from client-side to server-side apply without conflicts, but not over what others changed. */
+START_TEST(test_from_client_side)
+{
+    static const char last[] = "{" HEAD ",'spec':{'replicas':1,'paused':true}}";
+    cJSON *live = parse(last);
+    cleanup_json cJSON *said = parse(last);
+    cleanup_free char *text = json_text(said);
+    json_map_set_str(json_ensure_object(live, "metadata.annotations"), "kubectl.kubernetes.io/last-applied-configuration", text);
+    struct field_manager csa = by("kubectl-client-side-apply", "");
+    managed_update(deployment(), live, NULL, &csa);
+    must_apply(&live, "kubectl", "{" HEAD ",'spec':{'replicas':2,'paused':true}}");
+    ck_assert_int_eq(json_int(live, "spec.replicas", 0), 2);
+    ck_assert_ptr_nonnull(strstr(
+        json_map_str(json_path(live, "metadata.annotations"), "kubectl.kubernetes.io/last-applied-configuration"), "\"replicas\":2"));
+    update(&live, "autoscaler", "scale", "spec.replicas", cJSON_CreateNumber(7));
+    cleanup_error struct error *err = NULL, *other = NULL;
+    ck_assert(!apply(&live, "kubectl", "{" HEAD ",'spec':{'replicas':2,'paused':true}}", false, &err));
+    ck_assert_ptr_nonnull(strstr(err->message, "\"autoscaler\""));
+    ck_assert(!apply(&live, "somebody", "{" HEAD ",'spec':{'paused':false}}", false, &other));
+    cJSON_Delete(live);
+}
+END_TEST
+
 START_TEST(test_many_updaters)
 {
     cJSON *live = NULL;
@@ -273,6 +296,7 @@ int main(void)
     tcase_add_test(t, test_status_is_apart);
     tcase_add_test(t, test_lists);
     tcase_add_test(t, test_refused);
+    tcase_add_test(t, test_from_client_side);
     tcase_add_test(t, test_many_updaters);
     tcase_add_test(t, test_sets);
     suite_add_tcase(s, t);
