@@ -199,12 +199,13 @@ touch "$DIR/stop"
 wait $writers
 writers=
 total=$(acked)
-dump() { call "$1" kv/range "{\"key\":\"$(b64 w)\",\"range_end\":\"$(b64 x)\"}" | jq -r '.kvs[] | (.key|@base64d) + " " + (.value|@base64d)' | sort; }
+dump() { call "$1" kv/range "{\"key\":\"$(b64 w)\",\"range_end\":\"$(b64 x)\"}" | jq -r '.kvs[] | (.key|@base64d) + " " + (.value|@base64d) + (if .version == "1" then "" else " written " + .version + " times" end)' | sort; }
 cat "$DIR"/acked* | sort >"$DIR/want"
 for i in 1 2 3; do
     dump $i >"$DIR/have$i"
     check "acknowledged writes missing on member $i (of $total)" "$(comm -23 "$DIR/want" "$DIR/have$i" | wc -l)" 0
 done
+check "writes applied more than once" "$(grep -c times "$DIR/have1")" 0
 check "a lease survives leaders" "$(call 2 lease/timetolive "{\"ID\":\"$lease\"}" | jq -r .grantedTTL)" 60
 
 # --- all members lose power at once ---
