@@ -88,7 +88,8 @@ struct cgroups {
     char *mount_point, *root; /* root without trailing '/': "" or "/host-a" */
     bool v2;
     char *hierarchies[MAX_HIERARCHIES]; /* v1: directory names below mount_point; v2: one, "" */
-    size_t count;
+    size_t managed; /* those that we make groups in */
+    size_t count;   /* with the v2 hierarchy beside v1, if there is one: runc makes groups there, we remove them */
 };
 
 struct cgroups *cgroups_new(const char *mount_point, const char *root)
@@ -102,6 +103,7 @@ struct cgroups *cgroups_new(const char *mount_point, const char *root)
     if (access(controllers, F_OK) == 0) {
         g->v2 = true;
         g->hierarchies[g->count++] = mem_strdup("");
+        g->managed = 1;
         return g;
     }
     DIR *d = opendir(mount_point);
@@ -111,12 +113,16 @@ struct cgroups *cgroups_new(const char *mount_point, const char *root)
         cleanup_free char *dir = mem_printf("%s/%s", mount_point, e->d_name);
         /* "cpu,cpuacct" and its links "cpu" and "cpuacct" are one hierarchy; "unified" is v2 beside v1. */
         if (e->d_name[0] == '.' || lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || access(procs, F_OK) != 0 ||
-            strcmp(e->d_name, "unified") == 0 || g->count == MAX_HIERARCHIES)
+            strcmp(e->d_name, "unified") == 0 || g->count == MAX_HIERARCHIES - 1)
             continue;
         g->hierarchies[g->count++] = mem_strdup(e->d_name);
     }
     if (d)
         closedir(d);
+    g->managed = g->count;
+    cleanup_free char *unified = mem_printf("%s/unified/cgroup.procs", mount_point);
+    if (access(unified, F_OK) == 0)
+        g->hierarchies[g->count++] = mem_strdup("unified");
     return g;
 }
 
@@ -239,7 +245,7 @@ static void apply_limits(const struct cgroups *g, const char *hierarchy, const c
 
 bool cgroups_ensure_pod(struct cgroups *g, const char *path, const struct cgroup_limits *l, struct error **err)
 {
-    for (size_t i = 0; i < g->count; i++) {
+    for (size_t i = 0; i < g->managed; i++) {
         cleanup_free char *dir = NULL;
         if (!make_group(g, g->hierarchies[i], path, &dir, err))
             return false;
@@ -262,7 +268,7 @@ bool cgroups_setup(struct cgroups *g, int64_t cpu_milli, int64_t memory, struct 
 
 void cgroups_set_burstable(struct cgroups *g, int64_t cpu_milli)
 {
-    for (size_t i = 0; i < g->count; i++) {
+    for (size_t i = 0; i < g->managed; i++) {
         cleanup_free char *dir = mem_printf("%s%s%s%s/kubepods/burstable", g->mount_point,
                                             *g->hierarchies[i] ? "/" : "", g->hierarchies[i], g->root);
         if (g->v2)

@@ -138,6 +138,16 @@ START_TEST(directories_of_v1)
     cleanup_free char *unified = mem_printf("%s/unified/host", root);
     ck_assert_int_eq(access(cpuset, F_OK), 0);
     ck_assert_int_ne(access(unified, F_OK), 0);
+    /* What runc made beside v1 goes with the pod. */
+    cleanup_free char *beside = mem_printf("%s/unified/host/kubepods/burstable/podu1/c1", root);
+    ck_assert(make_directories(beside, 0755, NULL));
+    ck_assert_int_eq(unlink(shares_path), 0);
+    cleanup_free char *quota_path = mem_printf("%s/cpu.cfs_quota_us", cpu);
+    ck_assert_int_eq(unlink(quota_path), 0);
+    ck_assert_int_eq(unlink(memory_path), 0);
+    ck_assert_msg(cgroups_remove_pod(g, path, &err), "%s", error_message(err));
+    ck_assert_int_ne(access(beside, F_OK), 0);
+    ck_assert_int_ne(access(cpu, F_OK), 0);
     cgroups_free(g);
     ck_assert(remove_tree(root, NULL));
 }
