@@ -293,7 +293,7 @@ static void *sync_thread(void *arg)
         last = time_monotonic_ms();
         if (whole || last >= release) {
             mem_release_idle(); /* the parser's memory for the whole table, and what only the start needed */
-            release = last + RELEASE_MS;
+            release = last + (whole ? RELEASE_MS / 10 : RELEASE_MS);
         }
         retry = ok && !routes_failed ? 0 : last + 1000;
         if (ok)
