@@ -290,6 +290,7 @@ static void configure(struct transfer *t, const char *url)
         curl_easy_setopt(c, CURLOPT_SSLKEY, config->kubelet_client_key);
     if (config->kubelet_certificate_authority) {
         curl_easy_setopt(c, CURLOPT_CAINFO, config->kubelet_certificate_authority);
+        curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* never the system's authorities */
     } else { /* as Kubernetes: kubelets may serve with a certificate of their own making */
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);

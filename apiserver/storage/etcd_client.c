@@ -113,8 +113,9 @@ static CURL *new_curl(const struct etcd_client *c)
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, c->headers);
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
-    if (c->ca_file)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca_file);
+    /* Never the system's authorities: besides trusting them, each connection would hold 2 MB of their certificates. */
+    curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+    curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca_file);
     if (c->cert_file)
         curl_easy_setopt(curl, CURLOPT_SSLCERT, c->cert_file);
     if (c->key_file)
