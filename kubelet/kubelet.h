@@ -32,11 +32,14 @@ struct kubelet {
     struct pod **pods;
     size_t pod_count;
     atomic_bool stopping;
+    atomic_bool release_due;
 
     /* --- the runtime's condition, as last asked --- */
     pthread_mutex_t runtime_lock;
     char *runtime_not_ready, *network_not_ready; /* NULL: ready; guarded by runtime_lock */
 };
 
+/* Something periodic was done: a little later, memory that is not needed between such things is let go of. */
+void kubelet_release_soon(struct kubelet *k);
 void kubelet_event(struct kubelet *k, const cJSON *object, const char *field_path, const char *type, const char *reason,
                    const char *fmt, ...) __attribute__((format(printf, 6, 7)));

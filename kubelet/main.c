@@ -95,6 +95,7 @@ static void relist(void *arg)
     struct kubelet *k = arg;
     if (!atomic_load(&k->stopping))
         pods_relist(k, informer_synced(pods));
+    kubelet_release_soon(k);
 }
 
 static void events_lost(void *userdata)
@@ -112,15 +113,6 @@ static void relist_again(void *arg)
     relist(k);
     if (!atomic_load(&k->stopping))
         pool_run_after(k->pool, RELIST_MS, relist_again, k);
-}
-
-static void release_idle(void *arg)
-{
-    enum { EVERY_MS = 120000 };
-    struct kubelet *k = arg;
-    mem_release_idle();
-    if (!atomic_load(&k->stopping))
-        pool_run_after(k->pool, EVERY_MS, release_idle, k);
 }
 
 /* --- start --- */
@@ -288,7 +280,6 @@ static bool run(struct error **err)
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
     pool_run_after(k.pool, 10000, relist_again, &k);
-    pool_run_after(k.pool, 15000, release_idle, &k);
     log_info("Running", "node", k.node_name, "runtime", version, "version", SKIFF_VERSION);
 
     component_wait();

@@ -531,6 +531,7 @@ static void *agent_main(void *arg)
             }
             next = smaller(next, smaller(a->lease_due, a->status_due));
         }
+        kubelet_release_soon(k);
         wait_for(a, smaller(next, a->runtime_due));
     }
 }

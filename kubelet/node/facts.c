@@ -192,8 +192,9 @@ void node_read_pressure(const char *root_dir, struct node_pressure *out)
     if (statvfs(root_dir, &fs) == 0 && fs.f_blocks > 0)
         out->disk = (double)fs.f_bavail < 0.10 * (double)fs.f_blocks ||
                     (fs.f_files > 0 && (double)fs.f_favail < 0.05 * (double)fs.f_files);
-    cleanup_fclose FILE *max = fopen("/proc/sys/kernel/pid_max", "re"), *load = fopen("/proc/loadavg", "re");
-    long long pid_max = 0, tasks = 0;
-    if (max && load && fscanf(max, "%lld", &pid_max) == 1 && fscanf(load, "%*s %*s %*s %*d/%lld", &tasks) == 1)
+    cleanup_free char *pid_max_text = read_line("/proc/sys/kernel/pid_max");
+    cleanup_free char *load = read_line("/proc/loadavg");
+    long long pid_max = strtoll(pid_max_text, NULL, 10), tasks = 0;
+    if (sscanf(load, "%*s %*s %*s %*d/%lld", &tasks) == 1)
         out->pid = pid_max > 0 && tasks > pid_max - pid_max / 10;
 }

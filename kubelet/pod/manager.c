@@ -91,7 +91,7 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
                        const struct kube_object *new_object)
 {
     struct kubelet *k = kubelet;
-    const struct kube_object *o = new_object ? new_object : old;
+    const struct kube_object *o = event == INFORMER_DELETED ? old : new_object;
     cleanup_error struct error *bad = NULL;
     if (!translate_safe_names(o->json, &bad)) {
         log_error("Ignoring a pod", "pod", o->key, "err", error_message(bad));
@@ -101,7 +101,7 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
     if (!p && event == INFORMER_DELETED)
         return;
     /* A name given anew while we did not look: what had it is gone. */
-    if (event == INFORMER_UPDATED && old && strcmp(old->uid, o->uid) != 0)
+    if (event == INFORMER_UPDATED && strcmp(old->uid, o->uid) != 0)
         pods_handle_event(k, INFORMER_DELETED, old, NULL);
     if (!p) {
         p = pod_new(k, (struct kube_object *)o);

@@ -20,6 +20,20 @@ void kubelet_event(struct kubelet *k, const cJSON *object, const char *field_pat
         k->api.event(k->api.userdata, object, field_path, type, reason, text ? text : "");
 }
 
+static void release(void *arg)
+{
+    struct kubelet *k = arg;
+    atomic_store(&k->release_due, false);
+    mem_release_idle();
+}
+
+void kubelet_release_soon(struct kubelet *k)
+{
+    enum { LATER_MS = 1500 };
+    if (!atomic_load(&k->stopping) && !atomic_exchange(&k->release_due, true))
+        pool_run_after(k->pool, LATER_MS, release, k);
+}
+
 /* --- life --- */
 
 struct pod *pod_new(struct kubelet *k, struct kube_object *object)
@@ -87,6 +101,7 @@ static void work(void *arg)
     p->running = true;
     pthread_mutex_unlock(&p->lock);
     pod_sync(p);
+    kubelet_release_soon(p->kubelet);
     pthread_mutex_lock(&p->lock);
     p->running = false;
     bool again = p->again;

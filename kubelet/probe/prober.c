@@ -191,6 +191,7 @@ static void tick(void *arg)
         tell(x, o->json, r, buf_str(&message));
     if (wake)
         pod_wake(p);
+    kubelet_release_soon(p->kubelet);
     int64_t spent = time_monotonic_ms() - began;
     pool_run_after(p->kubelet->pool, spent < x->settings.period_ms ? x->settings.period_ms - spent : 0, tick, x);
 }
