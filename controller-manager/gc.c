@@ -5,7 +5,6 @@
  * follows every resource that can be deleted. Before anything is deleted, the object and each of
  * its owners are asked for at the API. */
 #include "controller-manager/gc_graph.h"
-#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -552,8 +551,7 @@ static bool reconcile_discovery(struct controller *c, const char *key, struct er
     pthread_mutex_unlock(&gc->lock);
     found = before;
     wait_for_monitors(gc);
-    malloc_trim(
-        0); /* what a wave of objects took and gave back goes back to the system, from all arenas */
+    mem_release_idle(); /* what the start needed, or a wave of objects that has passed */
     return true;
 }
 
