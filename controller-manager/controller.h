@@ -16,7 +16,9 @@ struct manager;
 struct controller;
 
 struct controller_type {
-    const char *name;  /* "replicaset-controller": in logs, and what --controllers chooses by */
+    const char *name; /* "replicaset-controller": in logs, and what --controllers chooses by */
+    const char
+        *part_of;      /* name of the controller that this is a part of and chosen with; or NULL */
     const char *queue; /* name of the work queue in metrics, as in Kubernetes: "replicaset" */
     int workers;       /* threads that reconcile different keys at the same time */
     /* Before the informers start: gets them from the manager, registers handlers, makes c->state.

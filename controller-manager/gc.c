@@ -626,12 +626,15 @@ const struct controller_type garbage_collector = {.name = "garbage-collector-con
                                                   .stop = stop,
                                                   .free_state = free_state};
 const struct controller_type garbage_collector_orphan = {.name = "garbage-collector-orphan",
+                                                         .part_of = "garbage-collector-controller",
                                                          .queue =
                                                              "garbage_collector_attempt_to_orphan",
                                                          .workers = 2,
                                                          .setup = setup_orphan,
                                                          .reconcile = reconcile_orphan};
 const struct controller_type garbage_collector_discovery = {.name = "garbage-collector-discovery",
+                                                            .part_of =
+                                                                "garbage-collector-controller",
                                                             .queue = "garbage_collector_discovery",
                                                             .workers = 1,
                                                             .setup = setup_discovery,

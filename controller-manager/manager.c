@@ -209,7 +209,7 @@ struct manager *manager_new(const struct manager_options *o)
     m->options = *o;
     for (size_t i = 0; i < MAX_CONTROLLERS; i++) {
         const struct controller_type *type = controller_types[i];
-        if (!chosen(o->controllers, type->name))
+        if (!chosen(o->controllers, type->part_of ? type->part_of : type->name))
             continue;
         m->controllers[m->controller_count++] =
             (struct controller){.type = type,

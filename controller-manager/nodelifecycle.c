@@ -20,6 +20,7 @@ enum { LARGE_ZONE = 50 };
 struct node_health {
     char *seen; /* what the last sign of life looked like: heartbeats and the Lease's renewal */
     int64_t probe_ms; /* monotonic time of that sign */
+    char *renewed;    /* renewTime of the Lease when the API was asked directly */
     char *zone;
 };
 
@@ -36,6 +37,8 @@ struct node_lifecycle {
     /* The clock's own: it has one worker. */
     struct strmap health, zones;
     bool all_disrupted;
+    bool blind;           /* the API could not be asked: silence of nodes may be ours */
+    int64_t last_tick_ms; /* 0 before the first */
 };
 
 /* --- taints --- */
@@ -89,6 +92,7 @@ static void health_free(void *p)
 {
     struct node_health *h = p;
     free(h->seen);
+    free(h->renewed);
     free(h->zone);
     free(h);
 }
@@ -175,6 +179,45 @@ static void enqueue_pods_of(struct node_lifecycle *s, const char *node_name)
         workqueue_add(s->pods_controller->queue, pods.items[i]->key);
 }
 
+/* We could not see for a while: every node gets its whole time again. */
+static void restart_all_timers(struct node_lifecycle *s)
+{
+    size_t position = 0;
+    const struct strmap_entry *e;
+    while ((e = strmap_next(&s->health, &position)))
+        ((struct node_health *)e->value)->probe_ms = time_monotonic_ms();
+    s->blind = false;
+}
+
+/* Asks the API itself before a node is given up: our cache may be behind, or the API may have been
+ * away, in which case no kubelet could have reported. True when the node is silent indeed. */
+static bool really_silent(struct controller *c, struct node_health *h, const char *name)
+{
+    struct node_lifecycle *s = c->state;
+    cleanup_free char *path =
+        kube_path_new("coordination.k8s.io/v1", "leases", LEASE_NAMESPACE, name, NULL);
+    cleanup_error struct error *e = NULL;
+    cleanup_json cJSON *lease = kube_get(c->client, path, &e);
+    if (!lease && !kube_error_is(e, "NotFound")) {
+        s->blind = true;
+        return false;
+    }
+    if (s->blind) {
+        log_info("The API answers again: all nodes' timers are restarted");
+        restart_all_timers(s);
+        return false;
+    }
+    const char *renewed = json_str_or(lease, "spec.renewTime", "");
+    cleanup_object struct kube_object *cached = informer_get_ns(s->leases, LEASE_NAMESPACE, name);
+    const char *known = json_str_or(cached ? cached->json : NULL, "spec.renewTime", "");
+    if (strcmp(renewed, known) == 0 || (h->renewed && strcmp(renewed, h->renewed) == 0))
+        return true;
+    free(h->renewed);
+    h->renewed = mem_strdup(renewed);
+    h->probe_ms = time_monotonic_ms();
+    return false;
+}
+
 /* Returns the status of Ready after this look; *node is replaced when it was written. */
 static const char *check_node(struct controller *c, struct kube_object **node)
 {
@@ -186,7 +229,7 @@ static const char *check_node(struct controller *c, struct kube_object **node)
     if (time_monotonic_ms() - h->probe_ms <= grace)
         return ready;
     cleanup_json cJSON *changed = with_unknown_conditions((*node)->json);
-    if (!changed)
+    if (!changed || !really_silent(c, h, (*node)->name))
         return ready;
     bool was_ready = strcmp(ready, "True") == 0;
     cleanup_error struct error *e = NULL;
@@ -295,6 +338,12 @@ static bool reconcile_monitor(struct controller *c, const char *key, struct erro
     struct node_lifecycle *s = c->state;
     (void)err;
     const struct manager_options *o = manager_config(c->manager);
+    /* A tick that is very late (the process was stopped, or hung on the API) is blindness, too. */
+    int64_t tick_ms = time_monotonic_ms();
+    if (s->last_tick_ms &&
+        tick_ms - s->last_tick_ms > o->node_monitor_period_ms + o->node_monitor_grace_period_ms / 2)
+        restart_all_timers(s);
+    s->last_tick_ms = tick_ms;
     workqueue_add_after(c->queue, key, o->node_monitor_period_ms);
     forget_gone_nodes(s);
     cleanup_objects struct kube_object_list nodes = {0};
@@ -328,8 +377,7 @@ static bool reconcile_monitor(struct controller *c, const char *key, struct erro
                 set_eviction_taint(c, node, NULL);
             continue;
         }
-        int64_t interval = eviction_interval(s, z, o->node_eviction_rate),
-                tick_ms = time_monotonic_ms();
+        int64_t interval = eviction_interval(s, z, o->node_eviction_rate);
         if (!tainted && (interval < 0 || tick_ms < z->next_eviction_ms))
             continue;
         if (set_eviction_taint(c, node, taint) && !tainted)
@@ -470,6 +518,7 @@ const struct controller_type node_lifecycle_controller = {.name = "node-lifecycl
                                                           .reconcile = reconcile_node,
                                                           .free_state = free_state};
 const struct controller_type node_monitor_controller = {.name = "node-lifecycle-monitor",
+                                                        .part_of = "node-lifecycle-controller",
                                                         .queue =
                                                             "node_lifecycle_controller_monitor",
                                                         .workers = 1,
@@ -478,6 +527,7 @@ const struct controller_type node_monitor_controller = {.name = "node-lifecycle-
                                                         .reconcile = reconcile_monitor,
                                                         .free_state = free_state};
 const struct controller_type node_pods_controller = {.name = "node-lifecycle-pods",
+                                                     .part_of = "node-lifecycle-controller",
                                                      .queue = "node_lifecycle_controller_pods",
                                                      .workers = 1,
                                                      .setup = setup_pods,

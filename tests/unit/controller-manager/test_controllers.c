@@ -376,8 +376,7 @@ END_TEST
 
 START_TEST(absent_and_foreign_owners)
 {
-    struct cluster *c =
-        begin("garbage-collector-controller,garbage-collector-orphan,garbage-collector-discovery");
+    struct cluster *c = begin("garbage-collector-controller");
     cluster_add(c, "v1/configmaps",
                 "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"owner\","
                 "\"namespace\":\"x\"}}");
@@ -486,7 +485,7 @@ START_TEST(a_silent_node_is_tainted_and_emptied)
         cluster_add(c, "v1/pods", text);
     }
     cluster_start(c,
-                  "node-lifecycle-controller,node-lifecycle-monitor,node-lifecycle-pods,taint-"
+                  "node-lifecycle-controller,taint-"
                   "eviction-controller,node-ipam-controller",
                   &o);
     fake_eventually(field_is(c, "v1/nodes", "", "n1", "spec.podCIDR", "10.244.1.0/24"));
@@ -534,6 +533,36 @@ START_TEST(a_silent_node_is_tainted_and_emptied)
     fake_eventually(has_event(c, "NodeNotReady", "n"));
     fake_eventually(has_event(c, "RegisteredNode", "Registered Node n"));
     fake_eventually(has_event(c, "TaintManagerEviction", "Marking for deletion Pod x/"));
+    cluster_free(c);
+}
+END_TEST
+
+START_TEST(silence_of_the_api_is_not_that_of_nodes)
+{
+    struct cluster *c = cluster_new();
+    struct manager_options o;
+    manager_default_options(&o);
+    o.node_monitor_period_ms = 50;
+    o.node_monitor_grace_period_ms = 1000;
+    cluster_add(c, "v1/nodes",
+                "{\"metadata\":{\"name\":\"n1\"},\"spec\":{},\"status\":{\"conditions\":[{\"type\":"
+                "\"Ready\",\"status\":\"True\",\"lastHeartbeatTime\":\"1\"}]}}");
+    cluster_start(c, "node-lifecycle-controller", &o);
+    fake_eventually(has_event(c, "RegisteredNode", "n1"));
+    /* The API is away for longer than the grace period. */
+    pthread_mutex_lock(&c->api->lock);
+    c->api->fail_requests = 1000000;
+    c->api->fail_code = 503;
+    pthread_mutex_unlock(&c->api->lock);
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 500000000}, NULL);
+    pthread_mutex_lock(&c->api->lock);
+    c->api->fail_requests = 0;
+    pthread_mutex_unlock(&c->api->lock);
+    /* The node has its whole time again: well after the API is back it is not given up... */
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    ck_assert(!has_condition(c, "v1/nodes", "", "n1", "Ready", "NodeStatusUnknown"));
+    /* ... but in the end, as it really is silent. */
+    fake_eventually(has_condition(c, "v1/nodes", "", "n1", "Ready", "NodeStatusUnknown"));
     cluster_free(c);
 }
 END_TEST
@@ -614,6 +643,7 @@ int main(void)
     ADD(s, absent_and_foreign_owners);
     ADD(s, a_namespace_goes_with_all_it_has);
     ADD(s, a_silent_node_is_tainted_and_emptied);
+    ADD(s, silence_of_the_api_is_not_that_of_nodes);
     ADD(s, pods_of_gone_nodes_and_too_many_terminated);
     ADD(s, another_manager_goes_on_where_one_stopped);
     SRunner *r = srunner_create(s);
