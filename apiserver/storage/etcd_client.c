@@ -13,6 +13,7 @@
 
 #define CONNECT_TIMEOUT_MS 1000L
 #define TRY_TIMEOUT_MS     3000L  /* one server's turn; it may hang */
+#define STATUS_TIMEOUT_MS  500L
 #define LONG_TRY_MS        20000L /* when the caller has a minute: large answers */
 #define ANSWER_MAX         ((size_t)512 * 1024 * 1024)
 
@@ -245,6 +246,36 @@ enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char 
     }
     give_handle(c, h);
     return outcome;
+}
+
+/* Who the server is and whom it follows; false when it does not say. */
+static bool ask_status(struct etcd_client *c, unsigned server, uint64_t *member, uint64_t *leader)
+{
+    struct handle *h = take_handle(c);
+    cleanup_json cJSON *answer = NULL;
+    bool elsewhere;
+    bool ok = try_once(c, h, server, "/v3/maintenance/status", "{}", STATUS_TIMEOUT_MS, &answer, NULL, &elsewhere, NULL) ==
+              ETCD_DONE;
+    give_handle(c, h);
+    *member = ok ? etcd_uint(json_get(answer, "header"), "member_id") : 0;
+    *leader = ok ? etcd_uint(answer, "leader") : 0;
+    return ok && *member && *leader;
+}
+
+bool etcd_prefer_leader(struct etcd_client *c)
+{
+    if (c->server_count < 2)
+        return false;
+    unsigned here = atomic_load(&c->current) % c->server_count;
+    uint64_t member, leader;
+    if (ask_status(c, here, &member, &leader) && member == leader)
+        return false;
+    for (unsigned i = 1; i < c->server_count; i++) {
+        unsigned server = (here + i) % c->server_count;
+        if (ask_status(c, server, &member, &leader) && member == leader)
+            return atomic_compare_exchange_strong(&c->current, &here, server);
+    }
+    return false;
 }
 
 bool etcd_error_compacted(const struct error *e)

@@ -25,6 +25,9 @@ enum etcd_outcome {
  * ETCD_DONE *answer is the caller's. resent (may be NULL): the answer may be the one to a second copy of the request. */
 enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char *body, bool again, int timeout_ms,
                             cJSON **answer, bool *resent, struct error **err);
+/* Asks which server leads the others and goes on with that one: a follower passes writes on and learns of them later. Waits at most
+ * half a second for each. True when the server was changed. */
+bool etcd_prefer_leader(struct etcd_client *c);
 bool etcd_error_compacted(const struct error *e);
 bool etcd_error_no_lease(const struct error *e);
 

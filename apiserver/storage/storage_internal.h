@@ -1,5 +1,5 @@
 /* What the parts of the storage share: stored.c (one object), cacher.c (caches and events), sync.c (the thread that follows the
- * store, and waiting for it), storage.c (writes), upkeep.c (compaction, keys with a time to live). */
+ * store, and waiting for it), storage.c (writes), upkeep.c (the leader, compaction, keys with a time to live). */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -70,8 +70,7 @@ struct storage {
     size_t cache_count;
     atomic_bool stopping, reload;
     atomic_uint_fast64_t revision;
-    pthread_t sync_thread, timer_thread, readers[READERS], compactor;
-    bool has_compactor;
+    pthread_t sync_thread, timer_thread, readers[READERS], upkeep_thread;
     int64_t compaction_interval_ms;
 
     pthread_mutex_t mutex; /* all below */

@@ -56,26 +56,32 @@ static void compact(struct storage *s, uint64_t revision)
         log_warn("Could not compact the store", "err", error_message(err));
 }
 
-static void *run_compactor(void *arg)
+static void *run_upkeep(void *arg)
 {
     struct storage *s = arg;
     uint64_t clock = 0, revision = 0;
     pthread_mutex_lock(&s->mutex);
     int64_t next = time_monotonic_ms() + s->compaction_interval_ms;
     while (!atomic_load(&s->stopping)) {
+        bool ready = s->ready;
+        pthread_mutex_unlock(&s->mutex);
+        if (ready && etcd_prefer_leader(s->etcd)) {
+            log_debug(1, "Went over to the store's leader");
+            etcd_watch_break(s->watch); /* so does the watch */
+        }
+        if (ready && s->compaction_interval_ms && time_monotonic_ms() >= next) {
+            next = time_monotonic_ms() + s->compaction_interval_ms;
+            uint64_t past = revision;
+            bool won = false;
+            if (tick(s, &clock, &revision, &won) && won && past)
+                compact(s, past);
+        }
+        pthread_mutex_lock(&s->mutex);
         struct timespec at;
         clock_gettime(CLOCK_REALTIME, &at);
         at.tv_sec += 1;
-        pthread_cond_timedwait(&s->changed, &s->mutex, &at);
-        if (atomic_load(&s->stopping) || !s->ready || time_monotonic_ms() < next)
-            continue;
-        next = time_monotonic_ms() + s->compaction_interval_ms;
-        pthread_mutex_unlock(&s->mutex);
-        uint64_t past = revision;
-        bool won = false;
-        if (tick(s, &clock, &revision, &won) && won && past)
-            compact(s, past);
-        pthread_mutex_lock(&s->mutex);
+        if (!atomic_load(&s->stopping))
+            pthread_cond_timedwait(&s->changed, &s->mutex, &at);
     }
     pthread_mutex_unlock(&s->mutex);
     return NULL;
@@ -83,10 +89,7 @@ static void *run_compactor(void *arg)
 
 bool upkeep_start(struct storage *s, struct error **err)
 {
-    if (!s->compaction_interval_ms)
-        return true;
-    int rc = pthread_create(&s->compactor, NULL, run_compactor, s);
-    s->has_compactor = !rc;
+    int rc = pthread_create(&s->upkeep_thread, NULL, run_upkeep, s);
     if (rc)
         error_set_errno(err, rc, "start a thread");
     return !rc;
@@ -94,8 +97,7 @@ bool upkeep_start(struct storage *s, struct error **err)
 
 void upkeep_stop(struct storage *s)
 {
-    if (s->has_compactor)
-        pthread_join(s->compactor, NULL);
+    pthread_join(s->upkeep_thread, NULL);
 }
 
 /* --- leases ---
