@@ -27,7 +27,7 @@ restarts() { kn get pods -o jsonpath='{range .items[*]}{.metadata.uid}={.status.
 # Pods of the selection as JSONPath yields.
 pods_path() { kn get pods -l "$1" -o jsonpath="$2"; }
 # Process id, inside the host, of a component.
-component_pid() { on "$1" pgrep -x "$2" | head -n 1; }
+component_pid() { on "$1" pgrep -f "^([^ ]*/)?$2( |\$)" | head -n 1; }
 component_runs() { [ -n "$(component_pid "$1" "$2")" ]; }
 component_restarted() { # host, component, old pid
     local pid
