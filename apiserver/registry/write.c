@@ -3,10 +3,10 @@
 #include <strings.h>
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
-#include "apiserver/protobuf/protobuf.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/registry/strategy.h"
 #include "apiserver/schema/defaults.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/validation/validation.h"
 #include "apiserver/yaml/yaml.h"
 #include "common/json.h"
@@ -35,23 +35,22 @@ cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
     return NULL;
 }
 
+/* A body in protobuf has become JSON before it comes here; an empty one has not. */
 cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err)
 {
     const char *content_type = httpd_header(w->req->http, "Content-Type");
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
-    if (!content_type || !*content_type || is_media_type(content_type, "application/json") ||
+    if (!len || !content_type || !*content_type || is_media_type(content_type, "application/json") ||
         is_media_type(content_type, "*/*"))
         return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
     cJSON *object = NULL;
-    if (is_media_type(content_type, PROTOBUF_CONTENT_TYPE))
-        object = protobuf_decode(type, body, len, err);
-    else if (is_media_type(content_type, "application/yaml"))
+    if (is_media_type(content_type, "application/yaml"))
         object = write_parse_yaml(body, len, err);
     else
         error_set(err, 415, "UnsupportedMediaType",
                   "the body of the request was in an unknown format - accepted media types include: application/json, "
-                  "application/yaml, " PROTOBUF_CONTENT_TYPE);
+                  "application/yaml, " PROTOBUF_MEDIA_TYPE);
     if (object && schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
         return object;
     cJSON_Delete(object);
