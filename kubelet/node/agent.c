@@ -273,9 +273,8 @@ static bool register_node(struct node_agent *a, struct error **err)
     json_set_str(taint, "key", "node.kubernetes.io/not-ready");
     json_set_str(taint, "effect", "NoSchedule");
     cJSON_AddItemToArray(json_ensure_array(node, "spec.taints"), taint);
-    cJSON *status = status_now(a, NULL);
+    cleanup_json cJSON *status = status_now(a, NULL);
     json_set(node, "status", json_dup(status));
-    cleanup_json cJSON *keep = status;
 
     cleanup_error struct error *failure = NULL;
     cleanup_json cJSON *answer = k->api.request(k->api.userdata, "POST", "/api/v1/nodes", NULL, node, &failure);

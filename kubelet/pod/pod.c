@@ -9,7 +9,6 @@
 void kubelet_event(struct kubelet *k, const cJSON *object, const char *field_path, const char *type, const char *reason,
                    const char *fmt, ...)
 {
-    cleanup_buf struct buf message = {0};
     va_list ap;
     va_start(ap, fmt);
     cleanup_free char *text = NULL;

@@ -139,6 +139,12 @@ void pod_effective_resources(const cJSON *pod, struct pod_resources *out)
     }
 }
 
+int64_t number_value(const cJSON *number)
+{
+    double d = number->valuedouble;
+    return d != d ? 0 : d >= 0x1p63 ? INT64_MAX : d < -0x1p63 ? INT64_MIN : (int64_t)d;
+}
+
 uint64_t container_hash(const cJSON *container)
 {
     uint32_t h = 2166136261u;

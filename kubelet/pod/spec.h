@@ -30,6 +30,9 @@ bool pod_host_network(const cJSON *pod);
 /* "Succeeded" or "Failed" in the API. */
 bool pod_is_terminal(const cJSON *pod);
 
+/* A JSON number as an integer, at the ends of the range when it lies beyond. */
+int64_t number_value(const cJSON *number);
+
 struct pod_resources {
     int64_t cpu_request_milli, memory_request; /* effective, with init containers */
     int64_t cpu_limit_milli, memory_limit;     /* -1 unless all containers have one */

@@ -187,7 +187,7 @@ static size_t supplemental_groups(struct arena *a, const cJSON *pod, int64_t **o
     cJSON_ArrayForEach(g, groups)
     {
         if (cJSON_IsNumber(g))
-            (*out)[n++] = (int64_t)g->valuedouble;
+            (*out)[n++] = number_value(g);
     }
     if (fs_group >= 0)
         (*out)[n++] = fs_group;
@@ -465,9 +465,9 @@ static Runtime__V1__LinuxContainerSecurityContext *container_security(struct are
     const cJSON *user = security_field(pod, container, "runAsUser");
     const cJSON *group = security_field(pod, container, "runAsGroup");
     if (cJSON_IsNumber(user))
-        s->run_as_user = int64_value(a, (int64_t)user->valuedouble);
+        s->run_as_user = int64_value(a, number_value(user));
     if (cJSON_IsNumber(group)) {
-        s->run_as_group = int64_value(a, (int64_t)group->valuedouble);
+        s->run_as_group = int64_value(a, number_value(group));
         if (!s->run_as_user)
             s->run_as_user = int64_value(a, 0); /* the runtime refuses a group without a user */
     }

@@ -1,6 +1,7 @@
 #include "kubelet/probe/check.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "kubelet/pod/spec.h"
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -35,7 +36,7 @@ int check_port(const cJSON *port, const cJSON *container)
 {
     long n = -1;
     if (cJSON_IsNumber(port)) {
-        n = (long)port->valuedouble;
+        n = number_value(port);
     } else if (cJSON_IsString(port)) {
         const cJSON *p;
         cJSON_ArrayForEach(p, json_get(container, "ports"))

@@ -144,7 +144,7 @@ static void tell(enum informer_event e)
     pthread_mutex_lock(&api_lock);
     struct kube_object *o = kube_object_new(json_dup(stored));
     pthread_mutex_unlock(&api_lock);
-    pods_handle_event(&k, e, e == INFORMER_DELETED ? o : NULL, e == INFORMER_DELETED ? NULL : o);
+    pods_handle_event(&k, e, e == INFORMER_ADDED ? NULL : o, e == INFORMER_DELETED ? NULL : o);
     kube_object_unref(o);
 }
 
