@@ -28,7 +28,8 @@ static char *own_address(void)
     char text[INET_ADDRSTRLEN] = "127.0.0.1";
     if (!getifaddrs(&all)) {
         for (struct ifaddrs *a = all; a; a = a->ifa_next) {
-            if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || (a->ifa_flags & IFF_LOOPBACK) || !(a->ifa_flags & IFF_UP))
+            if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET ||
+                (a->ifa_flags & IFF_LOOPBACK) || !(a->ifa_flags & IFF_UP))
                 continue;
             inet_ntop(AF_INET, &((struct sockaddr_in *)a->ifa_addr)->sin_addr, text, sizeof text);
             break;
@@ -54,31 +55,40 @@ static bool parse(int argc, char **argv, struct options *o, struct error **err)
     };
     struct api_config *c = &o->config;
     const struct flag flags[] = {
-        {"etcd-servers", FLAG_STRINGS, &o->etcd_servers, "URLs of the store's servers, separated by commas"},
+        {"etcd-servers", FLAG_STRINGS, &o->etcd_servers,
+         "URLs of the store's servers, separated by commas"},
         {"etcd-cafile", FLAG_STRING, &o->etcd_ca, "CA certificate of the store"},
         {"etcd-certfile", FLAG_STRING, &o->etcd_cert, "client certificate for the store"},
         {"etcd-keyfile", FLAG_STRING, &o->etcd_key, "key of that certificate"},
-        {"etcd-compaction-interval", FLAG_DURATION_MS, &o->compaction_ms, "how often old revisions are compacted away; 0: never"},
+        {"etcd-compaction-interval", FLAG_DURATION_MS, &o->compaction_ms,
+         "how often old revisions are compacted away; 0: never"},
         {"secure-port", FLAG_INT, &c->secure_port, "port to serve on"},
         {"bind-address", FLAG_STRING, &o->bind_address, "address to serve on"},
-        {"advertise-address", FLAG_STRING, &c->advertise_address, "address by which others reach this server"},
+        {"advertise-address", FLAG_STRING, &c->advertise_address,
+         "address by which others reach this server"},
         {"tls-cert-file", FLAG_STRING, &o->tls_cert, "serving certificate"},
         {"tls-private-key-file", FLAG_STRING, &o->tls_key, "key of the serving certificate"},
         {"client-ca-file", FLAG_STRING, &c->client_ca_file, "CA of client certificates"},
-        {"service-cluster-ip-range", FLAG_STRING, &c->service_cluster_ip_range, "addresses of Services"},
-        {"service-node-port-range", FLAG_STRING, &c->service_node_port_range, "ports of NodePort Services"},
-        {"kubelet-client-certificate", FLAG_STRING, &c->kubelet_client_certificate, "client certificate for kubelets"},
+        {"service-cluster-ip-range", FLAG_STRING, &c->service_cluster_ip_range,
+         "addresses of Services"},
+        {"service-node-port-range", FLAG_STRING, &c->service_node_port_range,
+         "ports of NodePort Services"},
+        {"kubelet-client-certificate", FLAG_STRING, &c->kubelet_client_certificate,
+         "client certificate for kubelets"},
         {"kubelet-client-key", FLAG_STRING, &c->kubelet_client_key, "key of that certificate"},
-        {"kubelet-certificate-authority", FLAG_STRING, &c->kubelet_certificate_authority, "CA of kubelets' certificates"},
+        {"kubelet-certificate-authority", FLAG_STRING, &c->kubelet_certificate_authority,
+         "CA of kubelets' certificates"},
         {"request-timeout", FLAG_DURATION_MS, &o->request_timeout_ms, "limit for one request"},
         {"max-requests-inflight", FLAG_INT, &o->max_requests, "limit of reads at once"},
         {"max-mutating-requests-inflight", FLAG_INT, &o->max_mutating, "limit of writes at once"},
         {"authorization-mode", FLAG_STRING, &o->authorization_mode, "Node,RBAC"},
         {"allow-privileged", FLAG_BOOL, &o->allow_privileged, "allow privileged containers"},
-        {"anonymous-auth", FLAG_BOOL, &o->anonymous, "let requests without credentials read health and version"},
+        {"anonymous-auth", FLAG_BOOL, &o->anonymous,
+         "let requests without credentials read health and version"},
         {0},
     };
-    if (!component_parse_flags(argc, argv, flags, "Serves the Kubernetes API from an etcd v3 store.", err))
+    if (!component_parse_flags(argc, argv, flags,
+                               "Serves the Kubernetes API from an etcd v3 store.", err))
         return false;
     if (!o->etcd_servers) {
         error_setf(err, "--etcd-servers is needed");
@@ -89,8 +99,9 @@ static bool parse(int argc, char **argv, struct options *o, struct error **err)
         return false;
     }
     if (!c->advertise_address)
-        c->advertise_address = strcmp(o->bind_address, "0.0.0.0") && strcmp(o->bind_address, "::") ? mem_strdup(o->bind_address)
-                                                                                                  : own_address();
+        c->advertise_address = strcmp(o->bind_address, "0.0.0.0") && strcmp(o->bind_address, "::")
+                                   ? mem_strdup(o->bind_address)
+                                   : own_address();
     return true;
 }
 
@@ -103,20 +114,28 @@ static unsigned io_threads(void)
 static bool run(struct options *o, struct error **err)
 {
     struct api_server server = {.config = o->config};
-    struct storage_options storage = {.servers = o->etcd_servers, .ca_file = o->etcd_ca, .cert_file = o->etcd_cert,
-                                      .key_file = o->etcd_key, .compaction_interval_ms = o->compaction_ms};
+    struct storage_options storage = {.servers = o->etcd_servers,
+                                      .ca_file = o->etcd_ca,
+                                      .cert_file = o->etcd_cert,
+                                      .key_file = o->etcd_key,
+                                      .compaction_interval_ms = o->compaction_ms};
     server.storage = storage_start(&storage, err);
     if (!server.storage)
         return false;
     while (!storage_wait_ready(server.storage, 200))
         if (component_stopping())
             return true;
-    if (!auth_start(&server.config, server.storage, err) || !registry_start(&server.config, server.storage, err))
+    if (!auth_start(&server.config, server.storage, err) ||
+        !registry_start(&server.config, server.storage, err))
         return false;
-    struct api_server_options options = {.bind_address = o->bind_address, .secure_port = o->config.secure_port,
-                                         .cert_file = o->tls_cert, .key_file = o->tls_key,
-                                         .client_ca_file = o->config.client_ca_file, .io_threads = io_threads(),
-                                         .worker_threads = 32, .request_timeout_ms = o->request_timeout_ms};
+    struct api_server_options options = {.bind_address = o->bind_address,
+                                         .secure_port = o->config.secure_port,
+                                         .cert_file = o->tls_cert,
+                                         .key_file = o->tls_key,
+                                         .client_ca_file = o->config.client_ca_file,
+                                         .io_threads = io_threads(),
+                                         .worker_threads = 32,
+                                         .request_timeout_ms = o->request_timeout_ms};
     if (!server_start(&server, &options, err))
         return false;
     log_info("Serving the API", "address", o->bind_address, "port", log_int(o->config.secure_port));
@@ -129,7 +148,7 @@ static bool run(struct options *o, struct error **err)
 int main(int argc, char **argv)
 {
     mem_tune();
-    struct options o;
+    static struct options o; /* the configuration lives as long as the process */
     cleanup_error struct error *err = NULL;
     if (!parse(argc, argv, &o, &err)) {
         if (!err)

@@ -18,14 +18,17 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-/* A connection's memory holds its request line, headers and the pieces in flight; the body is kept outside. */
+/* A connection's memory holds its request line, headers and the pieces in flight; the body is kept
+ * outside. */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
 #define CONNECTION_LIMIT  16384U
-/* A client that sends a body beyond the limit gets its 413 after the body, because answering and closing amid its writes
- * would reset the connection and lose the answer; past this much it is cut off. */
+/* A client that sends a body beyond the limit gets its 413 after the body, because answering and
+ * closing amid its writes would reset the connection and lose the answer; past this much it is cut
+ * off. */
 #define DISCARD_LIMIT ((size_t)64 * 1024 * 1024)
-#define TLS_PRIORITIES                                                                                     \
-    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:" \
+#define TLS_PRIORITIES                                                                             \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-"  \
+    "POLY1305:"                                                                                    \
     "%SERVER_PRECEDENCE"
 
 /* --- answers --- */
@@ -36,7 +39,8 @@ void httpd_add_header(struct httpd_request *r, const char *name, const char *val
     r->headers[r->header_count++] = (struct pair){mem_strdup(name), mem_strdup(value)};
 }
 
-void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *response, const char *content_type)
+void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *response,
+                                 const char *content_type)
 {
     if (content_type)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
@@ -69,29 +73,35 @@ void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Respon
     answered(h);
 }
 
-static void reply_response(struct httpd_request *r, int status, const char *content_type, struct MHD_Response *response)
+static void reply_response(struct httpd_request *r, int status, const char *content_type,
+                           struct MHD_Response *response)
 {
     assert(response);
     httpd_request_apply_headers(r, response, content_type);
     httpd_request_answer(r, status, response);
 }
 
-void httpd_reply(struct httpd_request *r, int status, const char *content_type, const void *body, size_t len)
+void httpd_reply(struct httpd_request *r, int status, const char *content_type, const void *body,
+                 size_t len)
 {
-    reply_response(r, status, content_type,
-                   MHD_create_response_from_buffer(len, (void *)(len ? body : ""), MHD_RESPMEM_MUST_COPY));
+    reply_response(
+        r, status, content_type,
+        MHD_create_response_from_buffer(len, (void *)(len ? body : ""), MHD_RESPMEM_MUST_COPY));
 }
 
-void httpd_reply_take(struct httpd_request *r, int status, const char *content_type, char *body, size_t len)
-{
-    reply_response(r, status, content_type, MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE));
-}
-
-void httpd_reply_shared(struct httpd_request *r, int status, const char *content_type, const void *body, size_t len,
-                        void (*release)(void *), void *owner)
+void httpd_reply_take(struct httpd_request *r, int status, const char *content_type, char *body,
+                      size_t len)
 {
     reply_response(r, status, content_type,
-                   MHD_create_response_from_buffer_with_free_callback_cls(len, (void *)body, release, owner));
+                   MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE));
+}
+
+void httpd_reply_shared(struct httpd_request *r, int status, const char *content_type,
+                        const void *body, size_t len, void (*release)(void *), void *owner)
+{
+    reply_response(
+        r, status, content_type,
+        MHD_create_response_from_buffer_with_free_callback_cls(len, (void *)body, release, owner));
 }
 
 void httpd_defer(struct httpd_request *r)
@@ -122,7 +132,8 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
     }
     struct peer *p = mem_alloc(sizeof *p);
     *socket_context = p;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (info && info->client_addr) {
         const struct sockaddr *a = info->client_addr;
         char host[INET6_ADDRSTRLEN] = "";
@@ -150,7 +161,8 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
     }
 }
 
-static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode code)
+static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
+                         enum MHD_RequestTerminationCode code)
 {
     (void)cls;
     (void)c;
@@ -220,9 +232,11 @@ static enum MHD_Result queue_answer(struct httpd_request *r, struct MHD_Connecti
     return ok;
 }
 
-/* Called with the headers, with each piece of the body, with its end, and again when a suspended connection is resumed. */
-static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char *url, const char *method,
-                                 const char *version, const char *upload_data, size_t *upload_data_size, void **con_cls)
+/* Called with the headers, with each piece of the body, with its end, and again when a suspended
+ * connection is resumed. */
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char *url,
+                                 const char *method, const char *version, const char *upload_data,
+                                 size_t *upload_data_size, void **con_cls)
 {
     (void)url;
     (void)version;
@@ -232,14 +246,16 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char
         r->server = h;
         r->connection = c;
         r->method = mem_strdup(method);
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         r->peer = info->socket_context;
         if (!r->peer->checked && h->options.cert_file)
             httpd_peer_check(r->peer, c);
         if (h->options.require_client_cert && !r->peer->cn)
             return MHD_NO;
         /* Refused before it is sent, when the client asks first. */
-        const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        const char *length =
+            MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
         if (length && MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) &&
             strtoull(length, NULL, 10) > h->options.max_body) {
             r->too_large = true;
@@ -299,7 +315,9 @@ static int listen_on(const char *address, bool *ipv6, int *port, struct error **
         colon[-1] = 0;
         name++;
     }
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *info = NULL;
     int rc = getaddrinfo(*name ? name : "::", colon + 1, &hints, &info);
     if (rc) {
@@ -311,8 +329,8 @@ static int listen_on(const char *address, bool *ipv6, int *port, struct error **
     int on = 1, off = 0;
     bool ok = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) &&
               (!*ipv6 || !setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off)) &&
-              !setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) && !bind(fd, info->ai_addr, info->ai_addrlen) &&
-              !listen(fd, 1024);
+              !setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) &&
+              !bind(fd, info->ai_addr, info->ai_addrlen) && !listen(fd, 1024);
     int saved = errno;
     freeaddrinfo(info);
     if (!ok) {
@@ -324,7 +342,8 @@ static int listen_on(const char *address, bool *ipv6, int *port, struct error **
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
     getsockname(fd, (struct sockaddr *)&bound, &len);
-    *port = ntohs(*ipv6 ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+    *port = ntohs(*ipv6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                        : ((struct sockaddr_in *)&bound)->sin_port);
     return fd;
 }
 
@@ -348,7 +367,8 @@ static void httpd_free(struct httpd *h)
 struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
 {
     cleanup_buf struct buf cert = {0}, key = {0}, ca = {0};
-    if (o->cert_file && (!buf_read_file(&cert, o->cert_file, err) || !buf_read_file(&key, o->key_file, err)))
+    if (o->cert_file &&
+        (!buf_read_file(&cert, o->cert_file, err) || !buf_read_file(&key, o->key_file, err)))
         return NULL;
     if (o->cert_file && o->client_ca_file && !buf_read_file(&ca, o->client_ca_file, err))
         return NULL;
@@ -365,9 +385,11 @@ struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
     }
     struct MHD_OptionItem items[16];
     unsigned n = 0;
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)CONNECTION_MEMORY, NULL};
+    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                         (intptr_t)CONNECTION_MEMORY, NULL};
     items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTION_LIMIT, NULL};
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_seconds, NULL};
+    items[n++] =
+        (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_seconds, NULL};
     items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
     if (o->threads > 1)
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
@@ -381,9 +403,10 @@ struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
     items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     unsigned flags = MHD_USE_ERROR_LOG | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
                      (o->cert_file ? MHD_USE_TLS : 0) | (ipv6 ? MHD_USE_DUAL_STACK : 0);
-    h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-                                 MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     /* PEM text lives on inside GnuTLS only. */
     if (key.data)
         explicit_bzero(key.data, key.len);
@@ -407,8 +430,8 @@ void httpd_stop(struct httpd *h)
 {
     if (!h)
         return;
-    /* Not by MHD_quiesce_daemon: it races with the daemon's threads for the listening socket's place in their epoll sets. New
-     * requests are refused by `stopping`. */
+    /* Not by MHD_quiesce_daemon: it races with the daemon's threads for the listening socket's
+     * place in their epoll sets. New requests are refused by `stopping`. */
     pthread_mutex_lock(&h->mutex);
     h->stopping = true;
     while (h->unanswered)

@@ -1,11 +1,12 @@
-/* What the parts of the HTTP server share (httpd.c: server and answers; httpd_request.c: the request's
- * parts; httpd_stream.c: streams). Nobody else includes this.
+/* What the parts of the HTTP server share (httpd.c: server and answers; httpd_request.c: the
+ * request's parts; httpd_stream.c: streams). Nobody else includes this.
  *
- * Which thread does what. libmicrohttpd runs each connection on one I/O thread. A connection may only be suspended
- * on that thread, inside a callback, and may be resumed by any. A response is therefore never queued
- * elsewhere: an answer is stored in the request, the connection is resumed, and libmicrohttpd calls the access handler again on
- * the right thread, where the stored response is queued. The request's mutex orders "is it suspended yet?"
- * against "is there an answer yet?"; a stream's mutex does the same for "queue is empty" and "suspended". */
+ * Which thread does what. libmicrohttpd runs each connection on one I/O thread. A connection may
+ * only be suspended on that thread, inside a callback, and may be resumed by any. A response is
+ * therefore never queued elsewhere: an answer is stored in the request, the connection is resumed,
+ * and libmicrohttpd calls the access handler again on the right thread, where the stored response
+ * is queued. The request's mutex orders "is it suspended yet?" against "is there an answer yet?"; a
+ * stream's mutex does the same for "queue is empty" and "suspended". */
 #pragma once
 #include <microhttpd.h>
 #include <pthread.h>
@@ -39,8 +40,8 @@ struct httpd {
     pthread_cond_t idle;
     bool stopping;
     unsigned unanswered; /* handlers running or deferred */
-    /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up while nothing is sent
-     * to them (libmicrohttpd does not look at a suspended connection). */
+    /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up
+     * while nothing is sent to them (libmicrohttpd does not look at a suspended connection). */
     pthread_mutex_t streams_mutex;
     struct stream_slot *slots;
     uint32_t slot_count, first_free;
@@ -83,7 +84,8 @@ struct httpd_request *httpd_request_new(const char *uri);
 void httpd_request_unref(struct httpd_request *r);
 /* Stores the answer and wakes the connection; uses up the answering code's reference. */
 void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Response *response);
-void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *response, const char *content_type);
+void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *response,
+                                 const char *content_type);
 
 bool httpd_streams_start(struct httpd *h, struct error **err);
 /* Ends all streams' connections; then (all threads gone) frees. */

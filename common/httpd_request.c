@@ -101,8 +101,8 @@ const char *httpd_query_string(const struct httpd_request *r)
     return r->query_string;
 }
 
-/* Most requests never look at their query, so it is taken apart at the first question. Only one thread has a request at a
- * time, so this hidden change needs no lock. */
+/* Most requests never look at their query, so it is taken apart at the first question. Only one
+ * thread has a request at a time, so this hidden change needs no lock. */
 static void parse_query(struct httpd_request *r)
 {
     r->query_parsed = true;
@@ -114,7 +114,8 @@ static void parse_query(struct httpd_request *r)
         most += *p == '&';
     r->query = mem_alloc(most * sizeof *r->query);
     char *save = NULL;
-    for (char *item = strtok_r(r->query_memory, "&", &save); item; item = strtok_r(NULL, "&", &save)) {
+    for (char *item = strtok_r(r->query_memory, "&", &save); item;
+         item = strtok_r(NULL, "&", &save)) {
         char *value = strchr(item, '=');
         if (value)
             *value++ = 0;
@@ -126,7 +127,8 @@ static void parse_query(struct httpd_request *r)
     }
 }
 
-size_t httpd_query_all(const struct httpd_request *r, const char *name, const char **values, size_t max)
+size_t httpd_query_all(const struct httpd_request *r, const char *name, const char **values,
+                       size_t max)
 {
     if (!r->query_parsed)
         parse_query((struct httpd_request *)r);
@@ -169,7 +171,8 @@ struct header_search {
     size_t max, count;
 };
 
-static enum MHD_Result match_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result match_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
 {
     (void)kind;
     struct header_search *s = cls;
@@ -181,7 +184,8 @@ static enum MHD_Result match_header(void *cls, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-size_t httpd_header_all(const struct httpd_request *r, const char *name, const char **values, size_t max)
+size_t httpd_header_all(const struct httpd_request *r, const char *name, const char **values,
+                        size_t max)
 {
     struct header_search s = {name, values, max, 0};
     MHD_get_connection_values(r->connection, MHD_HEADER_KIND, match_header, &s);
@@ -249,7 +253,8 @@ static void read_subject(struct peer *p, gnutls_x509_crt_t cert)
         p->cn = mem_strdup("");
     p->orgs = mem_alloc(sizeof *p->orgs);
     char *org;
-    for (unsigned n = 0; n < 64 && (org = subject_part(cert, GNUTLS_OID_X520_ORGANIZATION_NAME, n)); n++) {
+    for (unsigned n = 0; n < 64 && (org = subject_part(cert, GNUTLS_OID_X520_ORGANIZATION_NAME, n));
+         n++) {
         p->orgs = mem_realloc(p->orgs, (n + 2) * sizeof *p->orgs);
         p->orgs[n] = org;
         p->orgs[n + 1] = NULL;
@@ -259,7 +264,8 @@ static void read_subject(struct peer *p, gnutls_x509_crt_t cert)
 void httpd_peer_check(struct peer *p, struct MHD_Connection *c)
 {
     p->checked = true;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     if (!info || !info->tls_session)
         return;
     gnutls_session_t session = info->tls_session;
@@ -267,9 +273,11 @@ void httpd_peer_check(struct peer *p, struct MHD_Connection *c)
     const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
     if (!chain || !count)
         return;
-    gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
+    gnutls_typed_vdata_st purpose = {GNUTLS_DT_KEY_PURPOSE_OID,
+                                     (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0};
     unsigned status = 0;
-    if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) != GNUTLS_E_SUCCESS || status) {
+    if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) != GNUTLS_E_SUCCESS ||
+        status) {
         p->invalid = true;
         return;
     }

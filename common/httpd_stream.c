@@ -1,7 +1,9 @@
-/* Streams: a bounded queue of byte pieces between any number of writers and the I/O thread of one connection.
+/* Streams: a bounded queue of byte pieces between any number of writers and the I/O thread of one
+ * connection.
  *
- * While the queue is empty the connection is suspended, and libmicrohttpd does not look at it; a client that hangs up meanwhile is
- * noticed by a thread of our own that waits for the hang-up of all streams' sockets. */
+ * While the queue is empty the connection is suspended, and libmicrohttpd does not look at it; a
+ * client that hangs up meanwhile is noticed by a thread of our own that waits for the hang-up of
+ * all streams' sockets. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -23,7 +25,8 @@ struct chunk {
 };
 
 struct httpd_stream {
-    int refs; /* under the mutex: the owner's, the response's, and the hang-up thread's for a moment */
+    int refs; /* under the mutex: the owner's, the response's, and the hang-up thread's for a moment
+               */
     struct httpd *server;
     struct MHD_Connection *connection; /* NULL once the response is over */
     uint32_t slot;
@@ -88,7 +91,8 @@ static void wake(struct httpd_stream *s)
     }
 }
 
-/* With the mutex held: nothing more will be sent, and the connection is torn down even if the client does not read. */
+/* With the mutex held: nothing more will be sent, and the connection is torn down even if the
+ * client does not read. */
 static void kill_stream(struct httpd_stream *s)
 {
     s->dead = true;
@@ -204,13 +208,16 @@ static void take_slot(struct httpd_stream *s)
                                 .data.u64 = (uint64_t)s->slot << 32 | h->slots[s->slot].generation};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(s->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    /* A later stream on the same connection finds its socket there already. The entry goes when the socket is closed. */
-    if (info && epoll_ctl(h->hangup_epoll, EPOLL_CTL_ADD, info->connect_fd, &event) && errno == EEXIST)
+    /* A later stream on the same connection finds its socket there already. The entry goes when the
+     * socket is closed. */
+    if (info && epoll_ctl(h->hangup_epoll, EPOLL_CTL_ADD, info->connect_fd, &event) &&
+        errno == EEXIST)
         epoll_ctl(h->hangup_epoll, EPOLL_CTL_MOD, info->connect_fd, &event);
     pthread_mutex_unlock(&h->streams_mutex);
 }
 
-struct httpd_stream *httpd_stream_start(struct httpd_request *r, int status, const char *content_type, size_t max_queued,
+struct httpd_stream *httpd_stream_start(struct httpd_request *r, int status,
+                                        const char *content_type, size_t max_queued,
                                         void (*gone)(void *), void *userdata)
 {
     struct httpd_stream *s = mem_alloc(sizeof *s);
@@ -223,7 +230,8 @@ struct httpd_stream *httpd_stream_start(struct httpd_request *r, int status, con
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->told, NULL);
     take_slot(s);
-    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, read_stream, s, stream_over);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, read_stream, s, stream_over);
     assert(response);
     httpd_request_apply_headers(r, response, content_type);
     httpd_request_answer(r, status, response);
@@ -278,7 +286,8 @@ bool httpd_stream_write_wait(struct httpd_stream *s, const void *p, size_t n)
     return ok && httpd_stream_write(s, p, n);
 }
 
-bool httpd_stream_write_shared(struct httpd_stream *s, const void *p, size_t n, void (*release)(void *), void *owner)
+bool httpd_stream_write_shared(struct httpd_stream *s, const void *p, size_t n,
+                               void (*release)(void *), void *owner)
 {
     struct chunk *c = mem_alloc(sizeof *c);
     *c = (struct chunk){.data = p, .len = n, .release = release, .owner = owner};

@@ -110,7 +110,8 @@ static cJSON *decode_time(struct wire w, bool micro)
     char text[TIME_TEXT_MAX];
     if (seconds < -62135596800 || seconds > 253402300799)
         return NULL;
-    return cJSON_CreateString(micro ? time_format_micro(seconds * 1000000 + nanos / 1000, text) : time_format(seconds, text));
+    return cJSON_CreateString(micro ? time_format_micro(seconds * 1000000 + nanos / 1000, text)
+                                    : time_format(seconds, text));
 }
 
 static cJSON *decode_duration(struct wire w)
@@ -120,7 +121,8 @@ static cJSON *decode_duration(struct wire w)
     while (next_record(&w, &r))
         if (r.number == 1)
             ns = (int64_t)r.value;
-    cleanup_free char *text = mem_printf("%" PRId64 ".%09" PRId64 "s", ns / 1000000000, (ns < 0 ? -ns : ns) % 1000000000);
+    cleanup_free char *text =
+        mem_printf("%" PRId64 ".%09" PRId64 "s", ns / 1000000000, (ns < 0 ? -ns : ns) % 1000000000);
     if (ns % 1000000000 == 0)
         *strchr(text, '.') = 's', strchr(text, 's')[1] = 0;
     return cJSON_CreateString(text);
@@ -156,7 +158,8 @@ static cJSON *decode_wrapped(struct wire w, bool json)
     while (next_record(&w, &r)) {
         if (r.number != 1 || r.type != 2)
             continue;
-        return json ? json_parse((const char *)r.bytes.at, (size_t)(r.bytes.end - r.bytes.at), NULL) : string_of(&r.bytes);
+        return json ? json_parse((const char *)r.bytes.at, (size_t)(r.bytes.end - r.bytes.at), NULL)
+                    : string_of(&r.bytes);
     }
     return json ? NULL : cJSON_CreateString("0");
 }
@@ -204,7 +207,9 @@ static cJSON *decode_union(const struct schema_field *f, struct wire w, int dept
                 cJSON_Delete(out);
                 out = cJSON_CreateArray();
             }
-            cJSON *item = f->value == SCHEMA_PROPS_OR_ARRAY ? decode_message(f->type, &r.bytes, depth + 1) : string_of(&r.bytes);
+            cJSON *item = f->value == SCHEMA_PROPS_OR_ARRAY
+                              ? decode_message(f->type, &r.bytes, depth + 1)
+                              : string_of(&r.bytes);
             cJSON_AddItemToArray(out, item);
         }
     }
@@ -214,7 +219,8 @@ static cJSON *decode_union(const struct schema_field *f, struct wire w, int dept
 /* One value, not looking at the field's shape. NULL: nothing to show. */
 static cJSON *decode_value(const struct schema_field *f, struct record *r, int depth, bool *bad)
 {
-    bool number = f->value == SCHEMA_BOOL || f->value == SCHEMA_INT32 || f->value == SCHEMA_INT64 || f->value == SCHEMA_DOUBLE;
+    bool number = f->value == SCHEMA_BOOL || f->value == SCHEMA_INT32 || f->value == SCHEMA_INT64 ||
+                  f->value == SCHEMA_DOUBLE;
     if (number != (r->type != 2)) {
         *bad = true;
         return NULL;
@@ -255,17 +261,20 @@ static cJSON *decode_value(const struct schema_field *f, struct record *r, int d
 
 static bool is_zero(const cJSON *v)
 {
-    return cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) || (cJSON_IsString(v) && !*v->valuestring);
+    return cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) ||
+           (cJSON_IsString(v) && !*v->valuestring);
 }
 
-static void decode_list_item(cJSON *object, const struct schema_field *f, struct record *r, int depth, bool *bad)
+static void decode_list_item(cJSON *object, const struct schema_field *f, struct record *r,
+                             int depth, bool *bad)
 {
     cJSON *list = json_get(object, f->name);
     if (!list) {
         list = cJSON_CreateArray();
         json_map_set(object, f->name, list);
     }
-    bool packed = r->type == 2 && (f->value == SCHEMA_BOOL || f->value == SCHEMA_INT32 || f->value == SCHEMA_INT64);
+    bool packed = r->type == 2 &&
+                  (f->value == SCHEMA_BOOL || f->value == SCHEMA_INT32 || f->value == SCHEMA_INT64);
     while (packed && r->bytes.at < r->bytes.end && !r->bytes.bad)
         cJSON_AddItemToArray(list, decode_number(f, read_varint(&r->bytes)));
     *bad |= r->bytes.bad;
@@ -275,7 +284,8 @@ static void decode_list_item(cJSON *object, const struct schema_field *f, struct
 }
 
 /* map<string, T>: a message {key 1, value 2}; a list as value is a message {items 1}. */
-static void decode_map_entry(cJSON *object, const struct schema_field *f, struct record *r, int depth, bool *bad)
+static void decode_map_entry(cJSON *object, const struct schema_field *f, struct record *r,
+                             int depth, bool *bad)
 {
     if (r->type != 2) {
         *bad = true;
@@ -312,7 +322,8 @@ static void decode_map_entry(cJSON *object, const struct schema_field *f, struct
     json_map_set(map, key ? key : "", value);
 }
 
-static void decode_field(cJSON *object, const struct schema_field *f, struct record *r, int depth, bool *bad)
+static void decode_field(cJSON *object, const struct schema_field *f, struct record *r, int depth,
+                         bool *bad)
 {
     if (f->shape == SCHEMA_LIST) {
         decode_list_item(object, f, r, depth, bad);
@@ -333,7 +344,8 @@ static void decode_field(cJSON *object, const struct schema_field *f, struct rec
 }
 
 /* `around`: the numbers of the messages that JSON does not show in which we are. */
-static bool decode_members(cJSON *object, const struct schema_type *t, const uint8_t around[2], struct wire *w, int depth)
+static bool decode_members(cJSON *object, const struct schema_type *t, const uint8_t around[2],
+                           struct wire *w, int depth)
 {
     bool bad = false;
     struct record r;
@@ -349,7 +361,8 @@ static bool decode_members(cJSON *object, const struct schema_type *t, const uin
             const struct schema_field *f = &t->fields[i];
             if (f->number == r.number && f->inlined[0] == around[0] && f->inlined[1] == around[1])
                 found = f;
-            inner |= r.number < 256 && !around[1] && f->inlined[0] == deeper[0] && (!deeper[1] || f->inlined[1] == deeper[1]);
+            inner |= r.number < 256 && !around[1] && f->inlined[0] == deeper[0] &&
+                     (!deeper[1] || f->inlined[1] == deeper[1]);
         }
         if (found)
             decode_field(object, found, &r, depth, &bad);
@@ -385,7 +398,8 @@ cJSON *protobuf_decode(const void *body, size_t len, struct error **err)
 {
     static const unsigned char magic[4] = {'k', '8', 's', 0};
     if (len < 4 || memcmp(body, magic, 4) != 0) {
-        bad_request(err, "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+        bad_request(err, "provided data does not appear to be a protobuf message, expected prefix "
+                         "[107 56 115 0]");
         return NULL;
     }
     struct wire w = {(const unsigned char *)body + 4, (const unsigned char *)body + len, false};
@@ -410,10 +424,11 @@ cJSON *protobuf_decode(const void *body, size_t len, struct error **err)
         bad_request(err, "the envelope is malformed");
         return NULL;
     }
-    const struct schema_type *t = schema_find_api_version(api_version ? api_version : "", kind ? kind : "");
+    const struct schema_type *t =
+        schema_find_api_version(api_version ? api_version : "", kind ? kind : "");
     if (!t) {
-        error_set(err, 400, "BadRequest", "no kind \"%s\" is registered for version \"%s\"", kind ? kind : "",
-                  api_version ? api_version : "");
+        error_set(err, 400, "BadRequest", "no kind \"%s\" is registered for version \"%s\"",
+                  kind ? kind : "", api_version ? api_version : "");
         return NULL;
     }
     cJSON *object = decode_message(t, &raw, 0);

@@ -45,11 +45,13 @@ static bool parse_range(char *text, struct api_accept *out, double *q)
     }
     if (!strcasecmp(type, "application/yaml"))
         out->yaml = true;
-    else if (strcasecmp(type, "application/json") != 0 && strcmp(type, "*/*") != 0 && strcmp(type, "application/*") != 0)
+    else if (strcasecmp(type, "application/json") != 0 && strcmp(type, "*/*") != 0 &&
+             strcmp(type, "application/*") != 0)
         return false;
     if (!*as)
         return true;
-    if (strcmp(group, "meta.k8s.io") != 0 || (strcmp(version, "v1") != 0 && strcmp(version, "v1beta1") != 0))
+    if (strcmp(group, "meta.k8s.io") != 0 ||
+        (strcmp(version, "v1") != 0 && strcmp(version, "v1beta1") != 0))
         return false;
     out->meta_version = strcmp(version, "v1") ? "v1beta1" : "v1";
     if (!strcmp(as, "Table"))
@@ -82,6 +84,8 @@ bool accept_parse(const char *header, struct api_accept *out, struct error **err
         }
     }
     if (!found)
-        error_set(err, 406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml");
+        error_set(
+            err, 406, "NotAcceptable",
+            "only the following media types are accepted: application/json, application/yaml");
     return found;
 }

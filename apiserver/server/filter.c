@@ -27,8 +27,8 @@ static bool find_field(const struct resource *r, const char *name, int *at)
     return false;
 }
 
-bool filter_parse(const struct resource *r, const char *ns, const char *labels, const char *fields, struct object_filter *out,
-                  struct error **err)
+bool filter_parse(const struct resource *r, const char *ns, const char *labels, const char *fields,
+                  struct object_filter *out, struct error **err)
 {
     *out = (struct object_filter){.ns = ns};
     if (labels && *labels) {
@@ -51,8 +51,9 @@ bool filter_parse(const struct resource *r, const char *ns, const char *labels, 
         if (r->field_selectors && r->field_selectors[0])
             api_error_bad_request(err, "field label not supported: %s", name);
         else
-            api_error_bad_request(err, "\"%s\" is not a known field selector: only \"metadata.name\"%s", name,
-                                  r->namespaced ? ", \"metadata.namespace\"" : "");
+            api_error_bad_request(err,
+                                  "\"%s\" is not a known field selector: only \"metadata.name\"%s",
+                                  name, r->namespaced ? ", \"metadata.namespace\"" : "");
         filter_clear(out);
         return false;
     }
@@ -68,7 +69,9 @@ bool filter_matches(const struct object_filter *f, const struct stored *s)
         return true;
     for (int i = 0; i < f->fields.count; i++) {
         int at = f->field_at[i];
-        const char *value = at == FILTER_NAME ? s->name : at == FILTER_NAMESPACE ? s->ns : s->fields[at];
+        const char *value = at == FILTER_NAME        ? s->name
+                            : at == FILTER_NAMESPACE ? s->ns
+                                                     : s->fields[at];
         if (!strcmp(value, f->fields.terms[i].value) != f->fields.terms[i].equals)
             return false;
     }

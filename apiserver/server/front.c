@@ -42,9 +42,9 @@ static void set_audit_id(struct api_request *req)
         return;
     }
     uint64_t a = random_bits(), b = random_bits();
-    snprintf(req->audit_id, sizeof req->audit_id, "%08x-%04x-4%03x-%04x-%012llx", (unsigned)(a >> 32),
-             (unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff, ((unsigned)(b >> 48) & 0x3fff) | 0x8000,
-             (unsigned long long)(b & 0xffffffffffffULL));
+    snprintf(req->audit_id, sizeof req->audit_id, "%08x-%04x-4%03x-%04x-%012llx",
+             (unsigned)(a >> 32), (unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
+             ((unsigned)(b >> 48) & 0x3fff) | 0x8000, (unsigned long long)(b & 0xffffffffffffULL));
 }
 
 static void user_clear(struct api_user *u)
@@ -82,7 +82,8 @@ void reply_error_done(struct server_request *q, const struct error *err)
 static void too_many(struct server_request *q)
 {
     cleanup_error struct error *err = NULL;
-    error_set(&err, 429, "TooManyRequests", "the server has received too many requests and has asked us to try again later");
+    error_set(&err, 429, "TooManyRequests",
+              "the server has received too many requests and has asked us to try again later");
     err->details = mem_strdup("{\"retryAfterSeconds\":1}");
     reply_error_done(q, err);
 }
@@ -176,10 +177,11 @@ static bool check_route(struct api_request *req, enum resource_verb verb, struct
         api_error_unknown_path(err);
         return false;
     }
-    bool wants_name = verb == VERB_UPDATE || verb == VERB_PATCH || verb == VERB_DELETE || verb == VERB_GET;
+    bool wants_name =
+        verb == VERB_UPDATE || verb == VERB_PATCH || verb == VERB_DELETE || verb == VERB_GET;
     bool refuses_name = verb == VERB_CREATE && !*i->subresource;
-    if (!verb || !(verbs & verb) || (missing_namespace && r->storage_prefix) || (wants_name && !*i->name) ||
-        (refuses_name && *i->name)) {
+    if (!verb || !(verbs & verb) || (missing_namespace && r->storage_prefix) ||
+        (wants_name && !*i->name) || (refuses_name && *i->name)) {
         api_error_method_not_allowed(err);
         return false;
     }
@@ -191,7 +193,8 @@ static void serve_resource(struct server_request *q)
     struct api_request *req = &q->pub;
     cleanup_error struct error *err = NULL;
     enum resource_verb verb = request_verb(req->info.verb);
-    if (!check_route(req, verb, &err) || !accept_parse(httpd_header(req->http, "Accept"), &req->accept, &err)) {
+    if (!check_route(req, verb, &err) ||
+        !accept_parse(httpd_header(req->http, "Accept"), &req->accept, &err)) {
         reply_error_done(q, err);
         return;
     }
@@ -221,7 +224,8 @@ static bool wants_pretty(const struct httpd_request *http)
     if (pretty)
         return !strcmp(pretty, "true") || !strcmp(pretty, "1") || !*pretty;
     const char *agent = httpd_header(http, "User-Agent"); /* people who look with their own eyes */
-    return agent && (!strncmp(agent, "curl", 4) || !strncmp(agent, "Wget", 4) || !strncmp(agent, "Mozilla/5.0", 11));
+    return agent && (!strncmp(agent, "curl", 4) || !strncmp(agent, "Wget", 4) ||
+                     !strncmp(agent, "Mozilla/5.0", 11));
 }
 
 static struct server_request *new_request(struct api_server *s, struct httpd_request *http)
@@ -232,9 +236,11 @@ static struct server_request *new_request(struct api_server *s, struct httpd_req
     q->pub.storage = s->storage;
     q->pub.config = &s->config;
     q->pub.started_us = monotonic_us();
-    q->pub.accept = (struct api_accept){.form = FORM_OBJECT, .meta_version = "v1", .pretty = wants_pretty(http)};
+    q->pub.accept = (struct api_accept){
+        .form = FORM_OBJECT, .meta_version = "v1", .pretty = wants_pretty(http)};
     bool query = *httpd_query_string(http) != 0;
-    request_info_parse(httpd_method(http), httpd_path(http), query ? httpd_query(http, "watch") : NULL,
+    request_info_parse(httpd_method(http), httpd_path(http),
+                       query ? httpd_query(http, "watch") : NULL,
                        query ? httpd_query(http, "fieldSelector") : NULL, &q->pub.info);
     const char *encodings = httpd_header(http, "Accept-Encoding");
     q->gzip = encodings && strstr(encodings, "gzip") != NULL &&
@@ -271,7 +277,8 @@ static void on_too_large(struct httpd_request *http, void *userdata)
 {
     struct server_request *q = new_request(userdata, http);
     cleanup_error struct error *err = NULL;
-    error_set(&err, 413, "RequestEntityTooLarge", "Request entity too large: limit is %zu", MAX_BODY);
+    error_set(&err, 413, "RequestEntityTooLarge", "Request entity too large: limit is %zu",
+              MAX_BODY);
     reply_error_done(q, err);
 }
 
@@ -280,9 +287,10 @@ bool server_start(struct api_server *s, const struct api_server_options *o, stru
     health_init();
     s->workers = workers_start(o->worker_threads);
     s->watches = watches_start(s->storage);
-    cleanup_free char *address = strchr(o->bind_address, ':')
-                                     ? mem_printf("[%s]:%lld", o->bind_address, (long long)o->secure_port)
-                                     : mem_printf("%s:%lld", o->bind_address, (long long)o->secure_port);
+    cleanup_free char *address =
+        strchr(o->bind_address, ':')
+            ? mem_printf("[%s]:%lld", o->bind_address, (long long)o->secure_port)
+            : mem_printf("%s:%lld", o->bind_address, (long long)o->secure_port);
     struct httpd_options h = {
         .address = address,
         .cert_file = o->cert_file,

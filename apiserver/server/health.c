@@ -14,25 +14,30 @@ void health_init(void)
     if (requests)
         return;
     requests = metric_new(METRIC_COUNTER, "apiserver_request_total",
-                          "Counter of apiserver requests broken out for each verb, group, version, resource, scope and code.",
+                          "Counter of apiserver requests broken out for each verb, group, version, "
+                          "resource, scope and code.",
                           "verb,group,version,resource,subresource,scope,component,code", NULL);
-    static const double buckets[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20,
-                                     30, 45, 60, 0};
+    static const double buckets[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
+                                     3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60,  0};
     durations = metric_new(METRIC_HISTOGRAM, "apiserver_request_duration_seconds",
-                           "Response latency distribution in seconds for each verb, group, version, resource and scope.",
+                           "Response latency distribution in seconds for each verb, group, "
+                           "version, resource and scope.",
                            "verb,group,version,resource,subresource,scope,component", buckets);
     objects = metric_new(METRIC_GAUGE, "apiserver_storage_objects",
-                         "Number of stored objects at the time of last check split by kind.", "resource", NULL);
-    watchers = metric_new(METRIC_GAUGE, "apiserver_longrunning_requests", "Watches that run now.", "verb,resource", NULL);
+                         "Number of stored objects at the time of last check split by kind.",
+                         "resource", NULL);
+    watchers = metric_new(METRIC_GAUGE, "apiserver_longrunning_requests", "Watches that run now.",
+                          "verb,resource", NULL);
     revision = metric_new(METRIC_GAUGE, "apiserver_watch_cache_resource_version",
                           "Revision of the store that the watch cache has reached.", "", NULL);
 }
 
 static const char *metric_verb(const struct request_info *i)
 {
-    static const char *const verbs[][2] = {{"get", "GET"}, {"list", "LIST"}, {"watch", "WATCH"}, {"create", "POST"},
-                                           {"update", "PUT"}, {"patch", "PATCH"}, {"delete", "DELETE"},
-                                           {"deletecollection", "DELETE"}, {"post", "POST"}};
+    static const char *const verbs[][2] = {
+        {"get", "GET"},    {"list", "LIST"},   {"watch", "WATCH"},   {"create", "POST"},
+        {"update", "PUT"}, {"patch", "PATCH"}, {"delete", "DELETE"}, {"deletecollection", "DELETE"},
+        {"post", "POST"}};
     for (size_t k = 0; k < ARRAY_LEN(verbs); k++)
         if (!strcmp(verbs[k][0], i->verb))
             return verbs[k][1];
@@ -46,8 +51,10 @@ void health_count(const struct server_request *q)
     const struct resource *r = req->resource; /* only names that we know become labels */
     const char *scope = !r ? "" : *i->name ? "resource" : *i->ns ? "namespace" : "cluster";
     char labels[512];
-    int n = snprintf(labels, sizeof labels, "%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f" "apiserver", metric_verb(i),
-                     r ? r->group : "", r ? r->version : "", r ? r->plural : "",
+    int n = snprintf(labels, sizeof labels,
+                     "%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f"
+                     "apiserver",
+                     metric_verb(i), r ? r->group : "", r ? r->version : "", r ? r->plural : "",
                      r && req->subresource ? req->subresource->name : "", scope);
     if (n < 0 || (size_t)n + 8 > sizeof labels)
         return;
@@ -82,7 +89,8 @@ static void reply_checks(struct server_request *q, const struct error *store)
     cleanup_buf struct buf b = {0};
     buf_adds(&b, "[+]ping ok\n[+]log ok\n");
     buf_adds(&b, store ? "[-]etcd failed: reason withheld\n" : "[+]etcd ok\n");
-    buf_adds(&b, "[+]poststarthook/start-system-namespaces-controller ok\n[+]poststarthook/bootstrap-controller ok\n");
+    buf_adds(&b, "[+]poststarthook/start-system-namespaces-controller "
+                 "ok\n[+]poststarthook/bootstrap-controller ok\n");
     buf_printf(&b, "%.*s check %s\n", (int)n, name, store ? "failed" : "passed");
     reply_plain(q, store ? 500 : 200, b.data);
 }
@@ -95,9 +103,10 @@ static void checked(void *userdata, const struct error *err)
 static void reply_version(struct server_request *q)
 {
     /* Build metadata, not a pre-release: charts ask for ">= 1.2x". */
-    static const char text[] = "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"" KUBERNETES_VERSION "+skiff.1\","
-                               "\"gitCommit\":\"\",\"gitTreeState\":\"clean\",\"buildDate\":\"1970-01-01T00:00:00Z\","
-                               "\"goVersion\":\"\",\"compiler\":\"gcc\",\"platform\":\"linux/amd64\"}";
+    static const char text[] =
+        "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"" KUBERNETES_VERSION "+skiff.1\","
+        "\"gitCommit\":\"\",\"gitTreeState\":\"clean\",\"buildDate\":\"1970-01-01T00:00:00Z\","
+        "\"goVersion\":\"\",\"compiler\":\"gcc\",\"platform\":\"linux/amd64\"}";
     reply_text(q, 200, mem_strdup(text), sizeof text - 1);
     request_done(q);
 }
@@ -122,7 +131,8 @@ static void reply_metrics(struct server_request *q)
     struct buf b = {0};
     metrics_render(&b);
     size_t len = b.len;
-    httpd_reply_take(api_answered(&q->pub, 200), 200, "text/plain; version=0.0.4; charset=utf-8", buf_take(&b), len);
+    httpd_reply_take(api_answered(&q->pub, 200), 200, "text/plain; version=0.0.4; charset=utf-8",
+                     buf_take(&b), len);
     request_done(q);
 }
 
@@ -131,8 +141,8 @@ static bool is_check(const char *path, const char *name)
     size_t n = strlen(name);
     if (strncmp(path, name, n) != 0)
         return false;
-    return !path[n] || !strcmp(path + n, "/") || !strcmp(path + n, "/ping") || !strcmp(path + n, "/etcd") ||
-           !strcmp(path + n, "/log");
+    return !path[n] || !strcmp(path + n, "/") || !strcmp(path + n, "/ping") ||
+           !strcmp(path + n, "/etcd") || !strcmp(path + n, "/log");
 }
 
 bool health_serve(struct server_request *q)

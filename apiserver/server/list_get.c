@@ -7,7 +7,8 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-/* A list of up to this many objects is written where the answer becomes known; a longer one on a worker. */
+/* A list of up to this many objects is written where the answer becomes known; a longer one on a
+ * worker. */
 #define SMALL_LIST 100
 
 /* --- GET --- */
@@ -20,8 +21,8 @@ static void get_ready(void *userdata, const struct error *failed)
         reply_error_done(q, failed);
         return;
     }
-    struct stored *s = cache_get(storage_cache(req->storage, req->resource), req->resource->namespaced ? req->info.ns : "",
-                                 req->info.name);
+    struct stored *s = cache_get(storage_cache(req->storage, req->resource),
+                                 req->resource->namespaced ? req->info.ns : "", req->info.name);
     if (s) {
         api_reply_stored(req, 200, s);
         stored_unref(s);
@@ -36,7 +37,8 @@ static void get_ready(void *userdata, const struct error *failed)
 void serve_get(struct server_request *q)
 {
     struct api_request *req = &q->pub;
-    const char *revision = *httpd_query_string(req->http) ? httpd_query(req->http, "resourceVersion") : NULL;
+    const char *revision =
+        *httpd_query_string(req->http) ? httpd_query(req->http, "resourceVersion") : NULL;
     if (!revision || !*revision) {
         request_defer(q);
         storage_consistent(req->storage, get_ready, q);
@@ -133,10 +135,14 @@ static void collect(struct list *l)
     }
 }
 
-static void print_list_meta(const struct list *l, const char *kind, const char *api_version, struct buf *b)
+static void print_list_meta(const struct list *l, const char *kind, const char *api_version,
+                            struct buf *b)
 {
-    buf_printf(b, "{\"kind\":\"%sList\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64 "\"", kind, api_version,
-               l->revision);
+    buf_printf(
+        b,
+        "{\"kind\":\"%sList\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64
+        "\"",
+        kind, api_version, l->revision);
     if (l->token)
         buf_printf(b, ",\"continue\":\"%s\"", l->token);
     if (l->token && l->remaining > 0)
@@ -195,11 +201,12 @@ static void print_table(const struct server_request *q, const struct list *l, st
     const struct resource *r = q->pub.resource;
     char revision[24];
     snprintf(revision, sizeof revision, "%" PRIu64, l->revision);
-    table_open(b, r, q->pub.accept.meta_version, revision, l->token, l->token ? l->remaining : -1, true);
+    table_open(b, r, q->pub.accept.meta_version, revision, l->token, l->token ? l->remaining : -1,
+               true);
     for (size_t i = 0; i < l->count; i++) {
         cleanup_json cJSON *object = parse_item(r, l->items[i]);
-        table_row(b, r, q->pub.accept.meta_version, object, r->from_stored ? NULL : l->items[i]->json, l->items[i]->len,
-                  l->include, i == 0);
+        table_row(b, r, q->pub.accept.meta_version, object,
+                  r->from_stored ? NULL : l->items[i]->json, l->items[i]->len, l->include, i == 0);
     }
     table_close(b);
 }
@@ -234,7 +241,8 @@ static void list_from_snapshot(struct server_request *q)
 static void dispatch(struct server_request *q)
 {
     struct list *l = q->state;
-    if (tree_count(l->root) <= SMALL_LIST && q->pub.accept.form == FORM_OBJECT && !q->pub.accept.pretty)
+    if (tree_count(l->root) <= SMALL_LIST && q->pub.accept.form == FORM_OBJECT &&
+        !q->pub.accept.pretty)
         list_from_snapshot(q);
     else
         request_to_worker(q, list_from_snapshot);
@@ -265,11 +273,16 @@ static void reply_expired(struct server_request *q)
     }
     cleanup_free char *token = continue_token(0, l->options.continue_after);
     buf_printf(&b,
-               "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"continue\":\"%s\"},\"status\":\"Failure\",\"message\":\""
-               "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-               "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-               "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
-               "deleted between the time the first chunk was returned and now may show up in the list.\",\"reason\":\"Expired\","
+               "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{\"continue\":\"%s\"},"
+               "\"status\":\"Failure\",\"message\":\""
+               "The provided continue parameter is too old to display a consistent list result. "
+               "You can start a new list without "
+               "the continue parameter, or use the continue token in this response to retrieve the "
+               "remainder of the results. "
+               "Continuing with the provided token results in an inconsistent list - objects that "
+               "were created, modified, or "
+               "deleted between the time the first chunk was returned and now may show up in the "
+               "list.\",\"reason\":\"Expired\","
                "\"code\":410}",
                token);
     size_t len = b.len;
@@ -292,8 +305,8 @@ static void list_from_store(struct server_request *q)
     size_t count = 0;
     int64_t remaining = 0;
     cleanup_error struct error *err = NULL;
-    if (!storage_range_at(q->pub.storage, q->pub.resource, l->filter.ns, after, l->revision, limit, &items, &count, &remaining,
-                          &err)) {
+    if (!storage_range_at(q->pub.storage, q->pub.resource, l->filter.ns, after, l->revision, limit,
+                          &items, &count, &remaining, &err)) {
         if (err->code == 410)
             reply_expired(q);
         else
@@ -336,13 +349,16 @@ static bool list_prepare(struct server_request *q, struct list *l, struct error 
         api_error_method_not_allowed(err);
         return false;
     }
-    if (req->accept.form == FORM_TABLE && !table_parse_include(httpd_query(http, "includeObject"), &l->include)) {
-        api_error_bad_request(err, "includeObject: Unsupported value: supported values: \"Metadata\", \"None\", \"Object\"");
+    if (req->accept.form == FORM_TABLE &&
+        !table_parse_include(httpd_query(http, "includeObject"), &l->include)) {
+        api_error_bad_request(err, "includeObject: Unsupported value: supported values: "
+                                   "\"Metadata\", \"None\", \"Object\"");
         return false;
     }
     return list_options_parse(http, false, &l->options, err) &&
-           filter_parse(req->resource, req->resource->namespaced ? req->info.ns : "", httpd_query(http, "labelSelector"),
-                        httpd_query(http, "fieldSelector"), &l->filter, err);
+           filter_parse(req->resource, req->resource->namespaced ? req->info.ns : "",
+                        httpd_query(http, "labelSelector"), httpd_query(http, "fieldSelector"),
+                        &l->filter, err);
 }
 
 /* An exact revision that the cache is to reach first. */
@@ -375,5 +391,6 @@ void serve_list(struct server_request *q)
     else if (o->has_continue || !o->has_revision)
         storage_consistent(q->pub.storage, list_ready, q);
     else
-        storage_wait_revision(q->pub.storage, o->revision, o->match == MATCH_EXACT ? exact_ready : list_ready, q);
+        storage_wait_revision(q->pub.storage, o->revision,
+                              o->match == MATCH_EXACT ? exact_ready : list_ready, q);
 }

@@ -14,12 +14,14 @@ static void invalid(struct error **err, const char *field, const char *what, con
 {
     if (!err)
         return;
-    error_set(err, 422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: %s: %s: %s", field, what, message);
+    error_set(err, 422, "Invalid", "ListOptions.meta.k8s.io \"\" is invalid: %s: %s: %s", field,
+              what, message);
     cleanup_json cJSON *d = cJSON_CreateObject();
     json_map_set_str(d, "group", "meta.k8s.io");
     json_map_set_str(d, "kind", "ListOptions");
     cJSON *cause = cJSON_CreateObject();
-    json_map_set_str(cause, "reason", !strcmp(what, "Forbidden") ? "FieldValueForbidden" : "FieldValueNotSupported");
+    json_map_set_str(cause, "reason",
+                     !strcmp(what, "Forbidden") ? "FieldValueForbidden" : "FieldValueNotSupported");
     cleanup_free char *text = mem_printf("%s: %s", what, message);
     json_map_set_str(cause, "message", text);
     json_map_set_str(cause, "field", field);
@@ -36,7 +38,8 @@ static bool parse_uint(const char *text, uint64_t *out)
     return !errno;
 }
 
-static bool parse_bool(const struct httpd_request *http, const char *name, bool *given, bool *out, struct error **err)
+static bool parse_bool(const struct httpd_request *http, const char *name, bool *given, bool *out,
+                       struct error **err)
 {
     const char *text = httpd_query(http, name);
     *out = false;
@@ -54,7 +57,8 @@ static bool parse_bool(const struct httpd_request *http, const char *name, bool 
     return false;
 }
 
-static bool parse_int(const struct httpd_request *http, const char *name, int64_t *out, struct error **err)
+static bool parse_int(const struct httpd_request *http, const char *name, int64_t *out,
+                      struct error **err)
 {
     const char *text = httpd_query(http, name);
     *out = 0;
@@ -69,15 +73,20 @@ static bool parse_int(const struct httpd_request *http, const char *name, int64_
     return false;
 }
 
-static bool parse_match(const struct httpd_request *http, struct list_options *o, struct error **err)
+static bool parse_match(const struct httpd_request *http, struct list_options *o,
+                        struct error **err)
 {
-    const char *match = httpd_query(http, "resourceVersionMatch"), *revision = httpd_query(http, "resourceVersion");
+    const char *match = httpd_query(http, "resourceVersionMatch"),
+               *revision = httpd_query(http, "resourceVersion");
     const char *field = "resourceVersionMatch";
     if (match && *match) {
         if (o->has_continue)
-            return invalid(err, field, "Forbidden", "resourceVersionMatch is forbidden when continue is provided"), false;
+            return invalid(err, field, "Forbidden",
+                           "resourceVersionMatch is forbidden when continue is provided"),
+                   false;
         if (!o->has_revision && !o->has_initial_events)
-            return invalid(err, field, "Forbidden", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            return invalid(err, field, "Forbidden",
+                           "resourceVersionMatch is forbidden unless resourceVersion is provided"),
                    false;
         if (!strcmp(match, "Exact")) {
             o->match = MATCH_EXACT;
@@ -89,33 +98,44 @@ static bool parse_match(const struct httpd_request *http, struct list_options *o
             return invalid(err, field, "Unsupported value", text), false;
         }
         if (o->match == MATCH_EXACT && revision && !strcmp(revision, "0"))
-            return invalid(err, field, "Forbidden", "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""),
+            return invalid(err, field, "Forbidden",
+                           "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""),
                    false;
     }
     if (o->watch && o->has_initial_events && o->match != MATCH_NOT_OLDER)
-        return invalid(err, field, "Forbidden", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        return invalid(err, field, "Forbidden",
+                       "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
                false;
     if (o->watch && !o->has_initial_events && o->match != MATCH_UNSET)
-        return invalid(err, field, "Forbidden", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+        return invalid(err, field, "Forbidden",
+                       "resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+                       "provided"),
                false;
     if (!o->watch && o->has_initial_events)
-        return invalid(err, "sendInitialEvents", "Forbidden", "sendInitialEvents is forbidden for list"), false;
+        return invalid(err, "sendInitialEvents", "Forbidden",
+                       "sendInitialEvents is forbidden for list"),
+               false;
     return true;
 }
 
-bool list_options_parse(const struct httpd_request *http, bool watch, struct list_options *o, struct error **err)
+bool list_options_parse(const struct httpd_request *http, bool watch, struct list_options *o,
+                        struct error **err)
 {
     *o = (struct list_options){.watch = watch};
-    const char *revision = httpd_query(http, "resourceVersion"), *token = httpd_query(http, "continue");
+    const char *revision = httpd_query(http, "resourceVersion"),
+               *token = httpd_query(http, "continue");
     if (revision && *revision) {
         o->has_revision = true;
         if (!parse_uint(revision, &o->revision)) {
-            api_error_bad_request(err, "resourceVersion: Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax",
+            api_error_bad_request(err,
+                                  "resourceVersion: Invalid value: \"%s\": strconv.ParseUint: "
+                                  "parsing \"%s\": invalid syntax",
                                   revision, revision);
             return false;
         }
     }
-    if (!parse_int(http, "limit", &o->limit, err) || !parse_int(http, "timeoutSeconds", &o->timeout_seconds, err) ||
+    if (!parse_int(http, "limit", &o->limit, err) ||
+        !parse_int(http, "timeoutSeconds", &o->timeout_seconds, err) ||
         !parse_bool(http, "allowWatchBookmarks", NULL, &o->bookmarks, err) ||
         !parse_bool(http, "sendInitialEvents", &o->has_initial_events, &o->initial_events, err))
         return false;
@@ -127,7 +147,8 @@ bool list_options_parse(const struct httpd_request *http, bool watch, struct lis
     if (!o->has_continue)
         return true;
     if (o->has_revision && o->revision) {
-        api_error_bad_request(err, "specifying resource version is not allowed when using continue");
+        api_error_bad_request(err,
+                              "specifying resource version is not allowed when using continue");
         return false;
     }
     return continue_parse(token, &o->continue_revision, &o->continue_after, err);
@@ -142,7 +163,8 @@ void list_options_clear(struct list_options *o)
 char *continue_token(uint64_t revision, const char *last_key)
 {
     cleanup_buf struct buf json = {0}, token = {0};
-    buf_printf(&json, "{\"v\":\"" TOKEN_VERSION "\",\"rv\":%" PRId64 ",\"start\":", revision ? (int64_t)revision : (int64_t)-1);
+    buf_printf(&json, "{\"v\":\"" TOKEN_VERSION "\",\"rv\":%" PRId64 ",\"start\":",
+               revision ? (int64_t)revision : (int64_t)-1);
     json_print_string(last_key, strlen(last_key), &json);
     buf_addc(&json, '}');
     buf_add_base64(&token, json.data, json.len);
@@ -163,17 +185,20 @@ bool continue_parse(const char *token, uint64_t *revision, char **after, struct 
     int64_t rv = json_int(t, "rv", 0);
     if (!t || strcmp(json_str_or(t, "v", ""), TOKEN_VERSION) != 0) {
         api_error_bad_request(err, "continue key is not valid: %s",
-                              t ? "server does not recognize this encoded version" : "illegal base64 data or JSON");
+                              t ? "server does not recognize this encoded version"
+                                : "illegal base64 data or JSON");
         return false;
     }
     if (!start || !*start || rv == 0 || rv < -1) {
-        api_error_bad_request(err, "continue key is not valid: incorrect encoded start resourceVersion");
+        api_error_bad_request(err,
+                              "continue key is not valid: incorrect encoded start resourceVersion");
         return false;
     }
     for (const char *p = start; *p; p += strcspn(p, "/"), p += *p == '/') {
         size_t n = strcspn(p, "/");
         if (n == 0 || (n == 1 && *p == '.') || (n == 2 && !strncmp(p, "..", 2))) {
-            api_error_bad_request(err, "continue key is not valid: invalid continue token: %s", start);
+            api_error_bad_request(err, "continue key is not valid: invalid continue token: %s",
+                                  start);
             return false;
         }
     }

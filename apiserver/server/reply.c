@@ -13,7 +13,8 @@
 static void add_warnings(struct api_request *req)
 {
     const cJSON *w;
-    cJSON_ArrayForEach(w, req->warnings) {
+    cJSON_ArrayForEach(w, req->warnings)
+    {
         cleanup_buf struct buf b = {0};
         buf_adds(&b, "299 - \"");
         for (const char *p = w->valuestring; *p; p++) {
@@ -41,7 +42,8 @@ struct httpd_request *api_answered(struct api_request *req, int status)
 void api_warn(struct api_request *req, const char *text)
 {
     const cJSON *w;
-    cJSON_ArrayForEach(w, req->warnings) {
+    cJSON_ArrayForEach(w, req->warnings)
+    {
         if (!strcmp(w->valuestring, text))
             return;
     }
@@ -77,7 +79,8 @@ void json_indent(const char *text, size_t len, struct buf *out)
                 in_string = false;
             continue;
         }
-        bool empty = i + 1 < len && ((c == '{' && text[i + 1] == '}') || (c == '[' && text[i + 1] == ']'));
+        bool empty =
+            i + 1 < len && ((c == '{' && text[i + 1] == '}') || (c == '[' && text[i + 1] == ']'));
         switch (c) {
         case '"':
             in_string = true;
@@ -153,7 +156,8 @@ void reply_text(struct server_request *q, int status, char *text, size_t len)
     }
     char *packed;
     size_t packed_len;
-    if (q->gzip && len >= GZIP_MIN && status == 200 && compress_gzip(text, len, &packed, &packed_len)) {
+    if (q->gzip && len >= GZIP_MIN && status == 200 &&
+        compress_gzip(text, len, &packed, &packed_len)) {
         free(text);
         text = packed;
         len = packed_len;
@@ -163,14 +167,16 @@ void reply_text(struct server_request *q, int status, char *text, size_t len)
     httpd_reply_take(api_answered(&q->pub, status), status, type, text, len);
 }
 
-void reply_bytes(struct server_request *q, int status, const char *text, size_t len, void (*release)(void *), void *owner)
+void reply_bytes(struct server_request *q, int status, const char *text, size_t len,
+                 void (*release)(void *), void *owner)
 {
     if (q->pub.accept.pretty || (q->gzip && len >= GZIP_MIN)) {
         reply_text(q, status, mem_dup(text, len), len);
         release(owner);
         return;
     }
-    httpd_reply_shared(api_answered(&q->pub, status), status, content_type(q), text, len, release, owner);
+    httpd_reply_shared(api_answered(&q->pub, status), status, content_type(q), text, len, release,
+                       owner);
 }
 
 static void reply_buf(struct api_request *req, int status, struct buf *b)
@@ -205,7 +211,8 @@ void api_reply_stored(struct api_request *req, int status, struct stored *s)
 {
     const struct resource *r = req->resource;
     if (req->accept.form == FORM_OBJECT && !r->from_stored) {
-        reply_bytes((struct server_request *)req, status, s->json, s->len, release_stored, stored_ref(s));
+        reply_bytes((struct server_request *)req, status, s->json, s->len, release_stored,
+                    stored_ref(s));
         return;
     }
     cleanup_json cJSON *object = json_parse(s->json, s->len, NULL);

@@ -4,7 +4,8 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-/* Subresources of namespaces; anything else below /namespaces/<name>/ is a resource in that namespace. */
+/* Subresources of namespaces; anything else below /namespaces/<name>/ is a resource in that
+ * namespace. */
 static bool namespace_subresource(const char *s)
 {
     return !strcmp(s, "status") || !strcmp(s, "finalize");
@@ -12,7 +13,8 @@ static bool namespace_subresource(const char *s)
 
 static const char *verb_of_method(const char *method)
 {
-    static const char *const verbs[][2] = {{"GET", "get"}, {"HEAD", "get"}, {"POST", "create"}, {"PUT", "update"},
+    static const char *const verbs[][2] = {{"GET", "get"},     {"HEAD", "get"},
+                                           {"POST", "create"}, {"PUT", "update"},
                                            {"PATCH", "patch"}, {"DELETE", "delete"}};
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (!strcmp(verbs[i][0], method))
@@ -44,14 +46,14 @@ static char *single_name(const char *field_selector)
 
 static bool truth(const char *text)
 {
-    return text && (!strcmp(text, "true") || !strcmp(text, "1") || !strcmp(text, "True") || !strcmp(text, "TRUE") ||
-                    !strcmp(text, "t") || !strcmp(text, "T"));
+    return text && (!strcmp(text, "true") || !strcmp(text, "1") || !strcmp(text, "True") ||
+                    !strcmp(text, "TRUE") || !strcmp(text, "t") || !strcmp(text, "T"));
 }
 
 enum { PARTS = 12 };
 
-void request_info_parse(const char *method, const char *path, const char *watch, const char *field_selector,
-                        struct request_info *out)
+void request_info_parse(const char *method, const char *path, const char *watch,
+                        const char *field_selector, struct request_info *out)
 {
     size_t path_len = strlen(path), method_len = strlen(method);
     cleanup_free char *selected = NULL;
@@ -61,8 +63,17 @@ void request_info_parse(const char *method, const char *path, const char *watch,
     memcpy(memory, path, path_len + 1);
     memcpy(parts_text, path, path_len + 1);
     lower(memcpy(method_text, method, method_len + 1));
-    *out = (struct request_info){.path = memory, .verb = method_text, .prefix = "", .group = "", .version = "", .ns = "",
-                                 .resource = "", .subresource = "", .name = "", .rest = "", .memory = memory};
+    *out = (struct request_info){.path = memory,
+                                 .verb = method_text,
+                                 .prefix = "",
+                                 .group = "",
+                                 .version = "",
+                                 .ns = "",
+                                 .resource = "",
+                                 .subresource = "",
+                                 .name = "",
+                                 .rest = "",
+                                 .memory = memory};
 
     char *parts[PARTS] = {0};
     size_t n = 0;
@@ -128,8 +139,8 @@ void request_info_parse(const char *method, const char *path, const char *watch,
         char *bigger = mem_alloc(used + more);
         memcpy(bigger, memory, used);
         memcpy(bigger + used, selected, more);
-        const char **moved[] = {&out->path, &out->verb, &out->group, &out->version, &out->ns, &out->resource,
-                                &out->subresource, &out->rest};
+        const char **moved[] = {&out->path, &out->verb,     &out->group,       &out->version,
+                                &out->ns,   &out->resource, &out->subresource, &out->rest};
         for (size_t k = 0; k < ARRAY_LEN(moved); k++)
             if (*moved[k] >= memory && *moved[k] < memory + used)
                 *moved[k] = bigger + (*moved[k] - memory);
@@ -150,9 +161,10 @@ enum resource_verb request_verb(const char *verb)
     static const struct {
         const char *name;
         enum resource_verb verb;
-    } verbs[] = {{"create", VERB_CREATE}, {"get", VERB_GET}, {"list", VERB_LIST}, {"watch", VERB_WATCH},
-                 {"update", VERB_UPDATE}, {"patch", VERB_PATCH}, {"delete", VERB_DELETE},
-                 {"deletecollection", VERB_DELETECOLLECTION}};
+    } verbs[] = {{"create", VERB_CREATE}, {"get", VERB_GET},
+                 {"list", VERB_LIST},     {"watch", VERB_WATCH},
+                 {"update", VERB_UPDATE}, {"patch", VERB_PATCH},
+                 {"delete", VERB_DELETE}, {"deletecollection", VERB_DELETECOLLECTION}};
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (!strcmp(verbs[i].name, verb))
             return verbs[i].verb;

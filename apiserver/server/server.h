@@ -1,5 +1,6 @@
-/* What the parts of the request pipeline share: front.c (the pipeline), request_info.c and accept.c (what is asked for, and in
- * which form), list_get.c and watch.c (reads), reply.c and status.c (answers), workers.c (threads for what waits), health.c. */
+/* What the parts of the request pipeline share: front.c (the pipeline), request_info.c and accept.c
+ * (what is asked for, and in which form), list_get.c and watch.c (reads), reply.c and status.c
+ * (answers), workers.c (threads for what waits), health.c. */
 #pragma once
 #include <stdatomic.h>
 #include "apiserver/server/request.h"
@@ -30,9 +31,10 @@ bool server_start(struct api_server *s, const struct api_server_options *o, stru
 void server_stop(struct api_server *s);
 
 /* --- request_info.c --- */
-/* verb for GET of a collection depends on ?watch=; field_selector may name one object. Free with request_info_clear. */
-void request_info_parse(const char *method, const char *path, const char *watch, const char *field_selector,
-                        struct request_info *out);
+/* verb for GET of a collection depends on ?watch=; field_selector may name one object. Free with
+ * request_info_clear. */
+void request_info_parse(const char *method, const char *path, const char *watch,
+                        const char *field_selector, struct request_info *out);
 void request_info_clear(struct request_info *i);
 enum resource_verb request_verb(const char *verb); /* 0 for others */
 
@@ -63,16 +65,18 @@ void reply_error_done(struct server_request *q, const struct error *err);
 
 /* --- workers.c --- */
 struct workers *workers_start(unsigned max);
-bool workers_add(struct workers *w, struct server_request *q);      /* false: too many wait */
-bool workers_add_long(struct workers *w, struct server_request *q); /* a thread of its own; false: too many */
-void workers_stop(struct workers *w);                               /* waits for all */
+bool workers_add(struct workers *w, struct server_request *q); /* false: too many wait */
+bool workers_add_long(struct workers *w,
+                      struct server_request *q); /* a thread of its own; false: too many */
+void workers_stop(struct workers *w);            /* waits for all */
 
 /* --- reply.c --- */
 void reply_init(void);
 /* JSON text (taken) as the client wants it (pretty, gzip). */
 void reply_text(struct server_request *q, int status, char *text, size_t len);
 /* Shared bytes, compact JSON. */
-void reply_bytes(struct server_request *q, int status, const char *text, size_t len, void (*release)(void *), void *owner);
+void reply_bytes(struct server_request *q, int status, const char *text, size_t len,
+                 void (*release)(void *), void *owner);
 /* Adds Go's MarshalIndent form of compact JSON. */
 void json_indent(const char *text, size_t len, struct buf *out);
 
@@ -88,24 +92,25 @@ struct object_filter {
     bool selects;  /* there is a label or field selector */
 };
 enum { FILTER_NAME = -1, FILTER_NAMESPACE = -2 };
-bool filter_parse(const struct resource *r, const char *ns, const char *labels, const char *fields, struct object_filter *out,
-                  struct error **err);
+bool filter_parse(const struct resource *r, const char *ns, const char *labels, const char *fields,
+                  struct object_filter *out, struct error **err);
 bool filter_matches(const struct object_filter *f, const struct stored *s);
 void filter_clear(struct object_filter *f);
 
 /* --- list_options.c --- */
 struct list_options {
-    bool has_revision;     /* resourceVersion was given and is not "" */
-    uint64_t revision;     /* 0: any */
+    bool has_revision; /* resourceVersion was given and is not "" */
+    uint64_t revision; /* 0: any */
     enum { MATCH_UNSET, MATCH_EXACT, MATCH_NOT_OLDER } match;
-    int64_t limit;         /* 0: none */
+    int64_t limit; /* 0: none */
     bool has_continue;
     uint64_t continue_revision; /* 0: an inconsistent continuation, from the newest state */
     char *continue_after;       /* below the resource's prefix; owned */
     bool watch, bookmarks, has_initial_events, initial_events;
     int64_t timeout_seconds; /* 0: not given */
 };
-bool list_options_parse(const struct httpd_request *http, bool watch, struct list_options *out, struct error **err);
+bool list_options_parse(const struct httpd_request *http, bool watch, struct list_options *out,
+                        struct error **err);
 void list_options_clear(struct list_options *o);
 /* revision 0: inconsistent. Caller frees. */
 char *continue_token(uint64_t revision, const char *last_key_below_prefix);
@@ -117,11 +122,12 @@ void serve_list(struct server_request *q); /* I/O thread; consumes q */
 
 /* --- watch.c --- */
 struct watches *watches_start(struct storage *storage);
-void watches_stop(struct watches *w); /* before httpd_stop: ends them all */
+void watches_stop(struct watches *w);       /* before httpd_stop: ends them all */
 void serve_watch(struct server_request *q); /* I/O thread; consumes q */
 
 /* --- health.c --- */
-/* /healthz, /livez, /readyz, /version, /metrics. False when the path is none of them; else q is consumed. */
+/* /healthz, /livez, /readyz, /version, /metrics. False when the path is none of them; else q is
+ * consumed. */
 bool health_serve(struct server_request *q);
 void health_count(const struct server_request *q); /* a request was answered */
 void health_init(void);

@@ -30,8 +30,8 @@ char *api_error_details(const struct resource *r, const char *name, cJSON *cause
     return json_text(d);
 }
 
-static void set_named(struct error **err, int code, const char *reason, const struct resource *r, const char *name,
-                      const char *message)
+static void set_named(struct error **err, int code, const char *reason, const struct resource *r,
+                      const char *name, const char *message)
 {
     if (!err)
         return;
@@ -55,7 +55,8 @@ void api_error_already_exists(struct error **err, const struct resource *r, cons
     set_named(err, 409, "AlreadyExists", r, name, b.data);
 }
 
-void api_error_conflict(struct error **err, const struct resource *r, const char *name, const char *why)
+void api_error_conflict(struct error **err, const struct resource *r, const char *name,
+                        const char *why)
 {
     cleanup_buf struct buf b = {0};
     buf_adds(&b, "Operation cannot be fulfilled on ");
@@ -64,7 +65,8 @@ void api_error_conflict(struct error **err, const struct resource *r, const char
     set_named(err, 409, "Conflict", r, name, b.data);
 }
 
-void api_error_forbidden(struct error **err, const struct resource *r, const char *name, const char *why)
+void api_error_forbidden(struct error **err, const struct resource *r, const char *name,
+                         const char *why)
 {
     cleanup_buf struct buf b = {0};
     api_resource_text(r, &b);
@@ -94,7 +96,8 @@ void api_error_bad_request(struct error **err, const char *fmt, ...)
 
 void api_error_method_not_allowed(struct error **err)
 {
-    error_set(err, 405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+    error_set(err, 405, "MethodNotAllowed",
+              "the server does not allow this method on the requested resource");
     if (err)
         (*err)->details = mem_strdup("{}");
 }
@@ -110,7 +113,8 @@ void status_print(const struct error *err, struct buf *out)
 {
     int code = err->code ? err->code : 500;
     const char *reason = err->code ? err->reason : "InternalError";
-    buf_adds(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":");
+    buf_adds(out, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":"
+                  "\"Failure\",\"message\":");
     json_print_string(err->message, strlen(err->message), out);
     if (reason && *reason) {
         buf_adds(out, ",\"reason\":");

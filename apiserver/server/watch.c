@@ -1,9 +1,10 @@
 /* WATCH: a stream of events to one client.
  *
- * The cache's thread hands each event to each watcher (watch_deliver), which filters it and queues the shared bytes on the client's
- * stream; nobody waits for a slow client, its stream is cut off. A watch that begins with the present state takes a
- * snapshot and is registered in the same moment; events that come while the snapshot is written wait in `pending`. One
- * thread, the keeper, sends bookmarks, ends what has lasted long enough, and buries what is gone. */
+ * The cache's thread hands each event to each watcher (watch_deliver), which filters it and queues
+ * the shared bytes on the client's stream; nobody waits for a slow client, its stream is cut off. A
+ * watch that begins with the present state takes a snapshot and is registered in the same moment;
+ * events that come while the snapshot is written wait in `pending`. One thread, the keeper, sends
+ * bookmarks, ends what has lasted long enough, and buries what is gone. */
 #include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -23,7 +24,8 @@
 #define BOOKMARK_MS      60000
 #define BOOKMARK_LAST_MS 2000 /* one more so long before the end */
 #define TRIM_MS          15000
-#define MIN_TIMEOUT_S    1800 /* Kubernetes' --min-request-timeout: a random time from this to its double */
+#define MIN_TIMEOUT_S                                                                              \
+    1800 /* Kubernetes' --min-request-timeout: a random time from this to its double */
 
 struct watch {
     struct cache_watcher base;
@@ -43,7 +45,7 @@ struct watch {
     size_t pending_count, pending_cap;
     int64_t deadline_ms, bookmark_ms;
     bool last_bookmark_sent;
-    atomic_bool gone; /* the client left, or the watch must end */
+    atomic_bool gone;  /* the client left, or the watch must end */
     atomic_bool ready; /* set up; the keeper may touch it */
 };
 
@@ -88,7 +90,8 @@ static void write_converted(struct watch *w, const char *type, cJSON *object)
         table_partial_metadata(&b, w->accept.meta_version, object);
         break;
     case FORM_TABLE:
-        table_open(&b, w->resource, w->accept.meta_version, json_str_or(object, "metadata.resourceVersion", ""), NULL, -1,
+        table_open(&b, w->resource, w->accept.meta_version,
+                   json_str_or(object, "metadata.resourceVersion", ""), NULL, -1,
                    !w->table_started);
         w->table_started = true;
         table_row(&b, w->resource, w->accept.meta_version, object, NULL, 0, w->include, true);
@@ -116,7 +119,8 @@ static void send_event(struct watch *w, struct cache_event *e)
     struct encoded *line = cache_event_line(e, as);
     if (!shares_bytes(w))
         write_converted(w, event_type_text[as], parse_line(line));
-    else if (!httpd_stream_write_shared(w->stream, line->bytes, line->len, encoded_unref, encoded_ref(line)))
+    else if (!httpd_stream_write_shared(w->stream, line->bytes, line->len, encoded_unref,
+                                        encoded_ref(line)))
         w->over = true;
 }
 
@@ -161,7 +165,8 @@ static void write_bookmark(struct watch *w, uint64_t revision, bool initial_end)
 {
     const struct resource *r = w->resource;
     cleanup_buf struct buf b = {0};
-    const char *annotation = initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
+    const char *annotation =
+        initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "";
     if (w->accept.form == FORM_TABLE) {
         char text[24];
         snprintf(text, sizeof text, "%" PRIu64, revision);
@@ -173,10 +178,12 @@ static void write_bookmark(struct watch *w, uint64_t revision, bool initial_end)
     } else {
         bool partial = w->accept.form == FORM_PARTIAL_METADATA;
         buf_printf(&b,
-                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%s\",\"metadata\":{"
+                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%s\","
+                   "\"metadata\":{"
                    "\"resourceVersion\":\"%" PRIu64 "\",\"creationTimestamp\":null%s}}}\n",
                    partial ? "PartialObjectMetadata" : r->kind, partial ? "meta.k8s.io" : r->group,
-                   partial || *r->group ? "/" : "", partial ? w->accept.meta_version : r->version, revision, annotation);
+                   partial || *r->group ? "/" : "", partial ? w->accept.meta_version : r->version,
+                   revision, annotation);
     }
     write_text(w, &b);
 }
@@ -354,15 +361,16 @@ static int64_t random_timeout(void)
     return MIN_TIMEOUT_S + bits % MIN_TIMEOUT_S;
 }
 
-/* From here on the keeper owns the watch (once it is ready) and no longer the request. False, with the answer given and q consumed,
- * when the server stops. */
+/* From here on the keeper owns the watch (once it is ready) and no longer the request. False, with
+ * the answer given and q consumed, when the server stops. */
 static bool enlist(struct server_request *q)
 {
     struct watch_request *r = q->state;
     struct watch *w = r->w;
     struct watches *all = w->watches;
     int64_t now = time_monotonic_ms();
-    w->deadline_ms = now + 1000 * (r->options.timeout_seconds > 0 ? r->options.timeout_seconds : random_timeout());
+    w->deadline_ms = now + 1000 * (r->options.timeout_seconds > 0 ? r->options.timeout_seconds
+                                                                  : random_timeout());
     w->bookmark_ms = now + BOOKMARK_MS;
     pthread_mutex_lock(&all->mutex);
     bool ok = !all->stopping;
@@ -386,7 +394,8 @@ static bool enlist(struct server_request *q)
 /* Answers with the stream; consumes q. queue: what it may hold at once. */
 static void start_stream(struct server_request *q, struct watch *w, size_t queue)
 {
-    w->stream = httpd_stream_start(api_answered(&q->pub, 200), 200, "application/json", queue, on_gone, w);
+    w->stream =
+        httpd_stream_start(api_answered(&q->pub, 200), 200, "application/json", queue, on_gone, w);
     request_done(q);
 }
 
@@ -427,7 +436,8 @@ static void watch_from_now(struct server_request *q)
     struct watch_request *r = q->state;
     struct watch *w = r->w;
     bool initial = !r->options.has_initial_events || r->options.initial_events;
-    bool initial_end = r->options.has_initial_events && r->options.initial_events && r->options.bookmarks;
+    bool initial_end =
+        r->options.has_initial_events && r->options.initial_events && r->options.bookmarks;
     if (!enlist(q))
         return;
     w->starting = true;
@@ -439,7 +449,8 @@ static void watch_from_now(struct server_request *q)
     struct tree_cursor cursor;
     tree_seek(&cursor, root, prefix.data, false);
     struct stored *s;
-    while (initial && !w->over && (s = tree_next(&cursor)) && !strncmp(s->key, prefix.data, prefix.len))
+    while (initial && !w->over && (s = tree_next(&cursor)) &&
+           !strncmp(s->key, prefix.data, prefix.len))
         if (filter_matches(&w->filter, s))
             write_initial(w, s);
     tree_root_unref(root);
@@ -480,7 +491,8 @@ static bool prepare(struct server_request *q, struct watch_request *r, struct er
         return false;
     }
     if (!table_parse_include(httpd_query(req->http, "includeObject"), &w->include)) {
-        api_error_bad_request(err, "includeObject: Unsupported value: supported values: \"Metadata\", \"None\", \"Object\"");
+        api_error_bad_request(err, "includeObject: Unsupported value: supported values: "
+                                   "\"Metadata\", \"None\", \"Object\"");
         return false;
     }
     if (!list_options_parse(req->http, true, &r->options, err))
@@ -490,7 +502,8 @@ static bool prepare(struct server_request *q, struct watch_request *r, struct er
     cleanup_free char *named = NULL;
     if (*req->info.name && (!fields || !*fields)) /* the old path /watch/.../<name> */
         fields = named = mem_printf("metadata.name=%s", req->info.name);
-    return filter_parse(req->resource, w->ns, httpd_query(req->http, "labelSelector"), fields, &w->filter, err);
+    return filter_parse(req->resource, w->ns, httpd_query(req->http, "labelSelector"), fields,
+                        &w->filter, err);
 }
 
 void serve_watch(struct server_request *q)

@@ -1,5 +1,5 @@
-/* Threads for requests that must wait for something: a bounded pool, started as needed, and threads of their own for those that
- * last (log streams). */
+/* Threads for requests that must wait for something: a bounded pool, started as needed, and threads
+ * of their own for those that last (log streams). */
 #include <errno.h>
 #include <pthread.h>
 #include <time.h>

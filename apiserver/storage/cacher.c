@@ -8,8 +8,8 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 
-/* How much of the past a watch can be resumed from: at least EVENTS_MIN events, then what is younger than EVENTS_AGE_MS, but never more than
- * EVENTS_MAX events or EVENTS_BYTES of objects. */
+/* How much of the past a watch can be resumed from: at least EVENTS_MIN events, then what is
+ * younger than EVENTS_AGE_MS, but never more than EVENTS_MAX events or EVENTS_BYTES of objects. */
 #define EVENTS_MIN    128
 #define EVENTS_MAX    32768
 #define EVENTS_BYTES  ((size_t)16 * 1024 * 1024)
@@ -77,7 +77,8 @@ struct encoded *cache_event_line(struct cache_event *e, enum event_type as)
         return e->line[as];
     if (as == EVENT_DELETED && e->type != EVENT_DELETED) {
         /* It left a selector: shown as it was, at the revision of the change. */
-        cleanup_stored struct stored *last = stored_at_revision(e->old ? e->old : e->object, e->revision);
+        cleanup_stored struct stored *last =
+            stored_at_revision(e->old ? e->old : e->object, e->revision);
         e->line[as] = encode(last, as);
     } else {
         e->line[as] = encode(e->object, as);
@@ -192,10 +193,15 @@ void cache_load(struct cache *c, struct tree *tree, uint64_t revision)
     tree_clear(&old);
 }
 
-static struct cache_event *new_event(enum event_type type, uint64_t revision, struct stored *object, struct stored *old)
+static struct cache_event *new_event(enum event_type type, uint64_t revision, struct stored *object,
+                                     struct stored *old)
 {
     struct cache_event *e = mem_alloc(sizeof *e);
-    *e = (struct cache_event){.refs = 1, .type = type, .revision = revision, .object = object, .old = old,
+    *e = (struct cache_event){.refs = 1,
+                              .type = type,
+                              .revision = revision,
+                              .object = object,
+                              .old = old,
                               .time_ms = time_monotonic_ms()};
     return e;
 }
@@ -204,7 +210,8 @@ void cache_apply(struct cache *c, const char *key, struct stored *object, uint64
 {
     pthread_mutex_lock(&c->watchers_mutex);
     pthread_mutex_lock(&c->tree_mutex);
-    struct stored *old = object ? tree_put(&c->tree, stored_ref(object)) : tree_remove(&c->tree, key);
+    struct stored *old =
+        object ? tree_put(&c->tree, stored_ref(object)) : tree_remove(&c->tree, key);
     c->revision = revision;
     pthread_mutex_unlock(&c->tree_mutex);
     struct cache_event *e = NULL;
@@ -229,16 +236,19 @@ struct stored *cache_get(struct cache *c, const char *ns, const char *name)
     cleanup_free char *long_key = NULL;
     const char *key = text;
     bool has_ns = ns && *ns;
-    int n = snprintf(text, sizeof text, "%s%s%s%s", c->prefix, has_ns ? ns : "", has_ns ? "/" : "", name);
+    int n = snprintf(text, sizeof text, "%s%s%s%s", c->prefix, has_ns ? ns : "", has_ns ? "/" : "",
+                     name);
     if (n >= (int)sizeof text)
-        key = long_key = mem_printf("%s%s%s%s", c->prefix, has_ns ? ns : "", has_ns ? "/" : "", name);
+        key = long_key =
+            mem_printf("%s%s%s%s", c->prefix, has_ns ? ns : "", has_ns ? "/" : "", name);
     pthread_mutex_lock(&c->tree_mutex);
     struct stored *s = stored_ref(tree_find(c->tree.root, key));
     pthread_mutex_unlock(&c->tree_mutex);
     return s;
 }
 
-/* With the tree's lock: what the cache is known to show. Other resources' changes count, because all are applied in order. */
+/* With the tree's lock: what the cache is known to show. Other resources' changes count, because
+ * all are applied in order. */
 static uint64_t shown_revision(struct cache *c)
 {
     uint64_t all = storage_revision(c->storage);
@@ -316,7 +326,8 @@ bool cache_watch(struct cache *c, struct cache_watcher *w, struct error **err)
     struct event_ring *r = &c->ring;
     bool ok = w->since >= r->floor;
     if (!ok) {
-        error_set(err, 410, "Expired", "too old resource version: %" PRIu64 " (%" PRIu64 ")", w->since, r->floor);
+        error_set(err, 410, "Expired", "too old resource version: %" PRIu64 " (%" PRIu64 ")",
+                  w->since, r->floor);
     } else {
         size_t lo = 0, hi = r->count; /* the first event after w->since */
         while (lo < hi) {

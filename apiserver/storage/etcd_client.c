@@ -12,7 +12,7 @@
 #include "common/timefmt.h"
 
 #define CONNECT_TIMEOUT_MS 1000L
-#define TRY_TIMEOUT_MS     3000L  /* one server's turn; it may hang */
+#define TRY_TIMEOUT_MS     3000L /* one server's turn; it may hang */
 #define STATUS_TIMEOUT_MS  500L
 #define LONG_TRY_MS        20000L /* when the caller has a minute: large answers */
 #define ANSWER_MAX         ((size_t)512 * 1024 * 1024)
@@ -47,7 +47,8 @@ struct etcd_client *etcd_client_new(const struct etcd_options *o, struct error *
             url[--n] = 0;
         c->servers = mem_realloc(c->servers, (c->server_count + 1) * sizeof *c->servers);
         c->servers[c->server_count++] =
-            strstr(url, "://") ? mem_strdup(url) : mem_printf("%s://%s", o->ca_file ? "https" : "http", url);
+            strstr(url, "://") ? mem_strdup(url)
+                               : mem_printf("%s://%s", o->ca_file ? "https" : "http", url);
     }
     if (!c->server_count) {
         error_setf(err, "--etcd-servers names no server");
@@ -114,7 +115,8 @@ static CURL *new_curl(const struct etcd_client *c)
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, c->headers);
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
-    /* Never the system's authorities: besides trusting them, each connection would hold 2 MB of their certificates. */
+    /* Never the system's authorities: besides trusting them, each connection would hold 2 MB of
+     * their certificates. */
     curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
     curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca_file);
     if (c->cert_file)
@@ -167,8 +169,9 @@ static bool never_sent(CURL *curl, CURLcode rc)
 {
     long sent = 0;
     curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
-    return rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_SSL_CONNECT_ERROR ||
-           rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CERTPROBLEM || rc == CURLE_SSL_CACERT_BADFILE || !sent;
+    return rc == CURLE_COULDNT_CONNECT || rc == CURLE_COULDNT_RESOLVE_HOST ||
+           rc == CURLE_SSL_CONNECT_ERROR || rc == CURLE_PEER_FAILED_VERIFICATION ||
+           rc == CURLE_SSL_CERTPROBLEM || rc == CURLE_SSL_CACERT_BADFILE || !sent;
 }
 
 static void pause_ms(long ms)
@@ -177,8 +180,9 @@ static void pause_ms(long ms)
 }
 
 /* One try with one server. ETCD_FAILED with *elsewhere set: not done, another server may do it. */
-static enum etcd_outcome try_once(struct etcd_client *c, struct handle *h, unsigned server, const char *path, const char *body,
-                                  long timeout_ms, cJSON **answer, bool *resent, bool *elsewhere, struct error **err)
+static enum etcd_outcome try_once(struct etcd_client *c, struct handle *h, unsigned server,
+                                  const char *path, const char *body, long timeout_ms,
+                                  cJSON **answer, bool *resent, bool *elsewhere, struct error **err)
 {
     cleanup_free char *url = mem_printf("%s%s", c->servers[server], path);
     curl_easy_setopt(h->curl, CURLOPT_URL, url);
@@ -216,8 +220,8 @@ static enum etcd_outcome try_once(struct etcd_client *c, struct handle *h, unsig
     return ETCD_FAILED;
 }
 
-enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char *body, bool again, int timeout_ms,
-                            cJSON **answer, bool *resent, struct error **err)
+enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char *body, bool again,
+                            int timeout_ms, cJSON **answer, bool *resent, struct error **err)
 {
     int64_t deadline = time_monotonic_ms() + timeout_ms;
     struct handle *h = take_handle(c);
@@ -234,8 +238,10 @@ enum etcd_outcome etcd_call(struct etcd_client *c, const char *path, const char 
             break;
         if (elsewhere)
             turn_away(c, server);
-        log_debug(2, "Store request failed", "path", path, "err", error_message(why), "try", log_int(tries));
-        bool more = elsewhere && (outcome == ETCD_FAILED || again) && time_monotonic_ms() < deadline;
+        log_debug(2, "Store request failed", "path", path, "err", error_message(why), "try",
+                  log_int(tries));
+        bool more =
+            elsewhere && (outcome == ETCD_FAILED || again) && time_monotonic_ms() < deadline;
         if (!more) {
             error_move(err, why);
             why = NULL;
@@ -254,8 +260,8 @@ static bool ask_status(struct etcd_client *c, unsigned server, uint64_t *member,
     struct handle *h = take_handle(c);
     cleanup_json cJSON *answer = NULL;
     bool elsewhere;
-    bool ok = try_once(c, h, server, "/v3/maintenance/status", "{}", STATUS_TIMEOUT_MS, &answer, NULL, &elsewhere, NULL) ==
-              ETCD_DONE;
+    bool ok = try_once(c, h, server, "/v3/maintenance/status", "{}", STATUS_TIMEOUT_MS, &answer,
+                       NULL, &elsewhere, NULL) == ETCD_DONE;
     give_handle(c, h);
     *member = ok ? etcd_uint(json_get(answer, "header"), "member_id") : 0;
     *leader = ok ? etcd_uint(answer, "leader") : 0;
@@ -335,7 +341,8 @@ static bool take_line(struct etcd_watch *w, const char *text, size_t len)
     if (!result) {
         free(w->error_text);
         const char *why = json_str(json, "error.message");
-        w->error_text = mem_strdup(why ? why : json_str_or(json, "error", "an answer that is not JSON"));
+        w->error_text =
+            mem_strdup(why ? why : json_str_or(json, "error", "an answer that is not JSON"));
         return false;
     }
     w->heard = true;
@@ -371,8 +378,9 @@ static size_t on_watch_data(char *p, size_t size, size_t n, void *userdata)
     return len;
 }
 
-bool etcd_watch_run(struct etcd_watch *w, uint64_t start_revision, bool (*on_result)(void *userdata, const cJSON *result),
-                    void *userdata, struct error **err)
+bool etcd_watch_run(struct etcd_watch *w, uint64_t start_revision,
+                    bool (*on_result)(void *userdata, const cJSON *result), void *userdata,
+                    struct error **err)
 {
     struct etcd_client *c = w->client;
     if (atomic_exchange(&w->broken, false)) {
@@ -381,9 +389,9 @@ bool etcd_watch_run(struct etcd_watch *w, uint64_t start_revision, bool (*on_res
     }
     unsigned server = atomic_load(&c->current) % c->server_count;
     /* Key "\0" to "\0": every key there is. */
-    cleanup_free char *body = mem_printf(
-        "{\"create_request\":{\"key\":\"AA==\",\"range_end\":\"AA==\",\"start_revision\":\"%llu\"}}",
-        (unsigned long long)start_revision);
+    cleanup_free char *body = mem_printf("{\"create_request\":{\"key\":\"AA==\",\"range_end\":\"AA="
+                                         "=\",\"start_revision\":\"%llu\"}}",
+                                         (unsigned long long)start_revision);
     cleanup_free char *url = mem_printf("%s/v3/watch", c->servers[server]);
     w->on_result = on_result;
     w->userdata = userdata;
@@ -423,7 +431,10 @@ bool etcd_watch_run(struct etcd_watch *w, uint64_t start_revision, bool (*on_res
         error_setf(err, "%s: the watch was ended", c->servers[server]);
     else
         error_setf(err, "%s: watch: %s (HTTP %ld)", c->servers[server],
-                   w->error_text ? w->error_text : rc ? curl_easy_strerror(rc) : "the stream ended", status);
+                   w->error_text ? w->error_text
+                   : rc          ? curl_easy_strerror(rc)
+                                 : "the stream ended",
+                   status);
     return false;
 }
 

@@ -45,8 +45,8 @@ static void storage_free(struct storage *s)
 
 struct storage *storage_start(const struct storage_options *o, struct error **err)
 {
-    struct etcd_client *etcd =
-        etcd_client_new(&(struct etcd_options){o->servers, o->ca_file, o->cert_file, o->key_file}, err);
+    struct etcd_client *etcd = etcd_client_new(
+        &(struct etcd_options){o->servers, o->ca_file, o->cert_file, o->key_file}, err);
     if (!etcd)
         return NULL;
     struct storage *s = mem_alloc(sizeof *s);
@@ -128,7 +128,8 @@ static struct cache *need_cache(struct storage *s, const struct resource *r, str
     return c;
 }
 
-struct stored *storage_get(struct storage *s, const struct resource *r, const char *ns, const char *name, struct error **err)
+struct stored *storage_get(struct storage *s, const struct resource *r, const char *ns,
+                           const char *name, struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c || !wait_consistent(s, err))
@@ -139,8 +140,8 @@ struct stored *storage_get(struct storage *s, const struct resource *r, const ch
     return o;
 }
 
-bool storage_list(struct storage *s, const struct resource *r, const char *ns, struct stored ***items, size_t *count,
-                  uint64_t *revision, struct error **err)
+bool storage_list(struct storage *s, const struct resource *r, const char *ns,
+                  struct stored ***items, size_t *count, uint64_t *revision, struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c || !wait_consistent(s, err))
@@ -197,9 +198,11 @@ static void read_current(struct current *c, const cJSON *range)
 static bool store_error(struct error **err, enum etcd_outcome outcome, struct error *why)
 {
     if (outcome == ETCD_UNKNOWN)
-        error_set(err, 500, "InternalError", "the store did not answer in time: %s", error_message(why));
+        error_set(err, 500, "InternalError", "the store did not answer in time: %s",
+                  error_message(why));
     else
-        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s", error_message(why));
+        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s",
+                  error_message(why));
     return false;
 }
 
@@ -211,7 +214,8 @@ static bool fetch(struct storage *s, const char *key, struct current *out, struc
     buf_addc(&body, '}');
     cleanup_json cJSON *answer = NULL;
     cleanup_error struct error *why = NULL;
-    enum etcd_outcome outcome = etcd_call(s->etcd, "/v3/kv/range", body.data, true, WRITE_TIMEOUT_MS, &answer, NULL, &why);
+    enum etcd_outcome outcome =
+        etcd_call(s->etcd, "/v3/kv/range", body.data, true, WRITE_TIMEOUT_MS, &answer, NULL, &why);
     if (outcome != ETCD_DONE)
         return store_error(err, ETCD_FAILED, why);
     read_current(out, answer);
@@ -221,7 +225,7 @@ static bool fetch(struct storage *s, const char *key, struct current *out, struc
 /* One transaction on one object and its claims. */
 struct change {
     const char *key;
-    uint64_t expect; /* mod revision that it must have; 0: it must not exist */
+    uint64_t expect;         /* mod revision that it must have; 0: it must not exist */
     const struct buf *value; /* NULL: delete */
     int64_t ttl;
     const struct storage_claim *claims;
@@ -276,9 +280,11 @@ static void print_txn(const struct change *c, uint64_t lease, struct buf *b)
 
 enum commit { COMMIT_DONE, COMMIT_MISMATCH, COMMIT_ERROR };
 
-/* A lost answer leaves it open whether the change was made. As the transaction holds only if the key is as expected, it can be sent
- * again: if the first one was made after all, the second one fails and shows our own value. */
-static enum commit commit(struct storage *s, const struct change *c, uint64_t *revision, struct current *now, struct error **err)
+/* A lost answer leaves it open whether the change was made. As the transaction holds only if the
+ * key is as expected, it can be sent again: if the first one was made after all, the second one
+ * fails and shows our own value. */
+static enum commit commit(struct storage *s, const struct change *c, uint64_t *revision,
+                          struct current *now, struct error **err)
 {
     int64_t deadline = time_monotonic_ms() + WRITE_TIMEOUT_MS;
     bool resent = false;
@@ -292,14 +298,18 @@ static enum commit commit(struct storage *s, const struct change *c, uint64_t *r
         cleanup_error struct error *why = NULL;
         int64_t left = deadline - time_monotonic_ms();
         enum etcd_outcome outcome =
-            etcd_call(s->etcd, "/v3/kv/txn", body.data, false, left > 1000 ? (int)left : 1000, &answer, &resent, &why);
+            etcd_call(s->etcd, "/v3/kv/txn", body.data, false, left > 1000 ? (int)left : 1000,
+                      &answer, &resent, &why);
         if (outcome == ETCD_DONE) {
             *revision = etcd_header_revision(answer);
             if (json_bool(answer, "succeeded", false))
                 return COMMIT_DONE;
-            read_current(now, json_get(cJSON_GetArrayItem(json_get(answer, "responses"), 0), "response_range"));
-            /* Only then: without a resent copy, an equal value is somebody else's change to the same state. */
-            if (resent && c->value && now->exists && now->revision > c->expect && now->value.len == c->value->len &&
+            read_current(now, json_get(cJSON_GetArrayItem(json_get(answer, "responses"), 0),
+                                       "response_range"));
+            /* Only then: without a resent copy, an equal value is somebody else's change to the
+             * same state. */
+            if (resent && c->value && now->exists && now->revision > c->expect &&
+                now->value.len == c->value->len &&
                 !memcmp(now->value.data, c->value->data, c->value->len)) {
                 *revision = now->revision;
                 return COMMIT_DONE;
@@ -332,8 +342,8 @@ static const char *name_of(const cJSON *object)
     return json_str_or(object, "metadata.name", "");
 }
 
-static struct stored *as_stored(const struct resource *r, const char *key, uint64_t revision, const struct buf *value,
-                                const cJSON *dom, struct error **err)
+static struct stored *as_stored(const struct resource *r, const char *key, uint64_t revision,
+                                const struct buf *value, const cJSON *dom, struct error **err)
 {
     struct stored *s = stored_new(resource_stored(r), key, revision, value->data, value->len, dom);
     if (!s)
@@ -342,15 +352,20 @@ static struct stored *as_stored(const struct resource *r, const char *key, uint6
 }
 
 struct stored *storage_create(struct storage *s, const struct resource *r, const cJSON *object,
-                              const struct storage_claim *claims, int claim_count, struct error **err)
+                              const struct storage_claim *claims, int claim_count,
+                              struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c)
         return NULL;
-    cleanup_free char *key = object_key(c, r->namespaced ? json_str(object, "metadata.namespace") : NULL, name_of(object));
+    cleanup_free char *key = object_key(
+        c, r->namespaced ? json_str(object, "metadata.namespace") : NULL, name_of(object));
     cleanup_buf struct buf value = {0};
     stored_print(object, &value);
-    struct change change = {.key = key, .value = &value, .ttl = c->resource->ttl_seconds, .claims = claims,
+    struct change change = {.key = key,
+                            .value = &value,
+                            .ttl = c->resource->ttl_seconds,
+                            .claims = claims,
                             .claim_count = claim_count};
     struct current now = {0};
     uint64_t revision;
@@ -363,7 +378,8 @@ struct stored *storage_create(struct storage *s, const struct resource *r, const
         if (now.exists)
             api_error_already_exists(err, r, name_of(object));
         else
-            error_set(err, 409, "ClaimTaken", "an address or port of %s was taken meanwhile", name_of(object));
+            error_set(err, 409, "ClaimTaken", "an address or port of %s was taken meanwhile",
+                      name_of(object));
         break;
     case COMMIT_ERROR:
         break;
@@ -372,9 +388,11 @@ struct stored *storage_create(struct storage *s, const struct resource *r, const
     return made;
 }
 
-/* Where an update starts: the cache's state, which is nearly always the newest; the transaction finds out. */
-static struct stored *newest(struct storage *s, struct cache *c, const struct resource *r, const char *key, const char *ns,
-                             const char *name, bool *fresh, struct error **err)
+/* Where an update starts: the cache's state, which is nearly always the newest; the transaction
+ * finds out. */
+static struct stored *newest(struct storage *s, struct cache *c, const struct resource *r,
+                             const char *key, const char *ns, const char *name, bool *fresh,
+                             struct error **err)
 {
     struct stored *o = *fresh ? NULL : cache_get(c, ns, name);
     if (o)
@@ -392,8 +410,9 @@ static struct stored *newest(struct storage *s, struct cache *c, const struct re
 }
 
 /* After COMMIT_MISMATCH: what is there now, or NULL with the error. */
-static struct stored *after_mismatch(const struct resource *r, const char *key, const char *name, uint64_t expected,
-                                     const struct current *now, struct error **err)
+static struct stored *after_mismatch(const struct resource *r, const char *key, const char *name,
+                                     uint64_t expected, const struct current *now,
+                                     struct error **err)
 {
     if (!now->exists) {
         api_error_not_found(err, r, name);
@@ -406,8 +425,8 @@ static struct stored *after_mismatch(const struct resource *r, const char *key, 
     return as_stored(r, key, now->revision, &now->value, NULL, err);
 }
 
-struct stored *storage_update(struct storage *s, const struct resource *r, const char *ns, const char *name,
-                              struct storage_update *u, struct error **err)
+struct stored *storage_update(struct storage *s, const struct resource *r, const char *ns,
+                              const char *name, struct storage_update *u, struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c)
@@ -422,7 +441,9 @@ struct stored *storage_update(struct storage *s, const struct resource *r, const
         struct error *why = NULL;
         u->delete_instead = false;
         cleanup_json cJSON *object = u->change(u->userdata, current, old, &why);
-        if (!object && !fresh && !(u->delete_instead && !why)) { /* it may have judged an old state: once more with the newest */
+        if (!object && !fresh &&
+            !(u->delete_instead &&
+              !why)) { /* it may have judged an old state: once more with the newest */
             uint64_t seen = old->revision;
             struct error *gone = NULL;
             fresh = true;
@@ -446,14 +467,19 @@ struct stored *storage_update(struct storage *s, const struct resource *r, const
         cleanup_buf struct buf value = {0};
         if (!u->delete_instead)
             stored_print(object, &value);
-        struct change change = {.key = key, .expect = old->revision, .value = u->delete_instead ? NULL : &value,
-                                .ttl = c->resource->ttl_seconds, .claims = u->claims, .claim_count = u->claim_count};
+        struct change change = {.key = key,
+                                .expect = old->revision,
+                                .value = u->delete_instead ? NULL : &value,
+                                .ttl = c->resource->ttl_seconds,
+                                .claims = u->claims,
+                                .claim_count = u->claim_count};
         struct current now = {0};
         uint64_t revision = 0;
         enum commit result = commit(s, &change, &revision, &now, err);
         if (result == COMMIT_DONE) {
             current_clear(&now);
-            return u->delete_instead ? stored_at_revision(old, revision) : as_stored(r, key, revision, &value, NULL, err);
+            return u->delete_instead ? stored_at_revision(old, revision)
+                                     : as_stored(r, key, revision, &value, NULL, err);
         }
         struct stored *next = NULL;
         if (result == COMMIT_MISMATCH)
@@ -466,23 +492,27 @@ struct stored *storage_update(struct storage *s, const struct resource *r, const
     return NULL;
 }
 
-static bool preconditions_hold(const struct stored *o, const struct resource *r, const char *uid, uint64_t revision,
-                               struct error **err)
+static bool preconditions_hold(const struct stored *o, const struct resource *r, const char *uid,
+                               uint64_t revision, struct error **err)
 {
     cleanup_free char *why = NULL;
     if (uid && strcmp(uid, o->uid) != 0)
-        why = mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, o->uid);
+        why = mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s",
+                         uid, o->uid);
     else if (revision && revision != o->revision)
         why = mem_printf("Precondition failed: ResourceVersion in precondition: %" PRIu64
-                         ", ResourceVersion in object meta: %" PRIu64, revision, o->revision);
+                         ", ResourceVersion in object meta: %" PRIu64,
+                         revision, o->revision);
     if (!why)
         return true;
     api_error_conflict(err, r, o->name, why);
     return false;
 }
 
-struct stored *storage_delete(struct storage *s, const struct resource *r, const char *ns, const char *name, const char *uid,
-                              uint64_t revision, const struct storage_claim *claims, int claim_count, struct error **err)
+struct stored *storage_delete(struct storage *s, const struct resource *r, const char *ns,
+                              const char *name, const char *uid, uint64_t revision,
+                              const struct storage_claim *claims, int claim_count,
+                              struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c)
@@ -503,7 +533,8 @@ struct stored *storage_delete(struct storage *s, const struct resource *r, const
             old = newest(s, c, r, key, ns, name, &fresh, err);
             continue;
         }
-        struct change change = {.key = key, .expect = old->revision, .claims = claims, .claim_count = claim_count};
+        struct change change = {
+            .key = key, .expect = old->revision, .claims = claims, .claim_count = claim_count};
         struct current now = {0};
         uint64_t at = 0;
         enum commit result = commit(s, &change, &at, &now, err);
@@ -524,8 +555,9 @@ struct stored *storage_delete(struct storage *s, const struct resource *r, const
 
 /* --- the past --- */
 
-bool storage_range_at(struct storage *s, const struct resource *r, const char *ns, const char *after, uint64_t revision,
-                      size_t limit, struct stored ***items, size_t *count, int64_t *remaining, struct error **err)
+bool storage_range_at(struct storage *s, const struct resource *r, const char *ns,
+                      const char *after, uint64_t revision, size_t limit, struct stored ***items,
+                      size_t *count, int64_t *remaining, struct error **err)
 {
     struct cache *c = need_cache(s, r, err);
     if (!c)
@@ -544,7 +576,8 @@ bool storage_range_at(struct storage *s, const struct resource *r, const char *n
     buf_printf(&body, ",\"limit\":\"%zu\",\"revision\":\"%" PRIu64 "\"}", limit, revision);
     cleanup_json cJSON *answer = NULL;
     cleanup_error struct error *why = NULL;
-    enum etcd_outcome outcome = etcd_call(s->etcd, "/v3/kv/range", body.data, true, WRITE_TIMEOUT_MS, &answer, NULL, &why);
+    enum etcd_outcome outcome =
+        etcd_call(s->etcd, "/v3/kv/range", body.data, true, WRITE_TIMEOUT_MS, &answer, NULL, &why);
     if (outcome != ETCD_DONE) {
         if (!etcd_error_compacted(why))
             return store_error(err, ETCD_FAILED, why);
@@ -555,13 +588,14 @@ bool storage_range_at(struct storage *s, const struct resource *r, const char *n
     *items = mem_alloc(((size_t)cJSON_GetArraySize(kvs) + 1) * sizeof **items);
     *count = 0;
     int64_t got = 0;
-    cJSON_ArrayForEach(kv, kvs) {
+    cJSON_ArrayForEach(kv, kvs)
+    {
         cleanup_buf struct buf key = {0}, value = {0};
         got++;
         if (!etcd_bytes(kv, "key", &key) || !etcd_bytes(kv, "value", &value))
             continue;
-        struct stored *o =
-            stored_new(c->resource, key.data, etcd_uint(kv, "mod_revision"), buf_str(&value), value.len, NULL);
+        struct stored *o = stored_new(c->resource, key.data, etcd_uint(kv, "mod_revision"),
+                                      buf_str(&value), value.len, NULL);
         if (o)
             (*items)[(*count)++] = o;
     }

@@ -1,5 +1,6 @@
-/* What the parts of the storage share: stored.c (one object), cacher.c (caches and events), sync.c (the thread that follows the
- * store, and waiting for it), storage.c (writes), upkeep.c (the leader, compaction, keys with a time to live). */
+/* What the parts of the storage share: stored.c (one object), cacher.c (caches and events), sync.c
+ * (the thread that follows the store, and waiting for it), storage.c (writes), upkeep.c (the
+ * leader, compaction, keys with a time to live). */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,8 +13,8 @@
 
 /* --- stored.c --- */
 /* value: JSON as the store has it. dom: the same parsed, or NULL. NULL when it is no object. */
-struct stored *stored_new(const struct resource *r, const char *key, uint64_t revision, const char *value, size_t len,
-                          const cJSON *dom);
+struct stored *stored_new(const struct resource *r, const char *key, uint64_t revision,
+                          const char *value, size_t len, const cJSON *dom);
 /* The same object with another resourceVersion (what a DELETED event shows). */
 struct stored *stored_at_revision(const struct stored *s, uint64_t revision);
 /* The form that is written: kind, apiVersion, metadata first; no resourceVersion. */
@@ -73,12 +74,12 @@ struct storage {
     pthread_t sync_thread, timer_thread, readers[READERS], upkeep_thread;
     int64_t compaction_interval_ms;
 
-    pthread_mutex_t mutex; /* all below */
+    pthread_mutex_t mutex;  /* all below */
     pthread_cond_t changed; /* ready, stopping */
     pthread_cond_t asked;   /* asking is not empty, stopping */
     bool ready;
     struct waiter *asking, *asking_end; /* want a question to be put to the store */
-    struct waiter *waiting;              /* for a revision */
+    struct waiter *waiting;             /* for a revision */
 
     pthread_mutex_t lease_mutex; /* shared leases, by ttl */
     struct {

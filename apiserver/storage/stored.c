@@ -41,8 +41,10 @@ static void print_metadata(const cJSON *metadata, struct buf *out)
     buf_addc(out, '{');
     bool first = true;
     const cJSON *m;
-    cJSON_ArrayForEach(m, metadata) {
-        if (m->string && strcmp(m->string, "resourceVersion") != 0 && strcmp(m->string, "selfLink") != 0)
+    cJSON_ArrayForEach(m, metadata)
+    {
+        if (m->string && strcmp(m->string, "resourceVersion") != 0 &&
+            strcmp(m->string, "selfLink") != 0)
             print_member(m, &first, out);
     }
     buf_addc(out, '}');
@@ -64,7 +66,8 @@ void stored_print(const cJSON *object, struct buf *out)
     print_metadata(json_get(object, "metadata"), out);
     first = false;
     const cJSON *m;
-    cJSON_ArrayForEach(m, object) {
+    cJSON_ArrayForEach(m, object)
+    {
         if (m->string && strcmp(m->string, "kind") != 0 && strcmp(m->string, "apiVersion") != 0 &&
             strcmp(m->string, "metadata") != 0)
             print_member(m, &first, out);
@@ -121,13 +124,15 @@ static char *copy_into(char **at, const char *s)
 }
 
 /* before, digits, after: the object's JSON in three pieces. */
-static struct stored *assemble(const char *key, uint64_t revision, const struct parts *p, const char *before, size_t before_len,
-                               const char *digits, const char *after, size_t after_len)
+static struct stored *assemble(const char *key, uint64_t revision, const struct parts *p,
+                               const char *before, size_t before_len, const char *digits,
+                               const char *after, size_t after_len)
 {
     size_t digits_len = strlen(digits);
     size_t len = before_len + digits_len + after_len;
-    size_t size = sizeof(struct stored) + (p->label_count + 1 + p->field_count) * sizeof(char *) + strlen(key) + 1 +
-                  strlen(p->ns) + 1 + strlen(p->name) + 1 + strlen(p->uid) + 1 + len + 1;
+    size_t size = sizeof(struct stored) + (p->label_count + 1 + p->field_count) * sizeof(char *) +
+                  strlen(key) + 1 + strlen(p->ns) + 1 + strlen(p->name) + 1 + strlen(p->uid) + 1 +
+                  len + 1;
     for (size_t i = 0; i < p->label_count; i++)
         size += strlen(p->labels[i]) + 1;
     for (size_t i = 0; i < p->field_count; i++)
@@ -136,7 +141,11 @@ static struct stored *assemble(const char *key, uint64_t revision, const struct 
     if (!s)
         abort();
     char *at = (char *)(s + 1);
-    *s = (struct stored){.refs = 1, .revision = revision, .len = len, .revision_at = before_len, .revision_len = digits_len};
+    *s = (struct stored){.refs = 1,
+                         .revision = revision,
+                         .len = len,
+                         .revision_at = before_len,
+                         .revision_len = digits_len};
     s->labels = (const char **)at;
     at += (p->label_count + 1) * sizeof(char *);
     s->fields = (const char **)at;
@@ -158,7 +167,8 @@ static struct stored *assemble(const char *key, uint64_t revision, const struct 
     return s;
 }
 
-static const char *field_text(const struct resource *r, const cJSON *object, const char *path, char number[32])
+static const char *field_text(const struct resource *r, const cJSON *object, const char *path,
+                              char number[32])
 {
     const char *text = r->field_value ? r->field_value(object, path) : NULL;
     if (text)
@@ -183,7 +193,8 @@ static void collect_labels(const cJSON *object, struct parts *p)
     p->labels = mem_alloc((2 * n + 1) * sizeof *p->labels);
     if (!n)
         return;
-    cJSON_ArrayForEach(l, labels) {
+    cJSON_ArrayForEach(l, labels)
+    {
         if (!cJSON_IsString(l))
             continue;
         p->labels[p->label_count++] = l->string;
@@ -191,8 +202,8 @@ static void collect_labels(const cJSON *object, struct parts *p)
     }
 }
 
-struct stored *stored_new(const struct resource *r, const char *key, uint64_t revision, const char *value, size_t len,
-                          const cJSON *dom)
+struct stored *stored_new(const struct resource *r, const char *key, uint64_t revision,
+                          const char *value, size_t len, const cJSON *dom)
 {
     cleanup_json cJSON *parsed = NULL;
     if (!dom)
@@ -229,7 +240,8 @@ struct stored *stored_new(const struct resource *r, const char *key, uint64_t re
     buf_add(&after, value + at, len - at);
     char digits[24];
     snprintf(digits, sizeof digits, "%" PRIu64, revision);
-    struct stored *s = assemble(key, revision, &p, before.data, before.len, digits, after.data, after.len);
+    struct stored *s =
+        assemble(key, revision, &p, before.data, before.len, digits, after.data, after.len);
     free(p.labels);
     free(p.fields);
     free(numbers);
@@ -244,12 +256,17 @@ static size_t field_count(const struct stored *s)
 
 struct stored *stored_at_revision(const struct stored *s, uint64_t revision)
 {
-    struct parts p = {.ns = s->ns, .name = s->name, .uid = s->uid, .labels = s->labels, .fields = s->fields,
+    struct parts p = {.ns = s->ns,
+                      .name = s->name,
+                      .uid = s->uid,
+                      .labels = s->labels,
+                      .fields = s->fields,
                       .field_count = field_count(s)};
     while (p.labels[p.label_count])
         p.label_count++;
     char digits[24];
     snprintf(digits, sizeof digits, "%" PRIu64, revision);
     size_t behind = s->revision_at + s->revision_len;
-    return assemble(s->key, revision, &p, s->json, s->revision_at, digits, s->json + behind, s->len - behind);
+    return assemble(s->key, revision, &p, s->json, s->revision_at, digits, s->json + behind,
+                    s->len - behind);
 }

@@ -1,5 +1,6 @@
-/* Following the store: one thread loads all objects at one revision and then applies every later change, in order; a
- * few threads ask the store how far it is for those who read consistently; one thread keeps the deadlines. */
+/* Following the store: one thread loads all objects at one revision and then applies every later
+ * change, in order; a few threads ask the store how far it is for those who read consistently; one
+ * thread keeps the deadlines. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -134,8 +135,10 @@ static bool ask(struct storage *s, uint64_t *revision, struct error **err)
     static const char question[] = "{\"key\":\"AA==\",\"limit\":\"1\",\"count_only\":true}";
     cleanup_json cJSON *answer = NULL;
     struct error *why = NULL;
-    if (etcd_call(s->etcd, "/v3/kv/range", question, true, QUESTION_TIMEOUT_MS, &answer, NULL, &why) != ETCD_DONE) {
-        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s", error_message(why));
+    if (etcd_call(s->etcd, "/v3/kv/range", question, true, QUESTION_TIMEOUT_MS, &answer, NULL,
+                  &why) != ETCD_DONE) {
+        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s",
+                  error_message(why));
         error_free(why);
         return false;
     }
@@ -167,8 +170,10 @@ static void *run_reader(void *arg)
             finish(batch, err);
             continue;
         }
-        if (revision < before) { /* time does not run backwards: it is another store now, or one from a backup */
-            log_warn("The store has gone back in time, loading all objects again", "revision", log_int((long long)revision));
+        if (revision < before) { /* time does not run backwards: it is another store now, or one
+                                    from a backup */
+            log_warn("The store has gone back in time, loading all objects again", "revision",
+                     log_int((long long)revision));
             atomic_store(&s->reload, true);
             etcd_watch_break(s->watch);
         }
@@ -229,9 +234,11 @@ static void *run_timer(void *arg)
             next = w->next;
             w->next = NULL;
             cleanup_error struct error *err = NULL;
-            error_set(&err, 504, "Timeout", "Too large resource version: %" PRIu64 ", current: %" PRIu64, w->revision,
+            error_set(&err, 504, "Timeout",
+                      "Too large resource version: %" PRIu64 ", current: %" PRIu64, w->revision,
                       storage_revision(s));
-            err->details = mem_strdup("{\"causes\":[{\"reason\":\"ResourceVersionTooLarge\",\"message\":\"Too large resource "
+            err->details = mem_strdup("{\"causes\":[{\"reason\":\"ResourceVersionTooLarge\","
+                                      "\"message\":\"Too large resource "
                                       "version\"}],\"retryAfterSeconds\":1}");
             finish(w, err);
         }
@@ -253,7 +260,8 @@ struct load {
     uint64_t revision;
 };
 
-static void load_kv(struct storage *s, struct load *l, const cJSON *kv, struct buf *key, struct buf *value)
+static void load_kv(struct storage *s, struct load *l, const cJSON *kv, struct buf *key,
+                    struct buf *value)
 {
     buf_clear(key);
     buf_clear(value);
@@ -262,8 +270,8 @@ static void load_kv(struct storage *s, struct load *l, const cJSON *kv, struct b
     struct cache *c = sync_find_cache(s, buf_str(key));
     if (!c || !etcd_bytes(kv, "value", value))
         return;
-    struct stored *object =
-        stored_new(c->resource, key->data, etcd_uint(kv, "mod_revision"), buf_str(value), value->len, NULL);
+    struct stored *object = stored_new(c->resource, key->data, etcd_uint(kv, "mod_revision"),
+                                       buf_str(value), value->len, NULL);
     if (!object) {
         log_warn("Ignored a stored value that is no object", "key", key->data);
         return;
@@ -288,12 +296,14 @@ static bool load_pages(struct storage *s, struct load *l, struct error **err)
             buf_printf(&body, ",\"revision\":\"%" PRIu64 "\"", l->revision);
         buf_addc(&body, '}');
         cleanup_json cJSON *answer = NULL;
-        if (etcd_call(s->etcd, "/v3/kv/range", body.data, true, 60000, &answer, NULL, err) != ETCD_DONE)
+        if (etcd_call(s->etcd, "/v3/kv/range", body.data, true, 60000, &answer, NULL, err) !=
+            ETCD_DONE)
             return false;
         if (!l->revision)
             l->revision = etcd_header_revision(answer);
         const cJSON *kvs = json_get(answer, "kvs"), *kv;
-        cJSON_ArrayForEach(kv, kvs) {
+        cJSON_ArrayForEach(kv, kvs)
+        {
             load_kv(s, l, kv, &key, &value);
         }
         more = json_bool(answer, "more", false) && cJSON_GetArraySize(kvs) > 0;
@@ -317,7 +327,8 @@ static bool load(struct storage *s, struct error **err)
             objects += tree_count(l.trees[i].root);
             cache_load(s->caches[i], &l.trees[i], l.revision);
         }
-        log_info("Loaded all objects", "objects", log_int((long long)objects), "revision", log_int((long long)l.revision));
+        log_info("Loaded all objects", "objects", log_int((long long)objects), "revision",
+                 log_int((long long)l.revision));
         set_revision(s, l.revision);
     } else {
         for (size_t i = 0; i < s->cache_count; i++)
@@ -329,7 +340,8 @@ static bool load(struct storage *s, struct error **err)
 
 /* --- following --- */
 
-static void apply(struct storage *s, const cJSON *event, struct buf *key, struct buf *value, uint64_t *revision)
+static void apply(struct storage *s, const cJSON *event, struct buf *key, struct buf *value,
+                  uint64_t *revision)
 {
     const cJSON *kv = json_get(event, "kv");
     uint64_t at = etcd_uint(kv, "mod_revision");
@@ -370,7 +382,8 @@ static bool on_result(void *userdata, const cJSON *result)
     cleanup_buf struct buf key = {0}, value = {0};
     uint64_t revision = storage_revision(s);
     const cJSON *event;
-    cJSON_ArrayForEach(event, json_get(result, "events")) {
+    cJSON_ArrayForEach(event, json_get(result, "events"))
+    {
         apply(s, event, &key, &value, &revision);
     }
     if (revision > storage_revision(s))
@@ -404,9 +417,10 @@ static void *run_sync(void *arg)
             pthread_mutex_unlock(&s->mutex);
         }
         int64_t began = time_monotonic_ms();
-        if (!etcd_watch_run(s->watch, storage_revision(s) + 1, on_result, s, &err) && !atomic_load(&s->stopping))
-            log_info("The store's watch ended, it is resumed", "why", error_message(err), "revision",
-                     log_int((long long)storage_revision(s)));
+        if (!etcd_watch_run(s->watch, storage_revision(s) + 1, on_result, s, &err) &&
+            !atomic_load(&s->stopping))
+            log_info("The store's watch ended, it is resumed", "why", error_message(err),
+                     "revision", log_int((long long)storage_revision(s)));
         if (time_monotonic_ms() - began < 1000)
             pause_ms(failures++ < 20 ? 20 : 200);
         else
@@ -419,7 +433,8 @@ bool storage_wait_ready(struct storage *s, int64_t timeout_ms)
 {
     int64_t deadline = time_monotonic_ms() + timeout_ms;
     pthread_mutex_lock(&s->mutex);
-    while (!s->ready && !atomic_load(&s->stopping) && (timeout_ms < 0 || time_monotonic_ms() < deadline)) {
+    while (!s->ready && !atomic_load(&s->stopping) &&
+           (timeout_ms < 0 || time_monotonic_ms() < deadline)) {
         struct timespec at;
         clock_gettime(CLOCK_REALTIME, &at);
         at.tv_sec++;

@@ -1,8 +1,9 @@
 /* The objects of one resource, ordered by key, with snapshots in constant time (copy on write).
  *
- * Two levels: an array of leaves, each an array of objects. A snapshot takes a reference to the array; the next change copies
- * what it must touch, so a list of any length is written out without holding a lock and without missing or doubling
- * anything. The tree itself is guarded by its cache's mutex; snapshots need none. */
+ * Two levels: an array of leaves, each an array of objects. A snapshot takes a reference to the
+ * array; the next change copies what it must touch, so a list of any length is written out without
+ * holding a lock and without missing or doubling anything. The tree itself is guarded by its
+ * cache's mutex; snapshots need none. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,8 @@ struct tree {
 void tree_init(struct tree *t);
 void tree_clear(struct tree *t); /* frees; init again before use */
 size_t tree_count(const struct tree_root *root);
-/* Puts s (a reference, taken) in; returns what had the key before (a reference, the caller's) or NULL. */
+/* Puts s (a reference, taken) in; returns what had the key before (a reference, the caller's) or
+ * NULL. */
 struct stored *tree_put(struct tree *t, struct stored *s);
 /* Takes out; the reference is the caller's; NULL when absent. */
 struct stored *tree_remove(struct tree *t, const char *key);

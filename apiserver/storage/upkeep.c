@@ -1,4 +1,5 @@
-/* What the store needs from its clients from time to time: old revisions compacted away, leases for what expires. */
+/* What the store needs from its clients from time to time: old revisions compacted away, leases for
+ * what expires. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -11,12 +12,14 @@
 #include "common/timefmt.h"
 
 /* --- compaction, as Kubernetes' apiservers do it together ---
- * They share the key compact_rev_key; its version is a clock that all of them read, its value the revision at the last tick. Who
- * moves the clock on compacts to the revision of one interval ago. */
+ * They share the key compact_rev_key; its version is a clock that all of them read, its value the
+ * revision at the last tick. Who moves the clock on compacts to the revision of one interval ago.
+ */
 
 #define COMPACT_KEY "compact_rev_key"
 
-/* If nobody ticked since, ticks, noting `revision`. Sets *clock and *revision to what the store has. */
+/* If nobody ticked since, ticks, noting `revision`. Sets *clock and *revision to what the store
+ * has. */
 static bool tick(struct storage *s, uint64_t *clock, uint64_t *revision, bool *won)
 {
     cleanup_buf struct buf body = {0}, number = {0};
@@ -39,7 +42,8 @@ static bool tick(struct storage *s, uint64_t *clock, uint64_t *revision, bool *w
         ++*clock;
     } else {
         const cJSON *first = cJSON_GetArrayItem(json_get(answer, "responses"), 0);
-        *clock = etcd_uint(cJSON_GetArrayItem(json_path(first, "response_range.kvs"), 0), "version");
+        *clock =
+            etcd_uint(cJSON_GetArrayItem(json_path(first, "response_range.kvs"), 0), "version");
     }
     return true;
 }
@@ -50,7 +54,8 @@ static void compact(struct storage *s, uint64_t revision)
     buf_printf(&body, "{\"revision\":\"%" PRIu64 "\"}", revision);
     cleanup_json cJSON *answer = NULL;
     cleanup_error struct error *err = NULL;
-    if (etcd_call(s->etcd, "/v3/kv/compaction", body.data, false, 10000, &answer, NULL, &err) == ETCD_DONE)
+    if (etcd_call(s->etcd, "/v3/kv/compaction", body.data, false, 10000, &answer, NULL, &err) ==
+        ETCD_DONE)
         log_info("Compacted the store", "revision", log_int((long long)revision));
     else
         log_warn("Could not compact the store", "err", error_message(err));
@@ -111,8 +116,10 @@ static uint64_t grant(struct storage *s, int64_t ttl, struct error **err)
     cleanup_json cJSON *answer = NULL;
     cleanup_error struct error *why = NULL;
     /* A grant whose answer was lost expires by itself. */
-    if (etcd_call(s->etcd, "/v3/lease/grant", body, true, 10000, &answer, NULL, &why) != ETCD_DONE) {
-        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s", error_message(why));
+    if (etcd_call(s->etcd, "/v3/lease/grant", body, true, 10000, &answer, NULL, &why) !=
+        ETCD_DONE) {
+        error_set(err, 503, "ServiceUnavailable", "the store does not answer: %s",
+                  error_message(why));
         return 0;
     }
     uint64_t id = etcd_uint(answer, "ID");
@@ -134,7 +141,8 @@ uint64_t upkeep_lease(struct storage *s, int64_t ttl, struct error **err)
             place = i;
     }
     int64_t now = time_monotonic_ms();
-    if (s->leases[place].ttl != ttl || !s->leases[place].id || now - s->leases[place].made_ms > SHARE_SECONDS * 1000) {
+    if (s->leases[place].ttl != ttl || !s->leases[place].id ||
+        now - s->leases[place].made_ms > SHARE_SECONDS * 1000) {
         s->leases[place].id = grant(s, ttl + SHARE_SECONDS, err);
         s->leases[place].ttl = ttl;
         s->leases[place].made_ms = now;
@@ -155,7 +163,8 @@ void upkeep_forget_lease(struct storage *s, uint64_t id)
 
 /* --- keys with a time to live --- */
 
-bool storage_put_ttl(struct storage *s, const char *key, const char *value, int64_t ttl_seconds, struct error **err)
+bool storage_put_ttl(struct storage *s, const char *key, const char *value, int64_t ttl_seconds,
+                     struct error **err)
 {
     uint64_t lease = grant(s, ttl_seconds, err);
     if (!lease)
@@ -168,7 +177,8 @@ bool storage_put_ttl(struct storage *s, const char *key, const char *value, int6
     etcd_add_bytes(&body, "value", value, strlen(value));
     buf_printf(&body, ",\"lease\":\"%" PRIu64 "\"}", lease);
     cleanup_json cJSON *answer = NULL;
-    return etcd_call(s->etcd, "/v3/kv/put", body.data, true, 10000, &answer, NULL, err) == ETCD_DONE;
+    return etcd_call(s->etcd, "/v3/kv/put", body.data, true, 10000, &answer, NULL, err) ==
+           ETCD_DONE;
 }
 
 bool storage_remove_key(struct storage *s, const char *key, struct error **err)
@@ -179,7 +189,8 @@ bool storage_remove_key(struct storage *s, const char *key, struct error **err)
     etcd_add_bytes(&body, "key", full, strlen(full));
     buf_addc(&body, '}');
     cleanup_json cJSON *answer = NULL;
-    return etcd_call(s->etcd, "/v3/kv/deleterange", body.data, true, 3000, &answer, NULL, err) == ETCD_DONE;
+    return etcd_call(s->etcd, "/v3/kv/deleterange", body.data, true, 3000, &answer, NULL, err) ==
+           ETCD_DONE;
 }
 
 char **storage_keys(struct storage *s, const char *prefix, struct error **err)
@@ -199,7 +210,8 @@ char **storage_keys(struct storage *s, const char *prefix, struct error **err)
     const cJSON *kvs = json_get(answer, "kvs"), *kv;
     char **out = mem_alloc(((size_t)cJSON_GetArraySize(kvs) + 1) * sizeof *out);
     size_t n = 0;
-    cJSON_ArrayForEach(kv, kvs) {
+    cJSON_ArrayForEach(kv, kvs)
+    {
         cleanup_buf struct buf key = {0};
         if (etcd_bytes(kv, "key", &key) && key.len > len)
             out[n++] = mem_strdup(key.data + len);

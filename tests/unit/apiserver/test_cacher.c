@@ -15,14 +15,22 @@ static const char *field_default(const char *path)
     return strcmp(path, "spec.unschedulable") ? NULL : "false";
 }
 
-static const struct resource pods = {.group = "", .version = "v1", .kind = "Pod", .plural = "pods", .namespaced = true,
-                                     .storage_prefix = "pods", .field_selectors = fields, .field_default = field_default};
+static const struct resource pods = {.group = "",
+                                     .version = "v1",
+                                     .kind = "Pod",
+                                     .plural = "pods",
+                                     .namespaced = true,
+                                     .storage_prefix = "pods",
+                                     .field_selectors = fields,
+                                     .field_default = field_default};
 
 static struct stored *make(const char *key, uint64_t revision)
 {
     const char *name = strrchr(key, '/') + 1;
-    cleanup_free char *json = mem_printf("{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"a\","
-                                         "\"uid\":\"u-%s\",\"labels\":{\"n\":\"%llu\"}}}", name, name, (unsigned long long)revision);
+    cleanup_free char *json = mem_printf(
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"a\","
+        "\"uid\":\"u-%s\",\"labels\":{\"n\":\"%llu\"}}}",
+        name, name, (unsigned long long)revision);
     struct stored *s = stored_new(&pods, key, revision, json, strlen(json), NULL);
     ck_assert_ptr_nonnull(s);
     return s;
@@ -135,21 +143,26 @@ START_TEST(test_stored_forms)
 {
     static const char *const texts[] = {
         /* as we write it */
-        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\",\"namespace\":\"a\",\"uid\":\"u\",\"labels\":{\"b\":\"c\"}},"
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\",\"namespace\":\"a\","
+        "\"uid\":\"u\",\"labels\":{\"b\":\"c\"}},"
         "\"spec\":{\"nodeName\":\"n\",\"count\":7}}",
         /* as somebody else might */
-        " {\"spec\":{\"count\":7,\"nodeName\":\"n\"}, \"metadata\":{\"resourceVersion\":\"1\",\"labels\":{\"b\":\"c\"},\"name\":\"x\","
+        " {\"spec\":{\"count\":7,\"nodeName\":\"n\"}, "
+        "\"metadata\":{\"resourceVersion\":\"1\",\"labels\":{\"b\":\"c\"},\"name\":\"x\","
         "\"namespace\":\"a\",\"uid\":\"u\"},\"apiVersion\":\"v1\",\"kind\":\"Pod\"}",
-        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"3\",\"name\":\"x\",\"namespace\":\"a\",\"uid\":\"u\","
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"3\",\"name\":"
+        "\"x\",\"namespace\":\"a\",\"uid\":\"u\","
         "\"labels\":{\"b\":\"c\"}},\"spec\":{\"nodeName\":\"n\",\"count\":7}}",
     };
     static const char expected_text[] =
-        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\",\"namespace\":\"a\",\"uid\":\"u\",\"labels\":{\"b\":\"c\"},"
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\",\"namespace\":\"a\","
+        "\"uid\":\"u\",\"labels\":{\"b\":\"c\"},"
         "\"resourceVersion\":\"99\"},\"spec\":{\"nodeName\":\"n\",\"count\":7}}";
     cleanup_json cJSON *expected = json_parse(expected_text, sizeof expected_text - 1, NULL);
     ck_assert_ptr_nonnull(expected);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        cleanup_stored struct stored *s = stored_new(&pods, "/registry/pods/a/x", 99, texts[i], strlen(texts[i]), NULL);
+        cleanup_stored struct stored *s =
+            stored_new(&pods, "/registry/pods/a/x", 99, texts[i], strlen(texts[i]), NULL);
         ck_assert_ptr_nonnull(s);
         ck_assert_uint_eq(s->len, strlen(s->json));
         cleanup_json cJSON *got = json_parse(s->json, s->len, NULL);
@@ -171,9 +184,12 @@ START_TEST(test_stored_forms)
         ck_assert_str_eq(later->labels[1], "c");
         ck_assert_str_eq(later->key, s->key);
     }
-    static const char *const odd[] = {"{}", "{\"metadata\":{}}", "{\"kind\":\"P\\\"od\",\"metadata\":null}", "{\"metadata\":[1]}"};
+    static const char *const odd[] = {"{}", "{\"metadata\":{}}",
+                                      "{\"kind\":\"P\\\"od\",\"metadata\":null}",
+                                      "{\"metadata\":[1]}"};
     for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
-        cleanup_stored struct stored *s = stored_new(&pods, "/registry/pods/a/x", 5, odd[i], strlen(odd[i]), NULL);
+        cleanup_stored struct stored *s =
+            stored_new(&pods, "/registry/pods/a/x", 5, odd[i], strlen(odd[i]), NULL);
         ck_assert_ptr_nonnull(s);
         ck_assert_str_eq(s->name, "x");
         cleanup_json cJSON *shown = json_parse(s->json, s->len, NULL);
@@ -187,14 +203,18 @@ END_TEST
 
 START_TEST(test_written_form_is_read_without_reprinting)
 {
-    static const char text[] =
-        "{\"spec\":{},\"metadata\":{\"resourceVersion\":\"3\",\"name\":\"x\"},\"apiVersion\":\"v1\",\"kind\":\"Pod\"}";
+    static const char text[] = "{\"spec\":{},\"metadata\":{\"resourceVersion\":\"3\",\"name\":"
+                               "\"x\"},\"apiVersion\":\"v1\",\"kind\":\"Pod\"}";
     cleanup_json cJSON *o = json_parse(text, sizeof text - 1, NULL);
     cleanup_buf struct buf b = {0};
     stored_print(o, &b);
-    ck_assert_str_eq(b.data, "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\"},\"spec\":{}}");
-    cleanup_stored struct stored *s = stored_new(&pods, "/registry/pods/a/x", 8, b.data, b.len, NULL);
-    ck_assert_str_eq(s->json, "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"8\",\"name\":\"x\"},\"spec\":{}}");
+    ck_assert_str_eq(
+        b.data,
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\"},\"spec\":{}}");
+    cleanup_stored struct stored *s =
+        stored_new(&pods, "/registry/pods/a/x", 8, b.data, b.len, NULL);
+    ck_assert_str_eq(s->json, "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{"
+                              "\"resourceVersion\":\"8\",\"name\":\"x\"},\"spec\":{}}");
 }
 END_TEST
 
@@ -228,7 +248,8 @@ struct recorder {
 static void on_event(struct cache_watcher *w, struct cache_event *e)
 {
     struct recorder *r = (struct recorder *)w;
-    buf_printf(&r->text, "%s %s@%llu;", event_type_text[e->type], e->object->name, (unsigned long long)e->revision);
+    buf_printf(&r->text, "%s %s@%llu;", event_type_text[e->type], e->object->name,
+               (unsigned long long)e->revision);
     struct encoded *line = cache_event_line(e, e->type);
     ck_assert(line == cache_event_line(e, e->type));
     ck_assert_int_eq(line->bytes[line->len - 1], '\n');
@@ -274,7 +295,8 @@ START_TEST(test_events)
     del("x", 14);
     del("nothing", 15);
     put("x", 16);
-    ck_assert_str_eq(buf_str(&r.text), "ADDED x@11;ADDED y@12;MODIFIED x@13;DELETED x@14;ADDED x@16;");
+    ck_assert_str_eq(buf_str(&r.text),
+                     "ADDED x@11;ADDED y@12;MODIFIED x@13;DELETED x@14;ADDED x@16;");
     ck_assert_str_eq(buf_str(&late.text), "MODIFIED x@13;DELETED x@14;ADDED x@16;");
     ck_assert_str_eq(buf_str(&future.text), "ADDED x@16;");
     cache_unwatch(cache, &late.base);
@@ -298,7 +320,8 @@ static void on_transition(struct cache_watcher *w, struct cache_event *e)
     for (int as = 0; as < 3; as++) {
         struct encoded *line = cache_event_line(e, (enum event_type)as);
         cleanup_json cJSON *event = json_parse(line->bytes, line->len, NULL);
-        buf_printf(&transitions, "%s n=%s@%s;", json_str(event, "type"), json_str(event, "object.metadata.labels.n"),
+        buf_printf(&transitions, "%s n=%s@%s;", json_str(event, "type"),
+                   json_str(event, "object.metadata.labels.n"),
                    json_str(event, "object.metadata.resourceVersion"));
     }
 }
@@ -344,9 +367,12 @@ START_TEST(test_the_past_is_bounded_by_bytes)
 {
     cleanup_free char *padding = mem_alloc(100001);
     memset(padding, 'p', 100000);
-    cleanup_free char *json = mem_printf("{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\"},\"data\":\"%s\"}", padding);
+    cleanup_free char *json = mem_printf(
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\"},\"data\":\"%s\"}",
+        padding);
     for (uint64_t i = 11; i < 1011; i++)
-        cache_apply(cache, "/registry/pods/a/x", stored_new(&pods, "/registry/pods/a/x", i, json, strlen(json), NULL), i);
+        cache_apply(cache, "/registry/pods/a/x",
+                    stored_new(&pods, "/registry/pods/a/x", i, json, strlen(json), NULL), i);
     ck_assert_uint_le(cache->ring.bytes, 17 * 1024 * 1024);
 }
 END_TEST

@@ -12,25 +12,41 @@ static const struct {
     const char *verb, *group, *version, *ns, *resource, *subresource, *name, *rest;
 } cases[] = {
     {"GET", "/api/v1/namespaces", NULL, NULL, true, "list", "", "v1", "", "namespaces", "", "", ""},
-    {"GET", "/api/v1/namespaces/other", NULL, NULL, true, "get", "", "v1", "other", "namespaces", "", "other", ""},
-    {"PUT", "/api/v1/namespaces/other/finalize", NULL, NULL, true, "update", "", "v1", "other", "namespaces", "finalize", "other", ""},
-    {"GET", "/api/v1/namespaces/other/status", NULL, NULL, true, "get", "", "v1", "other", "namespaces", "status", "other", ""},
-    {"GET", "/api/v1/namespaces/other/pods", NULL, NULL, true, "list", "", "v1", "other", "pods", "", "", ""},
-    {"GET", "/api/v1/namespaces/other/pods/foo", NULL, NULL, true, "get", "", "v1", "other", "pods", "", "foo", ""},
-    {"HEAD", "/api/v1/namespaces/other/pods/foo", NULL, NULL, true, "get", "", "v1", "other", "pods", "", "foo", ""},
+    {"GET", "/api/v1/namespaces/other", NULL, NULL, true, "get", "", "v1", "other", "namespaces",
+     "", "other", ""},
+    {"PUT", "/api/v1/namespaces/other/finalize", NULL, NULL, true, "update", "", "v1", "other",
+     "namespaces", "finalize", "other", ""},
+    {"GET", "/api/v1/namespaces/other/status", NULL, NULL, true, "get", "", "v1", "other",
+     "namespaces", "status", "other", ""},
+    {"GET", "/api/v1/namespaces/other/pods", NULL, NULL, true, "list", "", "v1", "other", "pods",
+     "", "", ""},
+    {"GET", "/api/v1/namespaces/other/pods/foo", NULL, NULL, true, "get", "", "v1", "other", "pods",
+     "", "foo", ""},
+    {"HEAD", "/api/v1/namespaces/other/pods/foo", NULL, NULL, true, "get", "", "v1", "other",
+     "pods", "", "foo", ""},
     {"GET", "/api/v1/pods", NULL, NULL, true, "list", "", "v1", "", "pods", "", "", ""},
     {"GET", "/api/v1/pods", "true", NULL, true, "watch", "", "v1", "", "pods", "", "", ""},
     {"GET", "/api/v1/pods", "false", NULL, true, "list", "", "v1", "", "pods", "", "", ""},
-    {"GET", "/api/v1/namespaces/other/pods", "1", NULL, true, "watch", "", "v1", "other", "pods", "", "", ""},
-    {"GET", "/api/v1/watch/namespaces/other/pods", NULL, NULL, true, "watch", "", "v1", "other", "pods", "", "", ""},
-    {"GET", "/api/v1/namespaces/other/pods", NULL, "metadata.name=foo", true, "list", "", "v1", "other", "pods", "", "foo", ""},
-    {"GET", "/api/v1/namespaces/other/pods", "true", "metadata.name=foo", true, "watch", "", "v1", "other", "pods", "", "foo", ""},
-    {"GET", "/api/v1/nodes/n1/proxy/a/b//c", NULL, NULL, true, "get", "", "v1", "", "nodes", "proxy", "n1", "a/b//c"},
-    {"POST", "/api/v1/namespaces/other/pods", NULL, NULL, true, "create", "", "v1", "other", "pods", "", "", ""},
-    {"POST", "/api/v1/namespaces/other/pods/foo/binding", NULL, NULL, true, "create", "", "v1", "other", "pods", "binding", "foo", ""},
-    {"PATCH", "/apis/apps/v1/namespaces/other/deployments/foo/scale", NULL, NULL, true, "patch", "apps", "v1", "other", "deployments", "scale", "foo", ""},
-    {"DELETE", "/apis/apps/v1/namespaces/other/deployments", NULL, NULL, true, "deletecollection", "apps", "v1", "other", "deployments", "", "", ""},
-    {"DELETE", "/apis/apps/v1/namespaces/other/deployments/foo", NULL, NULL, true, "delete", "apps", "v1", "other", "deployments", "", "foo", ""},
+    {"GET", "/api/v1/namespaces/other/pods", "1", NULL, true, "watch", "", "v1", "other", "pods",
+     "", "", ""},
+    {"GET", "/api/v1/watch/namespaces/other/pods", NULL, NULL, true, "watch", "", "v1", "other",
+     "pods", "", "", ""},
+    {"GET", "/api/v1/namespaces/other/pods", NULL, "metadata.name=foo", true, "list", "", "v1",
+     "other", "pods", "", "foo", ""},
+    {"GET", "/api/v1/namespaces/other/pods", "true", "metadata.name=foo", true, "watch", "", "v1",
+     "other", "pods", "", "foo", ""},
+    {"GET", "/api/v1/nodes/n1/proxy/a/b//c", NULL, NULL, true, "get", "", "v1", "", "nodes",
+     "proxy", "n1", "a/b//c"},
+    {"POST", "/api/v1/namespaces/other/pods", NULL, NULL, true, "create", "", "v1", "other", "pods",
+     "", "", ""},
+    {"POST", "/api/v1/namespaces/other/pods/foo/binding", NULL, NULL, true, "create", "", "v1",
+     "other", "pods", "binding", "foo", ""},
+    {"PATCH", "/apis/apps/v1/namespaces/other/deployments/foo/scale", NULL, NULL, true, "patch",
+     "apps", "v1", "other", "deployments", "scale", "foo", ""},
+    {"DELETE", "/apis/apps/v1/namespaces/other/deployments", NULL, NULL, true, "deletecollection",
+     "apps", "v1", "other", "deployments", "", "", ""},
+    {"DELETE", "/apis/apps/v1/namespaces/other/deployments/foo", NULL, NULL, true, "delete", "apps",
+     "v1", "other", "deployments", "", "foo", ""},
     {"GET", "/apis/apps/v1/", NULL, NULL, false, "get", "", "", "", "", "", "", ""},
     {"GET", "/api/v1", NULL, NULL, false, "get", "", "", "", "", "", "", ""},
     {"GET", "/apis/apps", NULL, NULL, false, "get", "", "", "", "", "", "", ""},
@@ -38,7 +54,8 @@ static const struct {
     {"GET", "/", NULL, NULL, false, "get", "", "", "", "", "", "", ""},
     {"GET", "", NULL, NULL, false, "get", "", "", "", "", "", "", ""},
     {"GET", "//api//v1//pods//", NULL, NULL, true, "list", "", "v1", "", "pods", "", "", ""},
-    {"BREW", "/api/v1/namespaces/a/pods/b", NULL, NULL, true, "", "", "v1", "a", "pods", "", "b", ""},
+    {"BREW", "/api/v1/namespaces/a/pods/b", NULL, NULL, true, "", "", "v1", "a", "pods", "", "b",
+     ""},
 };
 
 START_TEST(test_request_info)
@@ -86,13 +103,16 @@ START_TEST(test_accept)
         {"*/*", true, FORM_OBJECT, "v1", false},
         {"application/json", true, FORM_OBJECT, "v1", false},
         {"application/json, */*", true, FORM_OBJECT, "v1", false},
-        {"application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", true,
-         FORM_TABLE, "v1", false},
+        {"application/json;as=Table;v=v1;g=meta.k8s.io,application/"
+         "json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+         true, FORM_TABLE, "v1", false},
         {"application/json;as=Table;v=v1beta1;g=meta.k8s.io", true, FORM_TABLE, "v1beta1", false},
         {"application/json;as=Table;v=v9;g=meta.k8s.io", false, FORM_OBJECT, "v1", false},
-        {"application/json;as=Table;v=v9;g=meta.k8s.io, application/json", true, FORM_OBJECT, "v1", false},
+        {"application/json;as=Table;v=v9;g=meta.k8s.io, application/json", true, FORM_OBJECT, "v1",
+         false},
         {"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
-         "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json", true, FORM_PARTIAL_METADATA, "v1", false},
+         "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+         true, FORM_PARTIAL_METADATA, "v1", false},
         {"application/vnd.kubernetes.protobuf", false, FORM_OBJECT, "v1", false},
         {"application/vnd.kubernetes.protobuf, application/json", true, FORM_OBJECT, "v1", false},
         {"text/html", false, FORM_OBJECT, "v1", false},
@@ -123,7 +143,9 @@ START_TEST(test_continue_tokens)
     for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
         for (size_t r = 0; r < ARRAY_LEN(revisions); r++) {
             cleanup_free char *token = continue_token(revisions[r], keys[k]);
-            ck_assert_uint_eq(strspn(token, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"), strlen(token));
+            ck_assert_uint_eq(
+                strspn(token, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"),
+                strlen(token));
             uint64_t revision = 77;
             cleanup_free char *after = NULL;
             ck_assert(continue_parse(token, &revision, &after, NULL));
@@ -136,11 +158,18 @@ END_TEST
 
 START_TEST(test_bad_continue_tokens)
 {
-    const char *texts[] = {"{}", "[]", "{\"v\":\"meta.k8s.io/v1\"}", "{\"v\":\"meta.k8s.io/v1\",\"rv\":0,\"start\":\"a\"}",
-                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":-5,\"start\":\"a\"}", "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"\"}",
+    const char *texts[] = {"{}",
+                           "[]",
+                           "{\"v\":\"meta.k8s.io/v1\"}",
+                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":0,\"start\":\"a\"}",
+                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":-5,\"start\":\"a\"}",
+                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"\"}",
                            "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"../secrets/a\"}",
-                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"a/./b\"}", "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"/a\"}",
-                           "{\"v\":\"meta.k8s.io/v9\",\"rv\":5,\"start\":\"a\"}", "not json", ""};
+                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"a/./b\"}",
+                           "{\"v\":\"meta.k8s.io/v1\",\"rv\":5,\"start\":\"/a\"}",
+                           "{\"v\":\"meta.k8s.io/v9\",\"rv\":5,\"start\":\"a\"}",
+                           "not json",
+                           ""};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         cleanup_buf struct buf b = {0};
         buf_add_base64(&b, texts[i], strlen(texts[i]));
@@ -160,20 +189,33 @@ END_TEST
 
 START_TEST(test_filters)
 {
-    const struct resource pods = {.group = "", .plural = "pods", .namespaced = true,
-                                         .field_selectors = (const char *const[]){"spec.nodeName", "status.phase", NULL},
-                                         .field_aliases = (const char *const[]){"spec.host", "spec.nodeName", NULL}};
-    struct stored s = {.ns = "default", .name = "web", .labels = (const char *[]){"app", "web", NULL},
+    const struct resource pods = {
+        .group = "",
+        .plural = "pods",
+        .namespaced = true,
+        .field_selectors = (const char *const[]){"spec.nodeName", "status.phase", NULL},
+        .field_aliases = (const char *const[]){"spec.host", "spec.nodeName", NULL}};
+    struct stored s = {.ns = "default",
+                       .name = "web",
+                       .labels = (const char *[]){"app", "web", NULL},
                        .fields = (const char *[]){"n1", "Running"}};
     static const struct {
         const char *ns, *labels, *fields;
         bool matches;
     } t[] = {
-        {"", NULL, NULL, true}, {"default", "", "", true}, {"other", NULL, NULL, false},
-        {"", "app=web", NULL, true}, {"", "app!=web", NULL, false}, {"", "app in (a,web)", "spec.nodeName=n1", true},
-        {"", "app=web", "spec.nodeName=n2", false}, {"", NULL, "spec.host=n1", true}, {"", NULL, "status.phase!=Running", false},
-        {"", NULL, "metadata.name=web,metadata.namespace=default", true}, {"", NULL, "metadata.name=x", false},
-        {"", "!app", NULL, false}, {"", "!other", "metadata.name!=x", true},
+        {"", NULL, NULL, true},
+        {"default", "", "", true},
+        {"other", NULL, NULL, false},
+        {"", "app=web", NULL, true},
+        {"", "app!=web", NULL, false},
+        {"", "app in (a,web)", "spec.nodeName=n1", true},
+        {"", "app=web", "spec.nodeName=n2", false},
+        {"", NULL, "spec.host=n1", true},
+        {"", NULL, "status.phase!=Running", false},
+        {"", NULL, "metadata.name=web,metadata.namespace=default", true},
+        {"", NULL, "metadata.name=x", false},
+        {"", "!app", NULL, false},
+        {"", "!other", "metadata.name!=x", true},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         struct object_filter f;
@@ -197,7 +239,8 @@ START_TEST(test_indent)
     const char *text = "{\"a\":[1,2,{}],\"b\":{\"c\":\"x{,:}\\\"\"},\"d\":[]}";
     cleanup_buf struct buf b = {0};
     json_indent(text, strlen(text), &b);
-    ck_assert_str_eq(b.data, "{\n  \"a\": [\n    1,\n    2,\n    {}\n  ],\n  \"b\": {\n    \"c\": \"x{,:}\\\"\"\n  },\n  \"d\": []\n}");
+    ck_assert_str_eq(b.data, "{\n  \"a\": [\n    1,\n    2,\n    {}\n  ],\n  \"b\": {\n    \"c\": "
+                             "\"x{,:}\\\"\"\n  },\n  \"d\": []\n}");
 }
 END_TEST
 

@@ -1,4 +1,5 @@
-/* The storage on a real etcd (Debian's etcd-server), which is started, killed and started again here. */
+/* The storage on a real etcd (Debian's etcd-server), which is started, killed and started again
+ * here. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <curl/curl.h>
@@ -44,8 +45,9 @@ static void start_etcd(void)
     dup2(null, 1);
     dup2(null, 2);
     cleanup_free char *cluster = mem_printf("a=%s", peer);
-    execlp("etcd", "etcd", "--name", "a", "--data-dir", directory, "--listen-client-urls", url, "--advertise-client-urls", url,
-           "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, (char *)NULL);
+    execlp("etcd", "etcd", "--name", "a", "--data-dir", directory, "--listen-client-urls", url,
+           "--advertise-client-urls", url, "--listen-peer-urls", peer,
+           "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, (char *)NULL);
     _exit(127);
 }
 
@@ -129,10 +131,12 @@ START_TEST(test_create_get_delete)
     ck_assert_str_eq(again->reason, "AlreadyExists");
     ck_assert_str_eq(again->message, "configmaps \"x\" already exists");
     ck_assert_str_eq(again->details, "{\"name\":\"x\",\"kind\":\"configmaps\"}");
-    cleanup_stored struct stored *kept = storage_delete(storage, configmaps, "default", "x", "other", 0, NULL, 0, &uid);
+    cleanup_stored struct stored *kept =
+        storage_delete(storage, configmaps, "default", "x", "other", 0, NULL, 0, &uid);
     ck_assert_ptr_null(kept);
     ck_assert_int_eq(uid->code, 409);
-    cleanup_stored struct stored *last = storage_delete(storage, configmaps, "default", "x", got->uid, got->revision, NULL, 0, &err);
+    cleanup_stored struct stored *last =
+        storage_delete(storage, configmaps, "default", "x", got->uid, got->revision, NULL, 0, &err);
     ck_assert_ptr_nonnull(last);
     ck_assert_uint_gt(last->revision, got->revision);
     ck_assert_str_eq(value_of(last), "1");
@@ -149,7 +153,8 @@ struct counter {
     bool nothing, fail, delete;
 };
 
-static cJSON *increment(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *increment(void *userdata, cJSON *current, const struct stored *stored,
+                        struct error **err)
 {
     (void)stored;
     struct counter *c = userdata;
@@ -166,7 +171,8 @@ static cJSON *increment(void *userdata, cJSON *current, const struct stored *sto
     return o;
 }
 
-static struct stored *update(struct storage *s, struct counter *c, const char *name, struct error **err)
+static struct stored *update(struct storage *s, struct counter *c, const char *name,
+                             struct error **err)
 {
     c->u.change = increment;
     c->u.userdata = c;
@@ -253,7 +259,8 @@ END_TEST
 START_TEST(test_claims)
 {
     cleanup_error struct error *err = NULL, *taken = NULL;
-    struct storage_claim take = {.key = "serviceips/10.96.0.10"}, give = {.key = "serviceips/10.96.0.10", .release = true};
+    struct storage_claim take = {.key = "serviceips/10.96.0.10"},
+                         give = {.key = "serviceips/10.96.0.10", .release = true};
     cleanup_json cJSON *a = configmap("a", "1"), *b = configmap("b", "1");
     cleanup_stored struct stored *first = storage_create(storage, configmaps, a, &take, 1, &err);
     ck_assert_ptr_nonnull(first);
@@ -262,7 +269,8 @@ START_TEST(test_claims)
     ck_assert_str_eq(taken->reason, "ClaimTaken");
     cleanup_stored struct stored *nothing = storage_get(storage, configmaps, "default", "b", NULL);
     ck_assert_ptr_null(nothing); /* nothing was written */
-    cleanup_stored struct stored *gone = storage_delete(storage, configmaps, "default", "a", NULL, 0, &give, 1, &err);
+    cleanup_stored struct stored *gone =
+        storage_delete(storage, configmaps, "default", "a", NULL, 0, &give, 1, &err);
     ck_assert_ptr_nonnull(gone);
     cleanup_stored struct stored *now = storage_create(storage, configmaps, b, &take, 1, &err);
     ck_assert_ptr_nonnull(now);
@@ -283,7 +291,8 @@ static void *create_all_the_time(void *arg)
         cleanup_error struct error *err = NULL;
         cleanup_stored struct stored *s = create(name, "1", &err);
         ck_assert_msg(s != NULL, "%s: %s", name, error_message(err));
-        cleanup_stored struct stored *seen = storage_get(storage, configmaps, "default", name, &err);
+        cleanup_stored struct stored *seen =
+            storage_get(storage, configmaps, "default", name, &err);
         ck_assert_msg(seen != NULL, "%s: %s", name, error_message(err));
         atomic_fetch_add(made, 1);
     }
@@ -364,21 +373,25 @@ static void compact(uint64_t revision)
     cleanup_free char *body = mem_printf("{\"revision\":\"%llu\"}", (unsigned long long)revision);
     cleanup_json cJSON *answer = NULL;
     cleanup_error struct error *err = NULL;
-    ck_assert_msg(etcd_call(storage->etcd, "/v3/kv/compaction", body, false, 5000, &answer, NULL, &err) == ETCD_DONE, "%s",
-                  error_message(err));
+    ck_assert_msg(etcd_call(storage->etcd, "/v3/kv/compaction", body, false, 5000, &answer, NULL,
+                            &err) == ETCD_DONE,
+                  "%s", error_message(err));
 }
 
 START_TEST(test_the_past)
 {
-    cleanup_stored struct stored *a = create("a", "1", NULL), *b = create("b", "1", NULL), *d = create("d", "1", NULL);
+    cleanup_stored struct stored *a = create("a", "1", NULL), *b = create("b", "1", NULL),
+                                 *d = create("d", "1", NULL);
     uint64_t then = d->revision;
     struct counter counter = {0};
     cleanup_stored struct stored *b2 = update(storage, &counter, "b", NULL);
-    cleanup_stored struct stored *gone = storage_delete(storage, configmaps, "default", "a", NULL, 0, NULL, 0, NULL);
+    cleanup_stored struct stored *gone =
+        storage_delete(storage, configmaps, "default", "a", NULL, 0, NULL, 0, NULL);
     struct stored **items;
     size_t count;
     int64_t remaining;
-    ck_assert(storage_range_at(storage, configmaps, "", NULL, then, 2, &items, &count, &remaining, NULL));
+    ck_assert(
+        storage_range_at(storage, configmaps, "", NULL, then, 2, &items, &count, &remaining, NULL));
     ck_assert_uint_eq(count, 2);
     ck_assert_int_eq(remaining, 1);
     ck_assert_str_eq(items[0]->name, "a");
@@ -386,14 +399,16 @@ START_TEST(test_the_past)
     for (size_t i = 0; i < count; i++)
         stored_unref(items[i]);
     free(items);
-    ck_assert(storage_range_at(storage, configmaps, "", "/registry/configmaps/default/b", then, 0, &items, &count, &remaining, NULL));
+    ck_assert(storage_range_at(storage, configmaps, "", "/registry/configmaps/default/b", then, 0,
+                               &items, &count, &remaining, NULL));
     ck_assert_uint_eq(count, 1);
     ck_assert_str_eq(items[0]->name, "d");
     stored_unref(items[0]);
     free(items);
     compact(gone->revision);
     cleanup_error struct error *err = NULL;
-    ck_assert(!storage_range_at(storage, configmaps, "", NULL, then, 2, &items, &count, &remaining, &err));
+    ck_assert(!storage_range_at(storage, configmaps, "", NULL, then, 2, &items, &count, &remaining,
+                                &err));
     ck_assert_int_eq(err->code, 410);
 }
 END_TEST
@@ -411,7 +426,9 @@ START_TEST(test_events_expire)
     uint64_t lease = storage->leases[0].id;
     cleanup_free char *body = mem_printf("{\"ID\":\"%llu\"}", (unsigned long long)lease);
     cleanup_json cJSON *answer = NULL;
-    ck_assert_int_eq(etcd_call(storage->etcd, "/v3/lease/revoke", body, false, 5000, &answer, NULL, NULL), ETCD_DONE);
+    ck_assert_int_eq(
+        etcd_call(storage->etcd, "/v3/lease/revoke", body, false, 5000, &answer, NULL, NULL),
+        ETCD_DONE);
     cleanup_stored struct stored *gone = storage_get(storage, events, "default", "e", NULL);
     ck_assert_ptr_null(gone);
     /* A lease that ended meanwhile is replaced. */
@@ -448,14 +465,19 @@ END_TEST
 START_TEST(test_values_of_others_are_ignored_or_shown)
 {
     /* Neither garbage nor foreign forms below our prefixes harm the cache. */
-    static const char *const bodies[] = {
-        "{\"key\":\"L3JlZ2lzdHJ5L2NvbmZpZ21hcHMvZGVmYXVsdC9iYWQ=\",\"value\":\"bm90IGpzb24=\"}", /* .../bad: not json */
-        "{\"key\":\"L3JlZ2lzdHJ5L2NvbmZpZ21hcHMvZGVmYXVsdC9lbXB0eQ==\"}",                         /* .../empty */
-        "{\"key\":\"L290aGVy\",\"value\":\"e30=\"}",                                                 /* /other */
-    };
+    static const char
+        *const bodies[] =
+            {
+                "{\"key\":\"L3JlZ2lzdHJ5L2NvbmZpZ21hcHMvZGVmYXVsdC9iYWQ=\",\"value\":\"bm90IGpzb24="
+                "\"}", /* .../bad: not json */
+                "{\"key\":\"L3JlZ2lzdHJ5L2NvbmZpZ21hcHMvZGVmYXVsdC9lbXB0eQ==\"}", /* .../empty */
+                "{\"key\":\"L290aGVy\",\"value\":\"e30=\"}",                      /* /other */
+            };
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
         cleanup_json cJSON *answer = NULL;
-        ck_assert_int_eq(etcd_call(storage->etcd, "/v3/kv/put", bodies[i], true, 5000, &answer, NULL, NULL), ETCD_DONE);
+        ck_assert_int_eq(
+            etcd_call(storage->etcd, "/v3/kv/put", bodies[i], true, 5000, &answer, NULL, NULL),
+            ETCD_DONE);
     }
     cleanup_stored struct stored *s = create("x", "1", NULL);
     cleanup_stored struct stored *got = storage_get(storage, configmaps, "default", "x", NULL);

@@ -33,7 +33,9 @@ static gnutls_x509_privkey_t new_key(const char *name)
 {
     gnutls_x509_privkey_t key;
     gnutls_x509_privkey_init(&key);
-    must(gnutls_x509_privkey_generate2(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0, NULL, 0) == 0);
+    must(gnutls_x509_privkey_generate2(key, GNUTLS_PK_ECDSA,
+                                       GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0, NULL,
+                                       0) == 0);
     gnutls_datum_t pem;
     gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &pem);
     char path[128];
@@ -43,8 +45,9 @@ static gnutls_x509_privkey_t new_key(const char *name)
     return key;
 }
 
-static gnutls_x509_crt_t new_cert(const char *name, gnutls_x509_privkey_t key, const char *cn, const char *const *orgs,
-                                  gnutls_x509_crt_t ca, gnutls_x509_privkey_t ca_key, const char *purpose)
+static gnutls_x509_crt_t new_cert(const char *name, gnutls_x509_privkey_t key, const char *cn,
+                                  const char *const *orgs, gnutls_x509_crt_t ca,
+                                  gnutls_x509_privkey_t ca_key, const char *purpose)
 {
     gnutls_x509_crt_t crt;
     gnutls_x509_crt_init(&crt);
@@ -57,7 +60,8 @@ static gnutls_x509_crt_t new_cert(const char *name, gnutls_x509_privkey_t key, c
     gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 3600);
     gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, cn, (unsigned)strlen(cn));
     for (; orgs && *orgs; orgs++)
-        gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, 0, *orgs, (unsigned)strlen(*orgs));
+        gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, 0, *orgs,
+                                      (unsigned)strlen(*orgs));
     gnutls_x509_crt_set_key(crt, key);
     gnutls_x509_crt_set_basic_constraints(crt, !ca, -1);
     if (!ca)
@@ -87,13 +91,13 @@ static void make_certificates(void)
     gnutls_x509_crt_deinit(crt);
     gnutls_x509_privkey_deinit(key);
     key = new_key("client");
-    crt = new_cert("client", key, "system:node:a", (const char *[]){"system:nodes", "team", NULL}, ca, ca_key,
-                   GNUTLS_KP_TLS_WWW_CLIENT);
+    crt = new_cert("client", key, "system:node:a", (const char *[]){"system:nodes", "team", NULL},
+                   ca, ca_key, GNUTLS_KP_TLS_WWW_CLIENT);
     gnutls_x509_crt_deinit(crt);
     gnutls_x509_privkey_deinit(key);
     key = new_key("stranger");
-    crt = new_cert("stranger", key, "kubernetes-admin", (const char *[]){"system:masters", NULL}, other, other_key,
-                   GNUTLS_KP_TLS_WWW_CLIENT);
+    crt = new_cert("stranger", key, "kubernetes-admin", (const char *[]){"system:masters", NULL},
+                   other, other_key, GNUTLS_KP_TLS_WWW_CLIENT);
     gnutls_x509_crt_deinit(crt);
     gnutls_x509_privkey_deinit(key);
     gnutls_x509_crt_deinit(ca);
@@ -190,8 +194,9 @@ static void handle(struct httpd_request *r, void *userdata)
         struct buf b = {0};
         const char *values[4];
         size_t n = httpd_query_all(r, "a", values, 4);
-        buf_printf(&b, "%s|%s|%s|%zu|%s|%s|%s", httpd_method(r), httpd_path(r), httpd_raw_path(r), n, n ? values[n - 1] : "-",
-                   httpd_header(r, "x-long") ? "long" : "-", httpd_client_cn(r) ? httpd_client_cn(r) : "nobody");
+        buf_printf(&b, "%s|%s|%s|%zu|%s|%s|%s", httpd_method(r), httpd_path(r), httpd_raw_path(r),
+                   n, n ? values[n - 1] : "-", httpd_header(r, "x-long") ? "long" : "-",
+                   httpd_client_cn(r) ? httpd_client_cn(r) : "nobody");
         for (const char *const *o = httpd_client_orgs(r); *o; o++)
             buf_printf(&b, "|%s", *o);
         buf_adds(&b, httpd_client_cert_invalid(r) ? "|invalid" : "");
@@ -205,9 +210,11 @@ static void handle(struct httpd_request *r, void *userdata)
         memset(big, 'x', sizeof big);
         httpd_reply_shared(r, 200, "text/plain", big, sizeof big, on_release, NULL);
     } else if (!strcmp(path, "/stream")) {
-        start_thread(write_stream, httpd_stream_start(r, 200, "text/plain", 1 << 20, on_gone, NULL));
+        start_thread(write_stream,
+                     httpd_stream_start(r, 200, "text/plain", 1 << 20, on_gone, NULL));
     } else if (!strcmp(path, "/held")) {
-        struct httpd_stream *s = httpd_stream_start(r, 200, "text/plain", 256 * 1024, on_gone, NULL);
+        struct httpd_stream *s =
+            httpd_stream_start(r, 200, "text/plain", 256 * 1024, on_gone, NULL);
         httpd_stream_write(s, "first\n", 6);
         pthread_mutex_lock(&held_mutex);
         held_stream = s;
@@ -290,7 +297,8 @@ static CURL *client(const char *path, const char *cert, struct buf *out)
 {
     CURL *c = curl_easy_init();
     char url[512];
-    snprintf(url, sizeof url, "%s://127.0.0.1:%d%s", tls ? "https" : "http", httpd_port(server), path);
+    snprintf(url, sizeof url, "%s://127.0.0.1:%d%s", tls ? "https" : "http", httpd_port(server),
+             path);
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT, 20L);
@@ -387,8 +395,9 @@ START_TEST(test_bodies)
             curl_easy_setopt(c, CURLOPT_POST, 1L);
             curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
             curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)sizes[i]);
-            struct curl_slist *list =
-                chunked ? curl_slist_append(NULL, "Transfer-Encoding: chunked") : curl_slist_append(NULL, "Expect: 100-continue");
+            struct curl_slist *list = chunked
+                                          ? curl_slist_append(NULL, "Transfer-Encoding: chunked")
+                                          : curl_slist_append(NULL, "Expect: 100-continue");
             curl_easy_setopt(c, CURLOPT_HTTPHEADER, list);
             ck_assert_int_eq(perform(c), 201);
             ck_assert_uint_eq(out.len, sizes[i]);
@@ -412,8 +421,9 @@ START_TEST(test_body_too_large)
         curl_easy_setopt(c, CURLOPT_POST, 1L);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, form ? (long)size : (long)MAX_BODY + 1);
-        struct curl_slist *list = curl_slist_append(
-            NULL, form == 0 ? "Expect:" : form == 1 ? "Transfer-Encoding: chunked" : "Expect: 100-continue");
+        struct curl_slist *list = curl_slist_append(NULL, form == 0   ? "Expect:"
+                                                          : form == 1 ? "Transfer-Encoding: chunked"
+                                                                      : "Expect: 100-continue");
         curl_easy_setopt(c, CURLOPT_HTTPHEADER, list);
         ck_assert_int_eq(perform(c), 413);
         ck_assert_str_eq(buf_str(&out), "{\"code\":413}");
@@ -544,7 +554,8 @@ START_TEST(test_slow_client_is_cut_off)
     slow.c = client("/held", NULL, NULL);
     curl_easy_setopt(slow.c, CURLOPT_WRITEFUNCTION, slow_reader);
     curl_easy_setopt(slow.c, CURLOPT_WRITEDATA, &slow.go);
-    curl_easy_setopt(slow.c, CURLOPT_TIMEOUT_MS, 1500L); /* a paused transfer notices nothing else */
+    curl_easy_setopt(slow.c, CURLOPT_TIMEOUT_MS,
+                     1500L); /* a paused transfer notices nothing else */
     pthread_t t;
     pthread_create(&t, NULL, slow_client, &slow);
     struct httpd_stream *s = take_held_stream();
@@ -622,7 +633,8 @@ START_TEST(test_client_certificates)
     buf_clear(&out);
     get("/facts", "client", &out);
     ck_assert(strstr(buf_str(&out), "|system:node:a|") != NULL);
-    ck_assert(strstr(buf_str(&out), "|team") != NULL && strstr(buf_str(&out), "|system:nodes") != NULL);
+    ck_assert(strstr(buf_str(&out), "|team") != NULL &&
+              strstr(buf_str(&out), "|system:nodes") != NULL);
     ck_assert(strstr(buf_str(&out), "invalid") == NULL);
     buf_clear(&out);
     get("/facts", "stranger", &out);
@@ -660,9 +672,14 @@ static int raw_socket(void)
 START_TEST(test_garbage_harms_nobody)
 {
     const char *const garbage[] = {
-        "\x16\x03\x01\x02garbage\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "GET /hello HTTP/1.1\r\nHost: a\r\nno colon here\r\n\r\n",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort", "GET http://other HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\x16\x03\x01\x02garbage\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "GET /hello HTTP/1.1\r\nHost: a\r\nno colon here\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort",
+        "GET http://other HTTP/1.1\r\nHost: a\r\n\r\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
         int fd = raw_socket();
@@ -683,7 +700,8 @@ END_TEST
 START_TEST(test_pipelined_requests_are_answered_in_order)
 {
     int fd = raw_socket();
-    const char text[] = "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    const char text[] = "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: "
+                        "a\r\nConnection: close\r\n\r\n";
     ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
     cleanup_buf struct buf out = {0};
     char piece[512];
@@ -701,7 +719,8 @@ START_TEST(test_bad_addresses)
     const char *bad[] = {"127.0.0.1", "nonsense:x", "203.0.113.1:1"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         cleanup_error struct error *err = NULL;
-        struct httpd_options o = {.address = bad[i], .threads = 1, .max_body = 1, .handler = handle};
+        struct httpd_options o = {
+            .address = bad[i], .threads = 1, .max_body = 1, .handler = handle};
         ck_assert_ptr_null(httpd_start(&o, &err));
         ck_assert_ptr_nonnull(err);
     }
