@@ -14,6 +14,7 @@ struct entry {
     int failures;
     int64_t due_ms; /* when delayed; 0: not delayed */
     size_t heap_at; /* index in the heap when delayed */
+    double since;   /* seconds: when it was queued or, while being worked on, begun */
     unsigned hash;
     char key[];
 };
@@ -30,8 +31,15 @@ struct workqueue {
     int base_ms, max_ms;
     bool down;
     char *name;
-    struct metric *adds, *depth_metric, *retries;
+    struct metric *adds, *depth_metric, *retries, *waits, *works;
 };
+
+static double monotonic_seconds(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
 
 struct workqueue *workqueue_new(const char *name, int base_ms, int max_ms)
 {
@@ -165,6 +173,7 @@ static void push_ready(struct workqueue *q, struct entry *e)
     *q->tail = e;
     q->tail = &e->next;
     q->depth++;
+    e->since = monotonic_seconds();
     metric_depth(q);
     pthread_cond_signal(&q->ready);
 }
@@ -286,6 +295,9 @@ char *workqueue_get(struct workqueue *q)
         metric_depth(q);
         e->queued = false;
         e->working = true;
+        double now = monotonic_seconds();
+        metric_observe(q->waits, q->name, now - e->since);
+        e->since = now;
         key = mem_strdup(e->key);
     }
     /* This worker may have been the one that watched the clock: another takes over. */
@@ -301,6 +313,7 @@ void workqueue_done(struct workqueue *q, const char *key)
     struct entry *e = find(q, key);
     if (e && e->working) {
         e->working = false;
+        metric_observe(q->works, q->name, monotonic_seconds() - e->since);
         if (e->dirty && !q->down) {
             e->dirty = false;
             push_ready(q, e);
