@@ -57,6 +57,11 @@ struct workqueue *workqueue_new(const char *name, int base_ms, int max_ms)
     q->depth_metric = metric_new(METRIC_GAUGE, "workqueue_depth", "Current depth of workqueue", "name", NULL);
     q->retries = metric_new(METRIC_COUNTER, "workqueue_retries_total",
                             "Total number of retries handled by workqueue", "name", NULL);
+    static const double buckets[] = {1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000, 0};
+    q->waits = metric_new(METRIC_HISTOGRAM, "workqueue_queue_duration_seconds",
+                          "How long in seconds an item stays in workqueue before being requested.", "name", buckets);
+    q->works = metric_new(METRIC_HISTOGRAM, "workqueue_work_duration_seconds",
+                          "How long in seconds processing an item from workqueue takes.", "name", buckets);
     return q;
 }
 
