@@ -67,7 +67,7 @@ for version in "${VERSIONS[@]}"; do
     check_output "$v rollout resume" 'resumed' kn rollout resume deployment/app
     check_output "$v edit" 'deployment.apps/app edited' env KUBE_EDITOR="sed -i s/terminationGracePeriodSeconds:.0/terminationGracePeriodSeconds:\ 1/" "$KUBECTL" -n "$NS" edit deployment app
     check_output "$v label" 'labeled' kn label deployment app tier=x
-    check_output "$v annotate" 'annotated' kn annotate deployment app note=y
+    check_output "$v annotate" 'annotated?' kn annotate deployment app note=y
     check_output "$v strategic patch merges containers" 'patched' kn patch deployment app -p '{"spec":{"template":{"spec":{"containers":[{"name":"app","env":[{"name":"B","value":"2"}]}]}}}}'
     check_equal "$v ... and keeps the image" "$BUSYBOX" "$(kn get deployment app -o jsonpath='{.spec.template.spec.containers[0].image}')"
     check_output "$v create configmap" 'configmap/c created' kn create configmap c --from-literal=k=v

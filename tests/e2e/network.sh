@@ -25,6 +25,7 @@ spread() { [ "$(many "$1" "$2")" = 4 ]; }
 check "and without it spreads again" eventually 10 spread worker-1 "$ip"
 
 kn scale deployment web --replicas=1 >/dev/null
+check "one pod is left" eventually 30 bash -c "[ \"\$('$KUBECTL' -n $NS get pods -l app=web -o name | wc -l)\" = 1 ]"
 check "endpoints shrink" eventually 20 bash -c "[ \"\$('$KUBECTL' -n $NS get endpoints web -o jsonpath='{.subsets[0].addresses[*].ip}' | wc -w)\" = 1 ]"
 no_failures() { for _ in $(seq 1 20); do who "$1" "$2" >/dev/null || return 1; done; }
 check "all requests reach the one that is left" eventually 10 no_failures worker-1 "$ip"
@@ -63,7 +64,7 @@ EOF
 check "UDP server" kn wait pod/udp --for=condition=Ready --timeout=30s
 uip=$(service_ip udp)
 # By bash' own UDP: one datagram out, one back.
-echo_udp() { on "$1" timeout 3 bash -c "exec 3<>/dev/udp/$2/53; printf 'ping\n' >&3; IFS= read -r -t 2 answer <&3; [ \"\$answer\" = ping ]"; }
+echo_udp() { on "$1" timeout 3 bash -c "exec 3<>/dev/udp/$2/53; printf 'ping\n' >&3; [ \"\$(timeout 2 dd bs=64 count=1 <&3 2>/dev/null)\" = ping ]"; }
 for host in "${WORKERS[@]}"; do
     check "UDP through the Service from $host" eventually 15 echo_udp "$host" "$uip"
 done
