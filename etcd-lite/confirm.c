@@ -301,6 +301,7 @@ void reads_peer_down(struct server *s, uint64_t peer)
 {
     if (peer != s->leader)
         return;
+    s->in_flight = 0; /* what was on its way may be lost: it must not keep others waiting */
     s->asked_active = false;
     queue_append(&s->retry, &s->asked);
     queue_append(&s->retry, &s->asked_leases);

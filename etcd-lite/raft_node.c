@@ -128,8 +128,8 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         server_fail(s, "A log entry cannot be read", "a command in it is malformed");
         return RAFT_MALFORMED;
     }
-    if (ours && s->in_flight)
-        s->in_flight--;
+    if (ours)
+        proposals_settled(s);
     for (size_t i = 0; i < n; i++) {
         struct apply_result *res = &outcomes[i].result;
         if (res->header)
@@ -452,6 +452,21 @@ static void on_raft_closed(struct raft *r)
 {
     struct server *s = r->data;
     raft_uv_close(&s->io);
+}
+
+static void on_transferred(struct raft_transfer *req)
+{
+    struct server *s = req->data;
+    s->handed_over(s);
+}
+
+bool node_hand_over(struct server *s, void (*done)(struct server *s))
+{
+    if (!s->raft_inited || s->failed || !node_is_leader(s) || node_voters(s) < 2)
+        return false;
+    s->handed_over = done;
+    s->transfer.data = s;
+    return raft_transfer(&s->raft, &s->transfer, 0, on_transferred) == 0;
 }
 
 void node_close(struct server *s)

@@ -12,6 +12,7 @@
 #define MAX_IN_FLIGHT    4    /* entries; what comes meanwhile goes into the next one together */
 #define MAX_ENTRY_BYTES  (1u << 20)
 #define MAX_ENTRY_OPS    1024
+#define HAND_OVER_MS     500
 #define COLLECT_VERSIONS 500  /* freed in one go, between other work */
 
 int64_t server_now_ms(void)
@@ -134,6 +135,12 @@ static void pending_collect(struct server *s, uint64_t before_term, int64_t expi
     free(found);
 }
 
+void proposals_settled(struct server *s)
+{
+    /* Counting entries may go wrong when connections break; that nothing is pending is certain. */
+    s->in_flight = s->n_pending && s->in_flight ? s->in_flight - 1 : 0;
+}
+
 void proposals_refused(struct server *s, const uint64_t *seqs, size_t n)
 {
     struct op_queue back = {0};
@@ -144,8 +151,7 @@ void proposals_refused(struct server *s, const uint64_t *seqs, size_t n)
     }
     queue_append(&back, &s->unsent);
     queue_append(&s->unsent, &back);
-    if (s->in_flight)
-        s->in_flight--;
+    proposals_settled(s);
     s->forward_blocked = true;
 }
 
@@ -365,8 +371,8 @@ static void on_tick(uv_timer_t *timer)
     queue_expire(s, &s->unsent, now);
     struct op_queue late = {0};
     pending_collect(s, 0, now, &late);
-    if (late.head && s->in_flight)
-        s->in_flight--;
+    if (late.head)
+        proposals_settled(s);
     queue_fail(s, &late, KV_TIMEOUT);
     reads_tick(s, now);
     expire_leases(s, now);
@@ -424,6 +430,28 @@ struct server *server_start(const struct server_options *o, struct error **err)
     return s;
 }
 
+static void close_all(struct server *s)
+{
+    if (s->closing) /* closing raft also ends a hand-over */
+        return;
+    s->closing = true;
+    node_close(s);
+    uv_close((uv_handle_t *)&s->tick, NULL);
+    uv_close((uv_handle_t *)&s->check, NULL);
+    uv_close((uv_handle_t *)&s->collector, NULL);
+    uv_close((uv_handle_t *)&s->wake, NULL);
+}
+
+static void on_handed_over(struct server *s)
+{
+    close_all(s);
+}
+
+static void on_hand_over_timeout(uv_timer_t *timer)
+{
+    close_all(timer->data);
+}
+
 static void stop_now(struct server *s)
 {
     if (s->stopping)
@@ -434,11 +462,11 @@ static void stop_now(struct server *s)
     pending_collect(s, UINT64_MAX, INT64_MIN, &lost);
     queue_fail(s, &lost, KV_STOPPED);
     reads_fail_all(s, KV_STOPPED);
-    node_close(s);
-    uv_close((uv_handle_t *)&s->tick, NULL);
-    uv_close((uv_handle_t *)&s->check, NULL);
-    uv_close((uv_handle_t *)&s->collector, NULL);
-    uv_close((uv_handle_t *)&s->wake, NULL);
+    /* A leader that goes in peace lets another lead first: nobody waits for an election. */
+    if (node_hand_over(s, on_handed_over))
+        uv_timer_start(&s->tick, on_hand_over_timeout, HAND_OVER_MS, 0);
+    else
+        close_all(s);
 }
 
 void server_stop(struct server *s)

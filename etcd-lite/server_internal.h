@@ -50,7 +50,9 @@ struct server {
     struct raft_io io;
     struct raft_fsm fsm;
     int (*uv_append)(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
-    bool raft_inited, stopping;
+    bool raft_inited, stopping, closing;
+    struct raft_transfer transfer;
+    void (*handed_over)(struct server *s);
     struct snapshot_job *snapshot;
     size_t log_bytes; /* since the last snapshot */
     unsigned log_entries;
@@ -100,6 +102,8 @@ void proposals_flush(struct server *s);
 void proposals_refused(struct server *s, const uint64_t *seqs, size_t n);
 /* No proposal of an earlier term that is not applied by now ever will be: they are sent again. */
 void proposals_lost_before(struct server *s, uint64_t term);
+/* An entry of ours was applied, refused, or given up. */
+void proposals_settled(struct server *s);
 /* It is not known what became of the outstanding proposals. */
 void proposals_unknown(struct server *s);
 struct op *pending_take(struct server *s, uint64_t seq);
@@ -120,5 +124,7 @@ void node_look(struct server *s); /* notices changes of role, term and leader */
 bool node_is_leader(const struct server *s);
 unsigned node_voters(const struct server *s);
 bool node_propose(struct server *s, const void *entry, size_t len, int *rc);
+/* True when another member is being made leader; then done is called. */
+bool node_hand_over(struct server *s, void (*done)(struct server *s));
 void node_close(struct server *s);
 void node_free(struct server *s);
