@@ -193,7 +193,8 @@ static bool read_json(struct fieldset *s, const cJSON *json)
     if (!cJSON_IsObject(json))
         return false;
     const cJSON *c;
-    cJSON_ArrayForEach(c, json) {
+    cJSON_ArrayForEach(c, json)
+    {
         if (!strcmp(c->string, ".")) {
             s->member = true;
             continue;
@@ -245,14 +246,16 @@ static void add_readable(struct buf *b, const char *element)
     cleanup_json cJSON *keys = json_parse(element + 2, strlen(element + 2), NULL);
     const cJSON *k;
     buf_addc(b, '[');
-    cJSON_ArrayForEach(k, keys) {
+    cJSON_ArrayForEach(k, keys)
+    {
         cleanup_free char *value = json_text(k);
         buf_printf(b, "%s%s=%s", k == keys->child ? "" : ",", k->string, value);
     }
     buf_addc(b, ']');
 }
 
-static void visit_below(const struct fieldset *s, struct buf *path, void (*visit)(void *ctx, const char *path), void *ctx)
+static void visit_below(const struct fieldset *s, struct buf *path,
+                        void (*visit)(void *ctx, const char *path), void *ctx)
 {
     size_t len = path->len;
     for (size_t i = 0; i < s->count; i++) {

@@ -1,8 +1,8 @@
 /* Sets of field paths, as metadata.managedFields holds them (FieldsV1).
  * https://kubernetes.io/docs/reference/using-api/server-side-apply/
  *
- * A tree; each edge is a path element as FieldsV1 writes it: f:<name>, k:<keys of a list item, as JSON>, v:<value, as JSON>. A node
- * is a member of the set, or only on the way to one. */
+ * A tree; each edge is a path element as FieldsV1 writes it: f:<name>, k:<keys of a list item, as
+ * JSON>, v:<value, as JSON>. A node is a member of the set, or only on the way to one. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -39,5 +39,7 @@ void fieldset_close_upwards(struct fieldset *s);
 /* NULL when it is not FieldsV1. */
 struct fieldset *fieldset_from_json(const cJSON *json);
 cJSON *fieldset_to_json(const struct fieldset *s);
-/* Calls visit with the path of each member as people read it: ".spec.containers[name="app"].image". */
-void fieldset_visit(const struct fieldset *s, void (*visit)(void *ctx, const char *path), void *ctx);
+/* Calls visit with the path of each member as people read it: ".spec.containers[name="app"].image".
+ */
+void fieldset_visit(const struct fieldset *s, void (*visit)(void *ctx, const char *path),
+                    void *ctx);

@@ -40,14 +40,16 @@ static void managers_clear(struct managers *m)
 }
 #define cleanup_managers __attribute__((cleanup(managers_clear)))
 
-static bool is(const struct entry *e, const char *manager, const char *operation, const char *api_version, const char *subresource)
+static bool is(const struct entry *e, const char *manager, const char *operation,
+               const char *api_version, const char *subresource)
 {
-    return !strcmp(e->manager, manager) && !strcmp(e->operation, operation) && !strcmp(e->api_version, api_version) &&
-           !strcmp(e->subresource, subresource);
+    return !strcmp(e->manager, manager) && !strcmp(e->operation, operation) &&
+           !strcmp(e->api_version, api_version) && !strcmp(e->subresource, subresource);
 }
 
-static struct entry *managers_add(struct managers *m, const char *manager, const char *operation, const char *api_version,
-                                  const char *subresource, const char *time)
+static struct entry *managers_add(struct managers *m, const char *manager, const char *operation,
+                                  const char *api_version, const char *subresource,
+                                  const char *time)
 {
     for (size_t i = 0; i < m->count; i++)
         if (is(&m->items[i], manager, operation, api_version, subresource))
@@ -68,13 +70,15 @@ static void managers_read(struct managers *m, const cJSON *object)
 {
     *m = (struct managers){0};
     const cJSON *e;
-    cJSON_ArrayForEach(e, json_path(object, "metadata.managedFields")) {
+    cJSON_ArrayForEach(e, json_path(object, "metadata.managedFields"))
+    {
         struct fieldset *set = fieldset_from_json(json_get(e, "fieldsV1"));
         if (!set)
             continue;
         struct entry *entry =
-            managers_add(m, json_str_or(e, "manager", ""), json_str_or(e, "operation", ""), json_str_or(e, "apiVersion", ""),
-                         json_str_or(e, "subresource", ""), json_str_or(e, "time", ""));
+            managers_add(m, json_str_or(e, "manager", ""), json_str_or(e, "operation", ""),
+                         json_str_or(e, "apiVersion", ""), json_str_or(e, "subresource", ""),
+                         json_str_or(e, "time", ""));
         fieldset_add(entry->set, set);
         fieldset_free(set);
     }
@@ -155,9 +159,17 @@ static void managers_write(struct managers *m, cJSON *object)
 
 static void strip(struct fieldset *s)
 {
-    static const char *const identity[] = {"f:name", "f:namespace", "f:creationTimestamp", "f:selfLink", "f:uid", "f:generation",
-                                           "f:managedFields", "f:resourceVersion", "f:deletionTimestamp",
-                                           "f:deletionGracePeriodSeconds", "f:generateName"};
+    static const char *const identity[] = {"f:name",
+                                           "f:namespace",
+                                           "f:creationTimestamp",
+                                           "f:selfLink",
+                                           "f:uid",
+                                           "f:generation",
+                                           "f:managedFields",
+                                           "f:resourceVersion",
+                                           "f:deletionTimestamp",
+                                           "f:deletionGracePeriodSeconds",
+                                           "f:generateName"};
     s->member = false;
     fieldset_drop(s, "f:apiVersion");
     fieldset_drop(s, "f:kind");
@@ -202,7 +214,8 @@ static bool is_reset(const cJSON *object)
     return cJSON_GetArraySize(list) == 1 && cJSON_IsObject(list->child) && !list->child->child;
 }
 
-static void read_new_or_old(struct managers *m, const cJSON *object, const cJSON *old, const struct field_manager *who)
+static void read_new_or_old(struct managers *m, const cJSON *object, const cJSON *old,
+                            const struct field_manager *who)
 {
     *m = (struct managers){0};
     if (old && !*who->subresource) {
@@ -214,7 +227,8 @@ static void read_new_or_old(struct managers *m, const cJSON *object, const cJSON
         managers_read(m, old);
 }
 
-void managed_update(const struct schema_type *type, cJSON *object, const cJSON *old, const struct field_manager *who)
+void managed_update(const struct schema_type *type, cJSON *object, const cJSON *old,
+                    const struct field_manager *who)
 {
     cleanup_managers struct managers m;
     read_new_or_old(&m, object, old, who);
@@ -224,10 +238,12 @@ void managed_update(const struct schema_type *type, cJSON *object, const cJSON *
     strip(diff.added);
     strip(diff.modified);
     strip(diff.removed);
-    if (!fieldset_empty(diff.added) || !fieldset_empty(diff.modified) || !fieldset_empty(diff.removed)) {
+    if (!fieldset_empty(diff.added) || !fieldset_empty(diff.modified) ||
+        !fieldset_empty(diff.removed)) {
         struct fieldset *written = diff.added;
         fieldset_add(written, diff.modified);
-        struct entry *own = managers_add(&m, who->name, "Update", who->api_version, who->subresource, "");
+        struct entry *own =
+            managers_add(&m, who->name, "Update", who->api_version, who->subresource, "");
         cleanup_fieldset struct fieldset *before = fieldset_copy(own->set);
         for (size_t i = 0; i < m.count; i++) {
             fieldset_subtract(m.items[i].set, diff.removed);
@@ -257,7 +273,8 @@ static char *describe(const struct entry *e)
 {
     if (strcmp(e->operation, "Update") != 0)
         return mem_printf("\"%s\"", e->manager);
-    return *e->subresource ? mem_printf("\"%s\" with subresource \"%s\" using %s", e->manager, e->subresource, e->api_version)
+    return *e->subresource ? mem_printf("\"%s\" with subresource \"%s\" using %s", e->manager,
+                                        e->subresource, e->api_version)
                            : mem_printf("\"%s\" using %s", e->manager, e->api_version);
 }
 
@@ -280,8 +297,8 @@ static void add_conflict(void *ctx, const char *path)
 }
 
 /* allowed: fields that may be taken from others also without force, or NULL. */
-static bool no_conflict(struct managers *m, const struct entry *own, const struct fieldset *written, const struct fieldset *allowed,
-                        bool force, struct error **err)
+static bool no_conflict(struct managers *m, const struct entry *own, const struct fieldset *written,
+                        const struct fieldset *allowed, bool force, struct error **err)
 {
     struct conflicts c = {.causes = cJSON_CreateArray()};
     for (size_t i = 0; i < m->count; i++) {
@@ -303,7 +320,8 @@ static bool no_conflict(struct managers *m, const struct entry *own, const struc
         if (c.count == 1)
             error_set(err, 409, "Conflict", "Apply failed with 1 conflict: %s", c.first);
         else
-            error_set(err, 409, "Conflict", "Apply failed with %d conflicts: %s", c.count, buf_str(&c.text));
+            error_set(err, 409, "Conflict", "Apply failed with %d conflicts: %s", c.count,
+                      buf_str(&c.text));
         if (err && *err) {
             cleanup_json cJSON *details = cJSON_CreateObject();
             cJSON_AddItemToObject(details, "causes", c.causes);
@@ -318,7 +336,8 @@ static bool no_conflict(struct managers *m, const struct entry *own, const struc
 }
 
 /* What this manager applied earlier, says no more, and nobody else owns. */
-static void prune(const struct schema_type *type, cJSON *merged, const struct managers *m, const struct fieldset *earlier)
+static void prune(const struct schema_type *type, cJSON *merged, const struct managers *m,
+                  const struct fieldset *earlier)
 {
     cleanup_fieldset struct fieldset *gone = fieldset_copy(earlier), *owned = fieldset_new();
     fieldset_close_upwards(gone);
@@ -328,7 +347,8 @@ static void prune(const struct schema_type *type, cJSON *merged, const struct ma
     fieldset_subtract(gone, owned);
     /* An object's own parts stay, if empty. */
     gone->member = false;
-    struct fieldset *meta = fieldset_find(gone, "f:metadata"), *spec = fieldset_find(gone, "f:spec");
+    struct fieldset *meta = fieldset_find(gone, "f:metadata"),
+                    *spec = fieldset_find(gone, "f:spec");
     if (meta)
         meta->member = false;
     if (spec)
@@ -336,9 +356,11 @@ static void prune(const struct schema_type *type, cJSON *merged, const struct ma
     typed_remove(type, merged, gone);
 }
 
-/* kubectl on its way from client-side to server-side apply: what it applied itself, and nobody changed since, it may change
- * though the client-side manager owns it. NULL when there is nothing of the kind. */
-static struct fieldset *last_applied_fields(const struct schema_type *type, const cJSON *live, const struct field_manager *who)
+/* kubectl on its way from client-side to server-side apply: what it applied itself, and nobody
+ * changed since, it may change though the client-side manager owns it. NULL when there is nothing
+ * of the kind. */
+static struct fieldset *last_applied_fields(const struct schema_type *type, const cJSON *live,
+                                            const struct field_manager *who)
 {
     const char *text = json_map_str(json_path(live, "metadata.annotations"), LAST_APPLIED);
     if (!text || strcmp(who->name, "kubectl") != 0)
@@ -371,8 +393,8 @@ static void keep_last_applied(cJSON *merged, const cJSON *applied, const struct 
     json_map_set_str(annotations, LAST_APPLIED, line);
 }
 
-cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJSON *applied, const struct field_manager *who,
-                     bool force, struct error **err)
+cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJSON *applied,
+                     const struct field_manager *who, bool force, struct error **err)
 {
     if (json_path(applied, "metadata.managedFields")) {
         error_set(err, 400, "BadRequest", "metadata.managedFields must be nil");
@@ -385,7 +407,8 @@ cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJ
 
     cleanup_fieldset struct fieldset *said = typed_fields(type, applied);
     limit(said, who);
-    struct entry *own = managers_add(&m, who->name, "Apply", who->api_version, who->subresource, "");
+    struct entry *own =
+        managers_add(&m, who->name, "Apply", who->api_version, who->subresource, "");
     cleanup_fieldset struct fieldset *earlier = own->set;
     own->set = fieldset_copy(said);
 

@@ -14,12 +14,14 @@ struct field_manager {
     bool has_status;         /* the object's status belongs to its subresource */
 };
 
-/* After a create (old NULL) or an update that was no apply: the writer owns what it changed, and nobody what it removed. Changes
- * object's managedFields, starting from those that the object brings (clients may change them directly; not by subresources), or
- * else from old's. */
-void managed_update(const struct schema_type *type, cJSON *object, const cJSON *old, const struct field_manager *who);
-/* Server-side apply: what `applied` says, merged into live (NULL: none yet), without what this manager applied earlier and says
- * no more. The result carries its managedFields. NULL and 409 Conflict when others own what would change and force is not
- * given; 400 for an applied document that cannot be. */
-cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJSON *applied, const struct field_manager *who,
-                     bool force, struct error **err);
+/* After a create (old NULL) or an update that was no apply: the writer owns what it changed, and
+ * nobody what it removed. Changes object's managedFields, starting from those that the object
+ * brings (clients may change them directly; not by subresources), or else from old's. */
+void managed_update(const struct schema_type *type, cJSON *object, const cJSON *old,
+                    const struct field_manager *who);
+/* Server-side apply: what `applied` says, merged into live (NULL: none yet), without what this
+ * manager applied earlier and says no more. The result carries its managedFields. NULL and 409
+ * Conflict when others own what would change and force is not given; 400 for an applied document
+ * that cannot be. */
+cJSON *managed_apply(const struct schema_type *type, const cJSON *live, const cJSON *applied,
+                     const struct field_manager *who, bool force, struct error **err);

@@ -7,11 +7,13 @@
 enum form { LEAF, STRUCT, MAP, LIST_SET, LIST_MAP };
 struct view {
     enum form form;
-    const struct schema_type *type; /* STRUCT; of the items of LIST_MAP; of the values of MAP, or NULL */
-    const char *keys;               /* LIST_MAP: "a,b" */
+    const struct schema_type
+        *type;        /* STRUCT; of the items of LIST_MAP; of the values of MAP, or NULL */
+    const char *keys; /* LIST_MAP: "a,b" */
 };
 
-/* Types whose fields have one owner, wherever they stand (OpenAPI's x-kubernetes-map-type: atomic). Sorted. */
+/* Types whose fields have one owner, wherever they stand (OpenAPI's x-kubernetes-map-type: atomic).
+ * Sorted. */
 static const char *const atomic_types[] = {
     "ConfigMapKeySelector",
     "CrossVersionObjectReference",
@@ -45,7 +47,8 @@ static int compare_type_name(const void *key, const void *item)
 
 static struct view view_of_type(const struct schema_type *type)
 {
-    if (!type || bsearch(type->name, atomic_types, ARRAY_LEN(atomic_types), sizeof *atomic_types, compare_type_name))
+    if (!type || bsearch(type->name, atomic_types, ARRAY_LEN(atomic_types), sizeof *atomic_types,
+                         compare_type_name))
         return (struct view){LEAF, NULL, NULL};
     return (struct view){STRUCT, type, NULL};
 }
@@ -72,7 +75,8 @@ static struct view view_of_field(const struct schema_field *f)
     return (struct view){LEAF, NULL, NULL};
 }
 
-/* The view of a member; apiVersion and kind are no fields of the schema, and unknown members are seen whole. */
+/* The view of a member; apiVersion and kind are no fields of the schema, and unknown members are
+ * seen whole. */
 static struct view view_of_member(const struct view *v, const char *name)
 {
     if (v->form == MAP)
@@ -97,7 +101,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* k:{"containerPort":80,"protocol":"TCP"}, its keys in order; a key that is left out has its default. */
+/* k:{"containerPort":80,"protocol":"TCP"}, its keys in order; a key that is left out has its
+ * default. */
 static char *item_element(const struct view *v, const cJSON *item)
 {
     struct buf b = {0};
@@ -144,7 +149,8 @@ static struct view view_of_item(const struct view *v)
 /* Does the value have the shape that the schema says? What has not is seen whole. */
 static struct view fit(struct view v, const cJSON *value)
 {
-    bool ok = v.form == LEAF || (v.form == STRUCT || v.form == MAP ? cJSON_IsObject(value) : cJSON_IsArray(value));
+    bool ok = v.form == LEAF ||
+              (v.form == STRUCT || v.form == MAP ? cJSON_IsObject(value) : cJSON_IsArray(value));
     return ok ? v : (struct view){LEAF, NULL, NULL};
 }
 
@@ -173,7 +179,8 @@ static void collect(struct view v, const cJSON *value, struct fieldset *out)
         return;
     }
     const cJSON *part;
-    cJSON_ArrayForEach(part, value) {
+    cJSON_ArrayForEach(part, value)
+    {
         cleanup_free char *element = element_of(&v, part);
         struct fieldset *child = fieldset_child(out, element);
         if (is_list(v.form))
@@ -199,7 +206,8 @@ cJSON *typed_empty(const struct schema_type *type)
         if (v.form == STRUCT && f->flags & SCHEMA_VALUE)
             cJSON_AddItemToObject(o, f->name, typed_empty(v.type));
         else if (f->flags & SCHEMA_REQUIRED && (is_list(v.form) || v.form == MAP))
-            cJSON_AddItemToObject(o, f->name, v.form == MAP ? cJSON_CreateObject() : cJSON_CreateArray());
+            cJSON_AddItemToObject(o, f->name,
+                                  v.form == MAP ? cJSON_CreateObject() : cJSON_CreateArray());
     }
     return o;
 }
@@ -215,7 +223,8 @@ void typed_keep_said(cJSON *decoded, const cJSON *said)
             else
                 cJSON_Delete(cJSON_DetachItemViaPointer(decoded, m));
         }
-    } else if (cJSON_IsArray(decoded) && cJSON_IsArray(said) && cJSON_GetArraySize(decoded) == cJSON_GetArraySize(said)) {
+    } else if (cJSON_IsArray(decoded) && cJSON_IsArray(said) &&
+               cJSON_GetArraySize(decoded) == cJSON_GetArraySize(said)) {
         const cJSON *other = said->child;
         for (cJSON *m = decoded->child; m; m = m->next, other = other->next)
             typed_keep_said(m, other);
@@ -232,18 +241,21 @@ static void collect_all(struct view v, const cJSON *value, struct fieldset *out)
     if (v.form == LEAF)
         return;
     const cJSON *part;
-    cJSON_ArrayForEach(part, value) {
+    cJSON_ArrayForEach(part, value)
+    {
         cleanup_free char *element = element_of(&v, part);
         collect_all(view_of_part(&v, part), part, fieldset_child(out, element));
     }
 }
 
-static const cJSON *find_part(const struct view *v, const cJSON *value, const cJSON *like, const char *element)
+static const cJSON *find_part(const struct view *v, const cJSON *value, const cJSON *like,
+                              const char *element)
 {
     if (!is_list(v->form))
         return json_get(value, like->string);
     const cJSON *part;
-    cJSON_ArrayForEach(part, value) {
+    cJSON_ArrayForEach(part, value)
+    {
         cleanup_free char *other = item_element(v, part);
         if (!strcmp(other, element))
             return part;
@@ -251,8 +263,8 @@ static const cJSON *find_part(const struct view *v, const cJSON *value, const cJ
     return NULL;
 }
 
-static void compare(struct view v, const cJSON *before, const cJSON *after, struct fieldset *added, struct fieldset *modified,
-                    struct fieldset *removed)
+static void compare(struct view v, const cJSON *before, const cJSON *after, struct fieldset *added,
+                    struct fieldset *modified, struct fieldset *removed)
 {
     if (json_equal(before, after))
         return;
@@ -261,18 +273,20 @@ static void compare(struct view v, const cJSON *before, const cJSON *after, stru
         return;
     }
     const cJSON *part;
-    cJSON_ArrayForEach(part, after) {
+    cJSON_ArrayForEach(part, after)
+    {
         cleanup_free char *element = element_of(&v, part);
         const cJSON *old = find_part(&v, before, part, element);
         if (old && json_equal(old, part))
             continue;
         if (old)
-            compare(view_of_part(&v, part), old, part, fieldset_child(added, element), fieldset_child(modified, element),
-                    fieldset_child(removed, element));
+            compare(view_of_part(&v, part), old, part, fieldset_child(added, element),
+                    fieldset_child(modified, element), fieldset_child(removed, element));
         else
             collect_all(view_of_part(&v, part), part, fieldset_child(added, element));
     }
-    cJSON_ArrayForEach(part, before) {
+    cJSON_ArrayForEach(part, before)
+    {
         cleanup_free char *element = element_of(&v, part);
         if (!find_part(&v, after, part, element))
             collect_all(view_of_part(&v, part), part, fieldset_child(removed, element));
@@ -293,7 +307,8 @@ static void trim(struct fieldset *s)
     s->count = kept;
 }
 
-void typed_compare(const struct schema_type *type, const cJSON *before, const cJSON *after, struct comparison *out)
+void typed_compare(const struct schema_type *type, const cJSON *before, const cJSON *after,
+                   struct comparison *out)
 {
     *out = (struct comparison){fieldset_new(), fieldset_new(), fieldset_new()};
     compare(view_of_type(type), before, after, out->added, out->modified, out->removed);
@@ -329,7 +344,8 @@ static cJSON *merge_list(const struct view *v, const cJSON *live, const cJSON *a
             cJSON_AddItemToArray(out, json_dup(l)); /* nobody else's business */
             l = l->next;
         } else if (a) {
-            cJSON_AddItemToArray(out, merge(view_of_item(v), live ? find_part(v, live, a, ae) : NULL, a));
+            cJSON_AddItemToArray(
+                out, merge(view_of_item(v), live ? find_part(v, live, a, ae) : NULL, a));
             a = a->next;
             /* Those that were taken out of turn are not taken again. */
             while (l) {
@@ -359,8 +375,9 @@ static cJSON *merge(struct view v, const cJSON *live, const cJSON *applied)
         return merge_list(&v, live, applied);
     cJSON *out = live ? json_dup(live) : cJSON_CreateObject();
     const cJSON *part;
-    cJSON_ArrayForEach(part, applied)
-        json_map_set(out, part->string, merge(view_of_member(&v, part->string), live ? json_get(live, part->string) : NULL, part));
+    cJSON_ArrayForEach(part, applied) json_map_set(
+        out, part->string,
+        merge(view_of_member(&v, part->string), live ? json_get(live, part->string) : NULL, part));
     return out;
 }
 

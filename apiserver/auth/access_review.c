@@ -8,7 +8,8 @@
 
 bool access_review_handles(const struct resource *r)
 {
-    return !r->storage_prefix && (!strcmp(r->group, "authorization.k8s.io") || !strcmp(r->group, "authentication.k8s.io"));
+    return !r->storage_prefix && (!strcmp(r->group, "authorization.k8s.io") ||
+                                  !strcmp(r->group, "authentication.k8s.io"));
 }
 
 static cJSON *user_json(const struct api_user *u)
@@ -51,19 +52,23 @@ static void judge(const struct api_user *u, cJSON *review)
 
 static bool invalid(struct error **err, const char *kind, const char *field, const char *why)
 {
-    error_set(err, 422, "Invalid", "%s.authorization.k8s.io \"\" is invalid: %s: %s", kind, field, why);
+    error_set(err, 422, "Invalid", "%s.authorization.k8s.io \"\" is invalid: %s: %s", kind, field,
+              why);
     return false;
 }
 
 static bool check_attributes(const cJSON *review, const char *kind, struct error **err)
 {
-    bool resource = json_path(review, "spec.resourceAttributes"), path = json_path(review, "spec.nonResourceAttributes");
+    bool resource = json_path(review, "spec.resourceAttributes"),
+         path = json_path(review, "spec.nonResourceAttributes");
     if (resource && path)
-        return invalid(err, kind, "spec.nonResourceAttributes",
-                       "Invalid value: \"\": cannot be specified in combination with resourceAttributes");
+        return invalid(
+            err, kind, "spec.nonResourceAttributes",
+            "Invalid value: \"\": cannot be specified in combination with resourceAttributes");
     if (!resource && !path)
         return invalid(err, kind, "spec.resourceAttributes",
-                       "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified");
+                       "Invalid value: null: exactly one of nonResourceAttributes or "
+                       "resourceAttributes must be specified");
     return true;
 }
 
@@ -73,12 +78,12 @@ static bool judge_other(cJSON *review, const char *kind, struct error **err)
     const char *name = json_str_or(review, "spec.user", "");
     const cJSON *groups = json_path(review, "spec.groups"), *g;
     if (!*name && cJSON_GetArraySize(groups) == 0)
-        return invalid(err, kind, "spec.user", "Invalid value: \"\": at least one of user or group must be specified");
+        return invalid(err, kind, "spec.user",
+                       "Invalid value: \"\": at least one of user or group must be specified");
     size_t n = 0;
-    cleanup_free const char **list = mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(groups) + 1));
-    cJSON_ArrayForEach(g, groups)
-        if (cJSON_IsString(g))
-            list[n++] = g->valuestring;
+    cleanup_free const char **list =
+        mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(groups) + 1));
+    cJSON_ArrayForEach(g, groups) if (cJSON_IsString(g)) list[n++] = g->valuestring;
     struct api_user user = {0};
     api_user_set(&user, name, list);
     judge(&user, review);
@@ -127,7 +132,8 @@ static void list_rules(const struct api_user *u, cJSON *review)
     bool incomplete = auth_node_name(u) != NULL;
     cJSON_AddBoolToObject(status, "incomplete", incomplete);
     if (incomplete)
-        json_map_set_str(status, "evaluationError", "node authorizer does not support user rule resolution");
+        json_map_set_str(status, "evaluationError",
+                         "node authorizer does not support user rule resolution");
     json_map_set(review, "status", status);
 }
 
@@ -157,7 +163,8 @@ bool access_review(struct api_request *req, cJSON *object, struct error **err)
     }
     if (!strcmp(kind, "LocalSubjectAccessReview") &&
         strcmp(json_str_or(object, "spec.resourceAttributes.namespace", ""), req->info.ns) != 0) {
-        error_set(err, 400, "BadRequest", "spec.resourceAttributes.namespace must match namespace: %s", req->info.ns);
+        error_set(err, 400, "BadRequest",
+                  "spec.resourceAttributes.namespace must match namespace: %s", req->info.ns);
         return false;
     }
     return judge_other(object, kind, err);

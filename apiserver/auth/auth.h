@@ -1,8 +1,8 @@
 /* Who asks, and what may they do.
  *
  * Authentication: a client certificate of the cluster's CA (CN = user, O = groups), else anonymous.
- * Authorization: system:masters may do all; kubelets by the node authorizer; everybody else by RBAC rules. Nothing is
- * allowed that no rule allows. Nothing here blocks: it runs on I/O threads. */
+ * Authorization: system:masters may do all; kubelets by the node authorizer; everybody else by RBAC
+ * rules. Nothing is allowed that no rule allows. Nothing here blocks: it runs on I/O threads. */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/server/request.h"
@@ -47,8 +47,8 @@ bool auth_impersonate(struct api_request *req, struct error **err);
 void api_user_set(struct api_user *u, const char *name, const char *const *groups);
 void api_user_clear(struct api_user *u);
 
-/* create of the virtual resources of authentication.k8s.io and authorization.k8s.io; object is the decoded body, changed in
- * place into the answer. False with an error. */
+/* create of the virtual resources of authentication.k8s.io and authorization.k8s.io; object is the
+ * decoded body, changed in place into the answer. False with an error. */
 bool access_review(struct api_request *req, cJSON *object, struct error **err);
 /* Is this resource one of them? */
 bool access_review_handles(const struct resource *r);

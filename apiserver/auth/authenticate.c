@@ -27,7 +27,7 @@ void api_user_set(struct api_user *u, const char *name, const char *const *group
     size_t n = 0;
     while (groups && groups[n])
         n++;
-    new.groups = mem_alloc(sizeof *new.groups * (n + 1));
+    new.groups = mem_alloc(sizeof *new.groups *(n + 1));
     for (size_t i = 0; i < n; i++)
         new.groups[i] = mem_strdup(groups[i]);
     api_user_clear(u);

@@ -37,15 +37,18 @@ void auth_forbidden(struct error **err, const struct auth_attributes *a, const c
         return;
     cleanup_buf struct buf b = {0};
     if (!a->is_resource) {
-        buf_printf(&b, "forbidden: User \"%s\" cannot %s path \"%s\"", a->user->name, a->verb, a->path);
+        buf_printf(&b, "forbidden: User \"%s\" cannot %s path \"%s\"", a->user->name, a->verb,
+                   a->path);
     } else {
         buf_adds(&b, a->resource);
         if (*a->group)
             buf_printf(&b, ".%s", a->group);
         if (*a->name)
             buf_printf(&b, " \"%s\"", a->name);
-        buf_printf(&b, " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\"", a->user->name,
-                   a->verb, a->resource, *a->subresource ? "/" : "", a->subresource, a->group);
+        buf_printf(&b,
+                   " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\"",
+                   a->user->name, a->verb, a->resource, *a->subresource ? "/" : "", a->subresource,
+                   a->group);
         if (*a->ns)
             buf_printf(&b, " in the namespace \"%s\"", a->ns);
         else

@@ -1,16 +1,25 @@
-/* Acting as somebody else: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
+/* Acting as somebody else:
+ * https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
 #include <string.h>
 #include "apiserver/auth/auth.h"
 #include "common/mem.h"
 
 enum { GROUPS_MAX = 64 };
 
-static bool may(const struct api_user *u, const char *group, const char *resource, const char *ns, const char *name,
-                struct error **err)
+static bool may(const struct api_user *u, const char *group, const char *resource, const char *ns,
+                const char *name, struct error **err)
 {
     struct auth_attributes a = {
-        .user = u, .verb = "impersonate", .is_resource = true, .group = group, .version = "v1", .resource = resource,
-        .subresource = "", .ns = ns, .name = name, .path = "",
+        .user = u,
+        .verb = "impersonate",
+        .is_resource = true,
+        .group = group,
+        .version = "v1",
+        .resource = resource,
+        .subresource = "",
+        .ns = ns,
+        .name = name,
+        .path = "",
     };
     cleanup_buf struct buf reason = {0};
     if (auth_allowed(&a, &reason))
@@ -19,7 +28,8 @@ static bool may(const struct api_user *u, const char *group, const char *resourc
     return false;
 }
 
-/* "system:serviceaccount:ns:name" -> its parts (caller frees); false if it is no service account. */
+/* "system:serviceaccount:ns:name" -> its parts (caller frees); false if it is no service account.
+ */
 static bool service_account_parts(const char *user, char **ns, char **name)
 {
     if (strncmp(user, SA_USER_PREFIX, sizeof SA_USER_PREFIX - 1) != 0)
@@ -42,7 +52,8 @@ bool auth_impersonate(struct api_request *req, struct error **err)
     if (!user || !*user) {
         if (n == 0 && !uid)
             return true;
-        error_set(err, 400, "BadRequest", "requested %s impersonation without impersonating a user", n ? "group" : "uid");
+        error_set(err, 400, "BadRequest", "requested %s impersonation without impersonating a user",
+                  n ? "group" : "uid");
         return false;
     }
     if (n > GROUPS_MAX) {
@@ -51,7 +62,8 @@ bool auth_impersonate(struct api_request *req, struct error **err)
     }
     cleanup_free char *sa_ns = NULL, *sa_name = NULL;
     bool account = service_account_parts(user, &sa_ns, &sa_name);
-    if (!may(&req->user, "", account ? "serviceaccounts" : "users", account ? sa_ns : "", account ? sa_name : user, err))
+    if (!may(&req->user, "", account ? "serviceaccounts" : "users", account ? sa_ns : "",
+             account ? sa_name : user, err))
         return false;
     for (size_t i = 0; i < n; i++)
         if (!may(&req->user, "", "groups", "", groups[i], err))

@@ -1,8 +1,8 @@
 /* The node authorizer: what a kubelet (system:node:<name> in group system:nodes) may do.
  * https://kubernetes.io/docs/reference/access-authn-authz/node/
  *
- * Writes are limited to the kubelet's own node and lease here, and to pods of its node by the write path (registry/admission.c),
- * which sees the stored pod. */
+ * Writes are limited to the kubelet's own node and lease here, and to pods of its node by the write
+ * path (registry/admission.c), which sees the stored pod. */
 #include <string.h>
 #include "apiserver/auth/auth.h"
 
@@ -60,7 +60,8 @@ static const struct {
     {"authorization.k8s.io", "localsubjectaccessreviews", "", "create", ANY},
 };
 
-static bool in_scope(enum scope scope, const struct auth_attributes *a, const char *node, struct buf *reason)
+static bool in_scope(enum scope scope, const struct auth_attributes *a, const char *node,
+                     struct buf *reason)
 {
     bool own = !strcmp(a->name, node), creates = !strcmp(a->verb, "create");
     switch (scope) {
@@ -68,7 +69,8 @@ static bool in_scope(enum scope scope, const struct auth_attributes *a, const ch
         return true;
     case OWN_NAME:
         if (!own)
-            buf_printf(reason, "node '%s' cannot %s node '%s', only its own Node object", node, a->verb, a->name);
+            buf_printf(reason, "node '%s' cannot %s node '%s', only its own Node object", node,
+                       a->verb, a->name);
         return own;
     case OWN_OR_NEW:
         if (!own && !creates)
@@ -80,7 +82,8 @@ static bool in_scope(enum scope scope, const struct auth_attributes *a, const ch
             return false;
         }
         if (!own && !creates)
-            buf_adds(reason, "can only access node lease with the same name as the requesting node");
+            buf_adds(reason,
+                     "can only access node lease with the same name as the requesting node");
         return own || creates;
     case OF_A_POD:
         if (!*a->name)

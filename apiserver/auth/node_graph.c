@@ -1,8 +1,8 @@
 /* Which Secrets and ConfigMaps the pods of each node need: a kubelet may read those and no others.
  *
- * A counted set of "node/kind/namespace/name", kept up to date by the watch cache's events. What a pod refers to does not change
- * after it was made (but for ephemeral containers), so a pod is parsed when it is bound and when it goes, not at
- * every change of its status. */
+ * A counted set of "node/kind/namespace/name", kept up to date by the watch cache's events. What a
+ * pod refers to does not change after it was made (but for ephemeral containers), so a pod is
+ * parsed when it is bound and when it goes, not at every change of its status. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,12 +132,15 @@ static void refer(struct references *r, const char *kind, const char *name)
 static void refer_containers(struct references *r, const cJSON *containers)
 {
     const cJSON *c, *e;
-    cJSON_ArrayForEach(c, containers) {
-        cJSON_ArrayForEach(e, json_get(c, "env")) {
+    cJSON_ArrayForEach(c, containers)
+    {
+        cJSON_ArrayForEach(e, json_get(c, "env"))
+        {
             refer(r, "secrets", json_str(e, "valueFrom.secretKeyRef.name"));
             refer(r, "configmaps", json_str(e, "valueFrom.configMapKeyRef.name"));
         }
-        cJSON_ArrayForEach(e, json_get(c, "envFrom")) {
+        cJSON_ArrayForEach(e, json_get(c, "envFrom"))
+        {
             refer(r, "secrets", json_str(e, "secretRef.name"));
             refer(r, "configmaps", json_str(e, "configMapRef.name"));
         }
@@ -147,11 +150,13 @@ static void refer_containers(struct references *r, const cJSON *containers)
 static void refer_pod(struct references *r, const cJSON *spec)
 {
     const cJSON *v, *source;
-    cJSON_ArrayForEach(v, json_get(spec, "volumes")) {
+    cJSON_ArrayForEach(v, json_get(spec, "volumes"))
+    {
         refer(r, "secrets", json_str(v, "secret.secretName"));
         refer(r, "configmaps", json_str(v, "configMap.name"));
         refer(r, "secrets", json_str(v, "csi.nodePublishSecretRef.name"));
-        cJSON_ArrayForEach(source, json_path(v, "projected.sources")) {
+        cJSON_ArrayForEach(source, json_path(v, "projected.sources"))
+        {
             refer(r, "secrets", json_str(source, "secret.name"));
             refer(r, "configmaps", json_str(source, "configMap.name"));
         }
@@ -165,7 +170,8 @@ static void refer_pod(struct references *r, const cJSON *spec)
 
 static const char *node_of(const struct stored *pod)
 {
-    return pod && pod->fields[0] ? pod->fields[0] : ""; /* spec.nodeName is a pod's first selectable field */
+    return pod && pod->fields[0] ? pod->fields[0]
+                                 : ""; /* spec.nodeName is a pod's first selectable field */
 }
 
 static void count_pod(struct set *set, const struct stored *pod, int by)

@@ -1,17 +1,30 @@
 /* The roles and bindings that every cluster has, as Kubernetes' bootstrap policy gives them:
  * https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings
  *
- * The controllers run under one identity here (their binary's certificate), so the rights that Kubernetes gives to the
- * service account of each controller are held by system:kube-controller-manager. */
+ * The controllers run under one identity here (their binary's certificate), so the rights that
+ * Kubernetes gives to the service account of each controller are held by
+ * system:kube-controller-manager. */
 #include "apiserver/auth/rbac.h"
 
-#define RULE(verbs, groups, resources)         {verbs, groups, resources, "", ""}
-#define NAMED(verbs, groups, resources, names) {verbs, groups, resources, names, ""}
-#define URLS(verbs, urls)                      {verbs, "", "", "", urls}
-#define RULES_END                              {NULL, NULL, NULL, NULL, NULL}
-#define RULES(name)                            static const struct rbac_rule_text name[]
-#define READ                                   "get,list,watch"
-#define EVENTS                                 RULE("create,patch,update", ",events.k8s.io", "events")
+#define RULE(verbs, groups, resources)                                                             \
+    {                                                                                              \
+        verbs, groups, resources, "", ""                                                           \
+    }
+#define NAMED(verbs, groups, resources, names)                                                     \
+    {                                                                                              \
+        verbs, groups, resources, names, ""                                                        \
+    }
+#define URLS(verbs, urls)                                                                          \
+    {                                                                                              \
+        verbs, "", "", "", urls                                                                    \
+    }
+#define RULES_END                                                                                  \
+    {                                                                                              \
+        NULL, NULL, NULL, NULL, NULL                                                               \
+    }
+#define RULES(name) static const struct rbac_rule_text name[]
+#define READ        "get,list,watch"
+#define EVENTS      RULE("create,patch,update", ",events.k8s.io", "events")
 
 RULES(cluster_admin) = {
     RULE("*", "*", "*"),
@@ -19,7 +32,9 @@ RULES(cluster_admin) = {
     RULES_END,
 };
 RULES(discovery) = {
-    URLS("get", "/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"),
+    URLS(
+        "get",
+        "/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"),
     RULES_END,
 };
 RULES(public_info) = {
@@ -36,7 +51,8 @@ RULES(basic_user) = {
     RULES_END,
 };
 RULES(service_account_issuer_discovery) = {
-    URLS("get", "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,/openid/v1/jwks/"),
+    URLS("get", "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/"
+                "jwks,/openid/v1/jwks/"),
     RULES_END,
 };
 RULES(kube_scheduler) = {
@@ -54,7 +70,8 @@ RULES(kube_scheduler) = {
     RULE("get,list,watch,update", "", "persistentvolumeclaims,persistentvolumes"),
     RULE("create", "authentication.k8s.io", "tokenreviews"),
     RULE("create", "authorization.k8s.io", "subjectaccessreviews"),
-    RULE(READ, "storage.k8s.io", "csinodes,csidrivers,csistoragecapacities,storageclasses,volumeattachments"),
+    RULE(READ, "storage.k8s.io",
+         "csinodes,csidrivers,csistoragecapacities,storageclasses,volumeattachments"),
     RULES_END,
 };
 RULES(kube_controller_manager) = {
@@ -89,7 +106,8 @@ RULES(kube_controller_manager) = {
     RULE("create,delete,get,list,patch,update", "discovery.k8s.io", "endpointslices"),
     RULE("create", "discovery.k8s.io", "endpointslices/restricted"),
     RULE("update", "", "services/finalizers"),
-    /* node-controller (lifecycle and address ranges), taint-eviction-controller, pod-garbage-collector */
+    /* node-controller (lifecycle and address ranges), taint-eviction-controller,
+       pod-garbage-collector */
     RULE("delete,get,list,patch,update", "", "nodes"),
     RULE("patch,update", "", "nodes/status"),
     RULE("patch,update", "", "pods/status"),

@@ -83,7 +83,8 @@ static bool has(char *const *list, const char *value)
     return false;
 }
 
-/* Is `pattern` the resource ("pods"), its subresource ("pods/log"), all ("*") or one subresource of all? ("*" "/scale") */
+/* Is `pattern` the resource ("pods"), its subresource ("pods/log"), all ("*") or one subresource of
+ * all? ("*" "/scale") */
 static bool resource_matches(const char *pattern, const char *resource, const char *subresource)
 {
     if (!strcmp(pattern, "*"))
@@ -93,7 +94,8 @@ static bool resource_matches(const char *pattern, const char *resource, const ch
         return !strcmp(pattern, resource);
     if (!strncmp(pattern, "*/", 2))
         return !strcmp(pattern + 2, subresource);
-    return !strncmp(pattern, resource, len) && pattern[len] == '/' && !strcmp(pattern + len + 1, subresource);
+    return !strncmp(pattern, resource, len) && pattern[len] == '/' &&
+           !strcmp(pattern + len + 1, subresource);
 }
 
 static bool any_resource_matches(char *const *list, const char *resource, const char *subresource)
@@ -132,7 +134,8 @@ bool rbac_rule_allows(const struct rbac_rule *rule, const struct auth_attributes
         return false;
     if (!a->is_resource)
         return url_matches(rule->urls, a->path);
-    return has(rule->groups, a->group) && any_resource_matches(rule->resources, a->resource, a->subresource) &&
+    return has(rule->groups, a->group) &&
+           any_resource_matches(rule->resources, a->resource, a->subresource) &&
            name_matches(rule->names, a->name);
 }
 
@@ -143,8 +146,8 @@ static bool binding_applies(const struct rbac_binding *b, const struct api_user 
     return b->user ? !strcmp(b->user, u->name) : b->group && api_user_in_group(u, b->group);
 }
 
-void rbac_visit_rules(const struct api_user *u, const char *ns, void (*visit)(void *ctx, const struct rbac_rule *rule),
-                      void *ctx)
+void rbac_visit_rules(const struct api_user *u, const char *ns,
+                      void (*visit)(void *ctx, const struct rbac_rule *rule), void *ctx)
 {
     for (size_t i = 0; i < binding_count; i++)
         if (binding_applies(&bindings[i], u, ns))

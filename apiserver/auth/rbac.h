@@ -1,5 +1,6 @@
-/* Role-based access control: rules, roles and bindings as data. The built-in policy is compiled in; RBAC objects make the
- * same structures. https://kubernetes.io/docs/reference/access-authn-authz/rbac/ */
+/* Role-based access control: rules, roles and bindings as data. The built-in policy is compiled in;
+ * RBAC objects make the same structures.
+ * https://kubernetes.io/docs/reference/access-authn-authz/rbac/ */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/auth/auth.h"
@@ -20,7 +21,8 @@ struct rbac_binding {
     const struct rbac_role *role;
 };
 
-/* Rules as compact text; each list is joined by commas, "" for none. An empty element of groups is the core group. */
+/* Rules as compact text; each list is joined by commas, "" for none. An empty element of groups is
+ * the core group. */
 struct rbac_rule_text {
     const char *verbs, *groups, *resources, *names, *urls;
 };
@@ -39,5 +41,5 @@ void rbac_start(void);
 bool rbac_allowed(const struct auth_attributes *a);
 bool rbac_rule_allows(const struct rbac_rule *rule, const struct auth_attributes *a);
 /* Calls visit with every rule that applies to the user in the namespace. */
-void rbac_visit_rules(const struct api_user *u, const char *ns, void (*visit)(void *ctx, const struct rbac_rule *rule),
-                      void *ctx);
+void rbac_visit_rules(const struct api_user *u, const char *ns,
+                      void (*visit)(void *ctx, const struct rbac_rule *rule), void *ctx);

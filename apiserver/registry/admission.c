@@ -17,8 +17,8 @@ static const struct resource *namespaces(void)
 
 static void error_terminating(struct write *w, const char *name, struct error **err)
 {
-    cleanup_free char *why =
-        mem_printf("unable to create new content in namespace %s because it is being terminated", w->ns);
+    cleanup_free char *why = mem_printf(
+        "unable to create new content in namespace %s because it is being terminated", w->ns);
     api_error_forbidden(err, w->r, name, why);
     if (!err || !*err)
         return;
@@ -81,10 +81,14 @@ bool admission_node_pod(struct write *w, const cJSON *pod, struct error **err)
     const char *what = !strcmp(w->sub, "status")     ? "update pod status for"
                        : !strcmp(w->sub, "eviction") ? "evict"
                                                      : "delete";
-    return refuse(w, w->name, mem_printf("node \"%s\" can only %s pods with spec.nodeName set to itself", node, what), err);
+    return refuse(
+        w, w->name,
+        mem_printf("node \"%s\" can only %s pods with spec.nodeName set to itself", node, what),
+        err);
 }
 
-static bool node_creates_pod(struct write *w, const char *node, const cJSON *pod, struct error **err)
+static bool node_creates_pod(struct write *w, const char *node, const cJSON *pod,
+                             struct error **err)
 {
     const char *name = json_str_or(pod, "metadata.name", "");
     if (!json_map_str(json_path(pod, "metadata.annotations"), MIRROR_POD_ANNOTATION))
@@ -94,14 +98,26 @@ static bool node_creates_pod(struct write *w, const char *node, const cJSON *pod
                                  node),
                       err);
     if (strcmp(json_str_or(pod, "spec.nodeName", ""), node) != 0)
-        return refuse(w, name, mem_printf("node \"%s\" can only create pods with spec.nodeName set to itself", node), err);
+        return refuse(
+            w, name,
+            mem_printf("node \"%s\" can only create pods with spec.nodeName set to itself", node),
+            err);
     if (*json_str_or(pod, "spec.serviceAccountName", ""))
-        return refuse(w, name, mem_printf("node \"%s\" can not create pods that reference a service account", node), err);
+        return refuse(
+            w, name,
+            mem_printf("node \"%s\" can not create pods that reference a service account", node),
+            err);
     const cJSON *volume;
-    cJSON_ArrayForEach(volume, json_path(pod, "spec.volumes"))
-        if (json_get(volume, "secret") || json_get(volume, "configMap") || json_get(volume, "persistentVolumeClaim"))
-            return refuse(w, name, mem_printf("node \"%s\" can not create pods that reference secrets, configmaps or "
-                                              "persistentvolumeclaims", node), err);
+    cJSON_ArrayForEach(volume, json_path(pod, "spec.volumes")) if (
+        json_get(volume, "secret") || json_get(volume, "configMap") ||
+        json_get(volume,
+                 "persistentVolumeClaim")) return refuse(w, name,
+                                                         mem_printf(
+                                                             "node \"%s\" can not create pods that "
+                                                             "reference secrets, configmaps or "
+                                                             "persistentvolumeclaims",
+                                                             node),
+                                                         err);
     return true;
 }
 
@@ -109,29 +125,37 @@ static bool node_label_reserved(const cJSON *labels, const cJSON *old)
 {
     static const char reserved[] = "node-restriction.kubernetes.io/";
     const cJSON *l;
-    cJSON_ArrayForEach(l, labels)
-        if (!strncmp(l->string, reserved, sizeof reserved - 1) && !json_equal(l, json_get(old, l->string)))
-            return true;
-    cJSON_ArrayForEach(l, old)
-        if (!strncmp(l->string, reserved, sizeof reserved - 1) && !json_get(labels, l->string))
-            return true;
+    cJSON_ArrayForEach(l, labels) if (!strncmp(l->string, reserved, sizeof reserved - 1) &&
+                                      !json_equal(l, json_get(old, l->string))) return true;
+    cJSON_ArrayForEach(l, old) if (!strncmp(l->string, reserved, sizeof reserved - 1) &&
+                                   !json_get(labels, l->string)) return true;
     return false;
 }
 
-static bool node_writes_node(struct write *w, const char *node, const cJSON *object, const cJSON *old, struct error **err)
+static bool node_writes_node(struct write *w, const char *node, const cJSON *object,
+                             const cJSON *old, struct error **err)
 {
     const char *name = json_str_or(object, "metadata.name", "");
     if (strcmp(name, node) != 0)
-        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify node \"%s\"", node, name), err);
-    if (node_label_reserved(json_path(object, "metadata.labels"), json_path(old, "metadata.labels")))
-        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify labels: node-restriction.kubernetes.io/*",
-                                          node), err);
+        return refuse(w, name,
+                      mem_printf("node \"%s\" is not allowed to modify node \"%s\"", node, name),
+                      err);
+    if (node_label_reserved(json_path(object, "metadata.labels"),
+                            json_path(old, "metadata.labels")))
+        return refuse(
+            w, name,
+            mem_printf(
+                "node \"%s\" is not allowed to modify labels: node-restriction.kubernetes.io/*",
+                node),
+            err);
     if (old && !json_equal(json_path(object, "spec.taints"), json_path(old, "spec.taints")))
-        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify taints", node), err);
+        return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify taints", node),
+                      err);
     return true;
 }
 
-static bool node_restriction(struct write *w, const cJSON *object, const cJSON *old, struct error **err)
+static bool node_restriction(struct write *w, const cJSON *object, const cJSON *old,
+                             struct error **err)
 {
     const char *node = auth_node_name(&w->req->user);
     if (!node)
@@ -142,20 +166,23 @@ static bool node_restriction(struct write *w, const cJSON *object, const cJSON *
         return node_writes_node(w, node, object, old, err);
     const char *name = json_str_or(object, "metadata.name", "");
     if (write_is(w->r, "coordination.k8s.io", "Lease") && strcmp(name, node) != 0)
-        return refuse(w, name, mem_strdup("can only access node lease with the same name as the requesting node"), err);
+        return refuse(
+            w, name,
+            mem_strdup("can only access node lease with the same name as the requesting node"),
+            err);
     return true;
 }
 
-/* --- TaintNodesByCondition: nothing is scheduled to a node that has not said that it is ready --- */
+/* --- TaintNodesByCondition: nothing is scheduled to a node that has not said that it is ready ---
+ */
 
 static void taint_new_node(cJSON *node)
 {
     static const char not_ready[] = "node.kubernetes.io/not-ready";
     cJSON *taints = json_ensure_array(node, "spec.taints");
     const cJSON *t;
-    cJSON_ArrayForEach(t, taints)
-        if (!strcmp(json_str_or(t, "key", ""), not_ready) && !strcmp(json_str_or(t, "effect", ""), "NoSchedule"))
-            return;
+    cJSON_ArrayForEach(t, taints) if (!strcmp(json_str_or(t, "key", ""), not_ready) &&
+                                      !strcmp(json_str_or(t, "effect", ""), "NoSchedule")) return;
     cJSON *taint = cJSON_CreateObject();
     json_map_set_str(taint, "key", not_ready);
     json_map_set_str(taint, "effect", "NoSchedule");

@@ -16,7 +16,8 @@ bool write_is_apply(struct write *w)
 {
     const char *type = httpd_header(w->req->http, "Content-Type");
     size_t len = sizeof APPLY_CONTENT_TYPE - 1;
-    return type && !strncasecmp(type, APPLY_CONTENT_TYPE, len) && (!type[len] || strchr("; \t", type[len]));
+    return type && !strncasecmp(type, APPLY_CONTENT_TYPE, len) &&
+           (!type[len] || strchr("; \t", type[len]));
 }
 
 static bool manager_error(struct write *w, const char *name, const char *why, struct error **err)
@@ -42,9 +43,11 @@ static bool printable(const char *s)
     return true;
 }
 
-bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER], struct error **err)
+bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER],
+                   struct error **err)
 {
-    const char *given = httpd_query(w->req->http, "fieldManager"), *agent = httpd_header(w->req->http, "User-Agent");
+    const char *given = httpd_query(w->req->http, "fieldManager"),
+               *agent = httpd_header(w->req->http, "User-Agent");
     char *name = buffer, *api_version = buffer + MANAGER_MAX + 1;
     if (given && *given) {
         if (strlen(given) > MANAGER_MAX)
@@ -54,19 +57,24 @@ bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAG
         snprintf(name, MANAGER_MAX + 1, "%s", given);
     } else {
         size_t len = agent ? strcspn(agent, "/") : 0;
-        snprintf(name, MANAGER_MAX + 1, "%.*s", (int)(len > MANAGER_MAX ? MANAGER_MAX : len), agent ? agent : "");
+        snprintf(name, MANAGER_MAX + 1, "%.*s", (int)(len > MANAGER_MAX ? MANAGER_MAX : len),
+                 agent ? agent : "");
         if (!*name || !printable(name))
             snprintf(name, MANAGER_MAX + 1, "unknown");
     }
-    snprintf(api_version, MANAGER_BUFFER - MANAGER_MAX - 1, "%s%s%s", w->r->group, *w->r->group ? "/" : "", w->r->version);
-    *out = (struct field_manager){
-        .name = name, .api_version = api_version, .subresource = w->sub, .has_status = w->r->has_status};
+    snprintf(api_version, MANAGER_BUFFER - MANAGER_MAX - 1, "%s%s%s", w->r->group,
+             *w->r->group ? "/" : "", w->r->version);
+    *out = (struct field_manager){.name = name,
+                                  .api_version = api_version,
+                                  .subresource = w->sub,
+                                  .has_status = w->r->has_status};
     return true;
 }
 
-/* Merged, and with the structs that Go always writes, so that later writes don't seem to add them. */
-static cJSON *merged(struct write *w, const cJSON *live, const cJSON *applied, const struct field_manager *who, bool force,
-                     struct error **err)
+/* Merged, and with the structs that Go always writes, so that later writes don't seem to add them.
+ */
+static cJSON *merged(struct write *w, const cJSON *live, const cJSON *applied,
+                     const struct field_manager *who, bool force, struct error **err)
 {
     cleanup_json cJSON *object = managed_apply(w->r->type, live, applied, who, force, err);
     if (!object || !schema_decode(w->r->type, object, NULL, err))
@@ -87,8 +95,9 @@ static cJSON *make_applied(struct update *u, const cJSON *current, struct error 
     const struct application *a = u->userdata;
     const char *uid = json_str_or(a->applied, "metadata.uid", "");
     if (*uid && strcmp(uid, json_str_or(current, "metadata.uid", "")) != 0) {
-        cleanup_free char *why = mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid,
-                                            json_str_or(current, "metadata.uid", ""));
+        cleanup_free char *why =
+            mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid,
+                       json_str_or(current, "metadata.uid", ""));
         api_error_conflict(err, u->w->r, u->w->name, why);
         return NULL;
     }
@@ -107,7 +116,8 @@ static cJSON *read_applied(struct write *w, struct error **err)
     if (!applied)
         return NULL;
     if (!json_str(applied, "kind") || !json_str(applied, "apiVersion")) {
-        api_error_bad_request(err, "couldn't get version/kind; json parse error: Object '%s' is missing",
+        api_error_bad_request(err,
+                              "couldn't get version/kind; json parse error: Object '%s' is missing",
                               json_str(applied, "kind") ? "apiVersion" : "Kind");
         return NULL;
     }
@@ -150,16 +160,21 @@ void write_apply(struct write *w)
     cleanup_error struct error *err = NULL;
     char buffer[MANAGER_BUFFER];
     struct field_manager who;
-    const char *given = httpd_query(w->req->http, "fieldManager"), *force = httpd_query(w->req->http, "force");
+    const char *given = httpd_query(w->req->http, "fieldManager"),
+               *force = httpd_query(w->req->http, "force");
     if (!given || !*given)
         manager_error(w, NULL, "is required for apply patch", &err);
-    cleanup_json cJSON *applied = !err && write_manager(w, &who, buffer, &err) ? read_applied(w, &err) : NULL;
+    cleanup_json cJSON *applied =
+        !err && write_manager(w, &who, buffer, &err) ? read_applied(w, &err) : NULL;
     if (!applied) {
         api_reply_error(w->req, err);
         return;
     }
-    struct application a = {.applied = applied, .who = &who, .force = force && (!strcmp(force, "true") || !strcmp(force, "1"))};
-    struct update u = {.w = w, .make = make_applied, .userdata = &a, .sub = w->sub, .applies = true};
+    struct application a = {.applied = applied,
+                            .who = &who,
+                            .force = force && (!strcmp(force, "true") || !strcmp(force, "1"))};
+    struct update u = {
+        .w = w, .make = make_applied, .userdata = &a, .sub = w->sub, .applies = true};
     cleanup_stored struct stored *s = update_run(&u, &err);
     if (err && err->code == 404 && !*w->sub && !strcmp(err->reason, "NotFound"))
         create_applied(w, &a);

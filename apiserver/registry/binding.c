@@ -1,4 +1,5 @@
-/* pods/binding: a scheduler gives a pod to a node. pods/eviction: a deletion that may be refused. */
+/* pods/binding: a scheduler gives a pod to a node. pods/eviction: a deletion that may be refused.
+ */
 #include <string.h>
 #include "apiserver/registry/registry.h"
 #include "apiserver/schema/schema.h"
@@ -26,9 +27,7 @@ static void reply_created(struct write *w)
 static void set_condition(cJSON *pod, const char *type, const char *reason, const char *message)
 {
     cJSON *list = json_ensure_array(pod, "status.conditions"), *c;
-    cJSON_ArrayForEach(c, list)
-        if (!strcmp(json_str_or(c, "type", ""), type))
-            break;
+    cJSON_ArrayForEach(c, list) if (!strcmp(json_str_or(c, "type", ""), type)) break;
     if (!c) {
         c = cJSON_CreateObject();
         json_map_set_str(c, "type", type);
@@ -52,7 +51,8 @@ struct bind {
 
 static bool refuse(const struct bind *b, struct error **err, char *why_taken)
 {
-    error_set(err, 409, "Conflict", "Operation cannot be fulfilled on pods/binding \"%s\": %s", b->name, why_taken);
+    error_set(err, 409, "Conflict", "Operation cannot be fulfilled on pods/binding \"%s\": %s",
+              b->name, why_taken);
     if (err && *err) {
         cleanup_json cJSON *details = cJSON_CreateObject();
         json_map_set_str(details, "name", b->name);
@@ -65,20 +65,27 @@ static bool refuse(const struct bind *b, struct error **err, char *why_taken)
 
 static bool may_bind(const struct bind *b, const cJSON *pod, struct error **err)
 {
-    const char *uid = json_str_or(b->binding, "metadata.uid", ""), *own = json_str_or(pod, "metadata.uid", "");
+    const char *uid = json_str_or(b->binding, "metadata.uid", ""),
+               *own = json_str_or(pod, "metadata.uid", "");
     const char *node = json_str_or(pod, "spec.nodeName", "");
     if (*uid && strcmp(uid, own) != 0)
-        return refuse(b, err, mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, own));
+        return refuse(
+            b, err,
+            mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid,
+                       own));
     if (meta_deleting(pod))
-        return refuse(b, err, mem_printf("pod %s is being deleted, cannot be assigned to a host", b->name));
+        return refuse(b, err,
+                      mem_printf("pod %s is being deleted, cannot be assigned to a host", b->name));
     if (*node)
-        return refuse(b, err, mem_printf("pod %s is already assigned to node \"%s\"", b->name, node));
+        return refuse(b, err,
+                      mem_printf("pod %s is already assigned to node \"%s\"", b->name, node));
     if (cJSON_GetArraySize(json_path(pod, "spec.schedulingGates")))
         return refuse(b, err, mem_printf("pod %s has non-empty .spec.schedulingGates", b->name));
     return true;
 }
 
-static cJSON *bind_change(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *bind_change(void *userdata, cJSON *current, const struct stored *stored,
+                          struct error **err)
 {
     (void)stored;
     struct bind *b = userdata;
@@ -116,7 +123,8 @@ void pod_bind(struct write *w)
     const char *name = *w->sub ? w->name : in_body;
     if (binding && *w->sub && *in_body && strcmp(in_body, w->name) != 0)
         api_error_bad_request(&err, "name in URL does not match name in Binding object");
-    if (!binding || err || !meta_check_namespace(w, binding, &err) || !check_binding(binding, name, &err)) {
+    if (!binding || err || !meta_check_namespace(w, binding, &err) ||
+        !check_binding(binding, name, &err)) {
         api_reply_error(w->req, err);
         return;
     }
@@ -138,7 +146,8 @@ void pod_bind(struct write *w)
 
 /* --- eviction --- */
 
-static cJSON *disrupt(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *disrupt(void *userdata, cJSON *current, const struct stored *stored,
+                      struct error **err)
 {
     (void)stored;
     if (!admission_node_pod(userdata, current, err))
@@ -158,7 +167,8 @@ void pod_evict(struct write *w)
     struct delete_options options = {.orphan_dependents = -1};
     if (eviction && *in_body && strcmp(in_body, w->name) != 0)
         api_error_bad_request(&err, "name in URL does not match name in Eviction object");
-    if (!eviction || err || !delete_options_from_json(json_get(eviction, "deleteOptions"), &options, &err)) {
+    if (!eviction || err ||
+        !delete_options_from_json(json_get(eviction, "deleteOptions"), &options, &err)) {
         api_reply_error(w->req, err);
         return;
     }

@@ -1,6 +1,8 @@
-/* What every cluster has from the start: the system namespaces, and the Service "kubernetes" through which pods reach the API.
+/* What every cluster has from the start: the system namespaces, and the Service "kubernetes"
+ * through which pods reach the API.
  *
- * The Service's endpoints are the living apiservers: each keeps a key in the store that ends with it
+ * The Service's endpoints are the living apiservers: each keeps a key in the store that ends with
+ * it
  * (/registry/masterleases/<address>, as Kubernetes' do). */
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -24,11 +26,13 @@ static struct {
     bool reachable; /* at an address that other hosts know */
 } self;
 
-static const char *const system_namespaces[] = {"kube-system", "kube-public", "kube-node-lease", "default"};
+static const char *const system_namespaces[] = {"kube-system", "kube-public", "kube-node-lease",
+                                                "default"};
 
 /* --- objects --- */
 
-static cJSON *new_object(const char *api_version, const char *kind, const char *ns, const char *name)
+static cJSON *new_object(const char *api_version, const char *kind, const char *ns,
+                         const char *name)
 {
     cJSON *o = cJSON_CreateObject();
     json_map_set_str(o, "kind", kind);
@@ -51,10 +55,12 @@ static bool is_there(const struct error *e)
 }
 
 /* Creates it unless it exists. */
-static bool ensure(const struct resource *r, cJSON *object, const struct claims *claims, struct error **err)
+static bool ensure(const struct resource *r, cJSON *object, const struct claims *claims,
+                   struct error **err)
 {
     struct error *why = NULL;
-    struct stored *s = storage_create(self.storage, r, object, claims ? claims->items : NULL, claims ? claims->count : 0, &why);
+    struct stored *s = storage_create(self.storage, r, object, claims ? claims->items : NULL,
+                                      claims ? claims->count : 0, &why);
     stored_unref(s);
     if (s || is_there(why)) {
         error_free(why);
@@ -77,8 +83,10 @@ static bool ensure_namespaces(struct error **err)
         if (exists(r, "", system_namespaces[i]))
             continue;
         cleanup_json cJSON *ns = new_object("v1", "Namespace", NULL, system_namespaces[i]);
-        json_map_set_str(json_ensure_object(ns, "metadata.labels"), "kubernetes.io/metadata.name", system_namespaces[i]);
-        cJSON_AddItemToArray(json_ensure_array(ns, "spec.finalizers"), cJSON_CreateString("kubernetes"));
+        json_map_set_str(json_ensure_object(ns, "metadata.labels"), "kubernetes.io/metadata.name",
+                         system_namespaces[i]);
+        cJSON_AddItemToArray(json_ensure_array(ns, "spec.finalizers"),
+                             cJSON_CreateString("kubernetes"));
         json_set_str(ns, "status.phase", "Active");
         if (!ensure(r, ns, NULL, err))
             return false;
@@ -91,7 +99,8 @@ static bool ensure_service(struct error **err)
     const struct resource *r = resource_find("", "v1", "services");
     if (exists(r, "default", "kubernetes"))
         return true;
-    const char *text = self.config->service_cluster_ip_range ? self.config->service_cluster_ip_range : "10.96.0.0/16";
+    const char *text = self.config->service_cluster_ip_range ? self.config->service_cluster_ip_range
+                                                             : "10.96.0.0/16";
     cleanup_free char *first = mem_strndup(text, strcspn(text, ","));
     struct cidr range;
     char ip[ADDRESS_TEXT_MAX];
@@ -118,7 +127,8 @@ static bool ensure_service(struct error **err)
     json_set_str(service, "spec.internalTrafficPolicy", "Cluster");
     json_ensure_object(service, "status.loadBalancer");
     struct claims claims = {0};
-    bool ok = service_allocate(self.storage, service, NULL, 0, &claims, err) && ensure(r, service, &claims, err);
+    bool ok = service_allocate(self.storage, service, NULL, 0, &claims, err) &&
+              ensure(r, service, &claims, err);
     claims_clear(&claims);
     return ok;
 }
@@ -151,16 +161,16 @@ static char **living_addresses(size_t *n, struct error **err)
     return list;
 }
 
-static cJSON *replace_with(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *replace_with(void *userdata, cJSON *current, const struct stored *stored,
+                           struct error **err)
 {
     (void)stored;
     (void)err;
     const cJSON *wanted = userdata;
     cJSON *object = json_dup(current);
     const cJSON *m;
-    cJSON_ArrayForEach(m, wanted)
-        if (strcmp(m->string, "metadata") != 0)
-            json_map_set(object, m->string, json_dup(m));
+    cJSON_ArrayForEach(m, wanted) if (strcmp(m->string, "metadata") != 0)
+        json_map_set(object, m->string, json_dup(m));
     cJSON_ArrayForEach(m, json_path(wanted, "metadata.labels"))
         json_map_set(json_ensure_object(object, "metadata.labels"), m->string, json_dup(m));
     if (json_equal(object, current)) {
@@ -197,18 +207,22 @@ static cJSON *https_port(void)
 static bool put_endpoints(char **addresses, size_t n, struct error **err)
 {
     cleanup_json cJSON *endpoints = new_object("v1", "Endpoints", "default", "kubernetes");
-    json_map_set_str(json_ensure_object(endpoints, "metadata.labels"), "endpointslice.kubernetes.io/skip-mirror", "true");
+    json_map_set_str(json_ensure_object(endpoints, "metadata.labels"),
+                     "endpointslice.kubernetes.io/skip-mirror", "true");
     cJSON *subset = cJSON_CreateObject();
     cJSON_AddItemToArray(json_ensure_array(endpoints, "subsets"), subset);
-    cleanup_json cJSON *slice = new_object("discovery.k8s.io/v1", "EndpointSlice", "default", "kubernetes");
-    json_map_set_str(json_ensure_object(slice, "metadata.labels"), "kubernetes.io/service-name", "kubernetes");
+    cleanup_json cJSON *slice =
+        new_object("discovery.k8s.io/v1", "EndpointSlice", "default", "kubernetes");
+    json_map_set_str(json_ensure_object(slice, "metadata.labels"), "kubernetes.io/service-name",
+                     "kubernetes");
     json_set_int(slice, "metadata.generation", 1);
     json_map_set_str(slice, "addressType", strchr(addresses[0], ':') ? "IPv6" : "IPv4");
     for (size_t i = 0; i < n; i++) {
         cJSON *address = cJSON_CreateObject(), *endpoint = cJSON_CreateObject();
         json_map_set_str(address, "ip", addresses[i]);
         cJSON_AddItemToArray(json_ensure_array(subset, "addresses"), address);
-        cJSON_AddItemToArray(json_ensure_array(endpoint, "addresses"), cJSON_CreateString(addresses[i]));
+        cJSON_AddItemToArray(json_ensure_array(endpoint, "addresses"),
+                             cJSON_CreateString(addresses[i]));
         json_set_bool(endpoint, "conditions.ready", true);
         cJSON_AddItemToArray(json_ensure_array(slice, "endpoints"), endpoint);
     }
@@ -251,7 +265,8 @@ static bool insist(bool (*what)(struct error **err))
         if (what(&err))
             return true;
         if (!said)
-            log_warn("Cannot keep the Service kubernetes and the system namespaces; trying again", "err", error_message(err));
+            log_warn("Cannot keep the Service kubernetes and the system namespaces; trying again",
+                     "err", error_message(err));
         pause_ms(RETRY_MS);
     }
     return false;
@@ -270,8 +285,8 @@ bool bootstrap_start(const struct api_config *config, struct storage *storage, s
     self.config = config;
     self.storage = storage;
     const char *address = config->advertise_address;
-    self.reachable = address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") && strcmp(address, "::") &&
-                     strncmp(address, "127.", 4);
+    self.reachable = address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") &&
+                     strcmp(address, "::") && strncmp(address, "127.", 4);
     /* Whoever finds this apiserver ready finds the namespaces too. */
     if (!insist(ensure_objects))
         return true;

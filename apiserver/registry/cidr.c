@@ -13,7 +13,8 @@ bool cidr_parse(const char *text, struct cidr *out, struct error **err)
     long prefix = slash ? strtol(slash + 1, &end, 10) : -1;
     out->family = address && strchr(address, ':') ? AF_INET6 : AF_INET;
     int bits = out->family == AF_INET6 ? 128 : 32;
-    if (!address || *end || end == slash + 1 || prefix < 0 || prefix > bits || inet_pton(out->family, address, out->base) != 1) {
+    if (!address || *end || end == slash + 1 || prefix < 0 || prefix > bits ||
+        inet_pton(out->family, address, out->base) != 1) {
         error_setf(err, "invalid CIDR address: %s", text);
         return false;
     }
@@ -28,7 +29,8 @@ bool cidr_parse(const char *text, struct cidr *out, struct error **err)
     }
     out->first = 1;
     out->last = out->family == AF_INET6 ? out->size - 1 : out->size - 2;
-    /* https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/: min(max(16, size / 16), 256) */
+    /* https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/: min(max(16,
+     * size / 16), 256) */
     uint64_t band = out->size / 16;
     band = band < 16 ? 16 : band > 256 ? 256 : band;
     out->band = band < out->last ? band : 0;

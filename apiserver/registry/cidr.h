@@ -11,8 +11,10 @@ struct cidr {
     unsigned char base[16];
     int prefix;
     uint64_t size; /* addresses; at most 2^32 */
-    uint64_t first, last; /* offsets that may be given out: not the network's own, nor IPv4's broadcast */
-    uint64_t band;        /* offsets below are the lower band, where addresses asked for by name are expected */
+    uint64_t first,
+        last; /* offsets that may be given out: not the network's own, nor IPv4's broadcast */
+    uint64_t
+        band; /* offsets below are the lower band, where addresses asked for by name are expected */
 };
 bool cidr_parse(const char *text, struct cidr *out, struct error **err);
 /* The canonical text of the address at an offset. Returns out. */

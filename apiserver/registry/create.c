@@ -31,7 +31,8 @@ static void reply_dry_run(struct write *w, cJSON *object)
 {
     cleanup_error struct error *err = NULL;
     const char *name = json_str_or(object, "metadata.name", "");
-    cleanup_stored struct stored *existing = storage_get(w->req->storage, w->stored, w->ns, name, NULL);
+    cleanup_stored struct stored *existing =
+        storage_get(w->req->storage, w->stored, w->ns, name, NULL);
     if (existing) {
         api_error_already_exists(&err, w->r, name);
         api_reply_error(w->req, err);
@@ -67,7 +68,8 @@ void write_create_object(struct write *w, cJSON *taken)
     cleanup_json cJSON *object = taken;
     cleanup_error struct error *err = NULL;
     const char *base = json_str_or(object, "metadata.generateName", "");
-    cleanup_free char *generate = *base && !*json_str_or(object, "metadata.name", "") ? mem_strdup(base) : NULL;
+    cleanup_free char *generate =
+        *base && !*json_str_or(object, "metadata.name", "") ? mem_strdup(base) : NULL;
     if (generate)
         generate_name(object, generate);
     if (!prepare(w, object, &err) || !write_validate(w->r, object, NULL, "", &err)) {
@@ -90,7 +92,8 @@ void write_create_object(struct write *w, cJSON *taken)
     for (int attempt = 1;; attempt++) {
         error_cleanup(&err);
         err = NULL;
-        cleanup_stored struct stored *s = service ? service_create(w->req->storage, object, &err) : store(w, object, &err);
+        cleanup_stored struct stored *s =
+            service ? service_create(w->req->storage, object, &err) : store(w, object, &err);
         if (s) {
             write_reply_stored(w, 201, s);
             return;
@@ -99,8 +102,8 @@ void write_create_object(struct write *w, cJSON *taken)
             break;
         generate_name(object, generate);
         if (write_is(w->r, "", "Namespace")) /* carries its name in a label */
-            json_map_set_str(json_ensure_object(object, "metadata.labels"), "kubernetes.io/metadata.name",
-                             json_str(object, "metadata.name"));
+            json_map_set_str(json_ensure_object(object, "metadata.labels"),
+                             "kubernetes.io/metadata.name", json_str(object, "metadata.name"));
     }
     if (w->r != w->stored && error_is(err, "AlreadyExists")) {
         error_cleanup(&err);

@@ -34,9 +34,10 @@ static bool check_options(const struct delete_options *o, struct error **err)
     if (o->propagation && o->orphan_dependents >= 0)
         field_invalid_str(&errors, PATH_ROOT("propagationPolicy"), o->propagation,
                           "orphanDependents and deletionPropagation cannot be both set");
-    if (o->propagation && strcmp(o->propagation, "Foreground") && strcmp(o->propagation, "Background") &&
-        strcmp(o->propagation, "Orphan"))
-        field_not_supported(&errors, PATH_ROOT("propagationPolicy"), o->propagation, "Foreground,Background,Orphan,nil");
+    if (o->propagation && strcmp(o->propagation, "Foreground") &&
+        strcmp(o->propagation, "Background") && strcmp(o->propagation, "Orphan"))
+        field_not_supported(&errors, PATH_ROOT("propagationPolicy"), o->propagation,
+                            "Foreground,Background,Orphan,nil");
     return invalid_options(&errors, err);
 }
 
@@ -51,19 +52,22 @@ static bool from_body(const cJSON *body, struct delete_options *o, struct error 
     if (cJSON_IsBool(json_get(body, "orphanDependents")))
         o->orphan_dependents = json_bool(body, "orphanDependents", false);
     const cJSON *dry;
-    cJSON_ArrayForEach(dry, json_get(body, "dryRun")) {
+    cJSON_ArrayForEach(dry, json_get(body, "dryRun"))
+    {
         if (cJSON_IsString(dry) && !strcmp(dry->valuestring, "All")) {
             o->dry_run = true;
             continue;
         }
         cleanup_field_errors struct field_errors errors = {0};
-        field_not_supported(&errors, PATH_ROOT("dryRun"), cJSON_IsString(dry) ? dry->valuestring : "", "All");
+        field_not_supported(&errors, PATH_ROOT("dryRun"),
+                            cJSON_IsString(dry) ? dry->valuestring : "", "All");
         return invalid_options(&errors, err);
     }
     return true;
 }
 
-static bool from_query(const char *(*get)(void *, const char *), void *ctx, struct delete_options *o, struct error **err)
+static bool from_query(const char *(*get)(void *, const char *), void *ctx,
+                       struct delete_options *o, struct error **err)
 {
     const char *grace = get(ctx, "gracePeriodSeconds");
     if (grace && *grace) {
@@ -94,8 +98,8 @@ bool delete_options_from_json(const cJSON *body, struct delete_options *out, str
     return false;
 }
 
-bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx, struct delete_options *out,
-                               struct error **err)
+bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx,
+                               struct delete_options *out, struct error **err)
 {
     *out = (struct delete_options){.orphan_dependents = -1};
     if (from_query(get, ctx, out, err) && check_options(out, err))
@@ -127,9 +131,9 @@ static bool options_of(struct write *w, struct delete_options *out, struct error
 static bool has_finalizer(const cJSON *object, const char *name)
 {
     const cJSON *f;
-    cJSON_ArrayForEach(f, json_path(object, "metadata.finalizers"))
-        if (cJSON_IsString(f) && !strcmp(f->valuestring, name))
-            return true;
+    cJSON_ArrayForEach(
+        f, json_path(object, "metadata.finalizers")) if (cJSON_IsString(f) &&
+                                                         !strcmp(f->valuestring, name)) return true;
     return false;
 }
 
@@ -155,13 +159,17 @@ static bool wants_foreground(const cJSON *object, const struct delete_options *o
 static void set_gc_finalizers(cJSON *object, const struct delete_options *o)
 {
     bool orphan = wants_orphans(object, o), foreground = wants_foreground(object, o);
-    if (orphan == has_finalizer(object, FINALIZER_ORPHAN) && foreground == has_finalizer(object, FINALIZER_FOREGROUND))
+    if (orphan == has_finalizer(object, FINALIZER_ORPHAN) &&
+        foreground == has_finalizer(object, FINALIZER_FOREGROUND))
         return;
     cJSON *list = cJSON_CreateArray();
     const cJSON *f;
-    cJSON_ArrayForEach(f, json_path(object, "metadata.finalizers"))
-        if (cJSON_IsString(f) && strcmp(f->valuestring, FINALIZER_ORPHAN) && strcmp(f->valuestring, FINALIZER_FOREGROUND))
-            cJSON_AddItemToArray(list, cJSON_CreateString(f->valuestring));
+    cJSON_ArrayForEach(
+        f,
+        json_path(object, "metadata.finalizers")) if (cJSON_IsString(f) &&
+                                                      strcmp(f->valuestring, FINALIZER_ORPHAN) &&
+                                                      strcmp(f->valuestring, FINALIZER_FOREGROUND))
+        cJSON_AddItemToArray(list, cJSON_CreateString(f->valuestring));
     if (orphan)
         cJSON_AddItemToArray(list, cJSON_CreateString(FINALIZER_ORPHAN));
     if (foreground)
@@ -174,15 +182,18 @@ static void set_gc_finalizers(cJSON *object, const struct delete_options *o)
     }
 }
 
-static bool check_preconditions(const struct resource *r, const cJSON *object, const struct delete_options *o,
-                                struct error **err)
+static bool check_preconditions(const struct resource *r, const cJSON *object,
+                                const struct delete_options *o, struct error **err)
 {
-    const char *uid = json_str_or(object, "metadata.uid", ""), *version = json_str_or(object, "metadata.resourceVersion", "");
+    const char *uid = json_str_or(object, "metadata.uid", ""),
+               *version = json_str_or(object, "metadata.resourceVersion", "");
     cleanup_free char *why = NULL;
     if (o->uid && strcmp(o->uid, uid) != 0)
-        why = mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", o->uid, uid);
+        why = mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s",
+                         o->uid, uid);
     else if (o->resource_version && strcmp(o->resource_version, version) != 0)
-        why = mem_printf("Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s",
+        why = mem_printf("Precondition failed: ResourceVersion in precondition: %s, "
+                         "ResourceVersion in object meta: %s",
                          o->resource_version, version);
     if (why)
         api_error_conflict(err, r, json_str_or(object, "metadata.name", ""), why);
@@ -207,9 +218,11 @@ static void begin_deletion(cJSON *object, int64_t at, int64_t grace)
 
 static int64_t pod_grace(const cJSON *pod, const struct delete_options *o)
 {
-    int64_t grace = o->has_grace ? o->grace : json_int(pod, "spec.terminationGracePeriodSeconds", 0);
+    int64_t grace =
+        o->has_grace ? o->grace : json_int(pod, "spec.terminationGracePeriodSeconds", 0);
     const char *phase = json_str_or(pod, "status.phase", "");
-    if (!*json_str_or(pod, "spec.nodeName", "") || !strcmp(phase, "Failed") || !strcmp(phase, "Succeeded"))
+    if (!*json_str_or(pod, "spec.nodeName", "") || !strcmp(phase, "Failed") ||
+        !strcmp(phase, "Succeeded"))
         grace = 0;
     return grace < 0 ? 1 : grace;
 }
@@ -242,7 +255,8 @@ static bool decide_graceful(const struct resource *r, cJSON *object, const struc
     return true;
 }
 
-enum delete_outcome delete_decide(const struct resource *r, cJSON *object, const struct delete_options *o, struct error **err)
+enum delete_outcome delete_decide(const struct resource *r, cJSON *object,
+                                  const struct delete_options *o, struct error **err)
 {
     if (!check_preconditions(r, object, o, err))
         return DELETE_FAILED;
@@ -257,7 +271,8 @@ enum delete_outcome delete_decide(const struct resource *r, cJSON *object, const
         int64_t now = time_now_seconds(), at;
         if (!meta_deleting(object))
             begin_deletion(object, now, 0);
-        else if (time_parse(json_str_or(object, "metadata.deletionTimestamp", ""), &at) && at / 1000000 > now)
+        else if (time_parse(json_str_or(object, "metadata.deletionTimestamp", ""), &at) &&
+                 at / 1000000 > now)
             set_deletion(object, now, 0);
         else
             json_set_int(object, "metadata.deletionGracePeriodSeconds", 0);
@@ -265,9 +280,11 @@ enum delete_outcome delete_decide(const struct resource *r, cJSON *object, const
     return DELETE_LATER;
 }
 
-enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_options *o, struct error **err)
+enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_options *o,
+                                            struct error **err)
 {
-    static const struct resource plain = {.group = "", .version = "v1", .kind = "Namespace", .plural = "namespaces"};
+    static const struct resource plain = {
+        .group = "", .version = "v1", .kind = "Namespace", .plural = "namespaces"};
     if (!check_preconditions(&plain, ns, o, err))
         return DELETE_FAILED;
     if (!meta_deleting(ns)) {
@@ -275,7 +292,8 @@ enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_optio
         json_remove(ns, "metadata.deletionGracePeriodSeconds");
         json_set_str(ns, "status.phase", "Terminating");
         set_gc_finalizers(ns, o);
-        /* Its content goes first: the namespace controller takes the finalizer "kubernetes" away when all is gone. */
+        /* Its content goes first: the namespace controller takes the finalizer "kubernetes" away
+         * when all is gone. */
         if (cJSON_GetArraySize(json_path(ns, "spec.finalizers")) || meta_has_finalizers(ns))
             return DELETE_LATER;
         return DELETE_NOW;
@@ -296,7 +314,8 @@ struct deletion {
     cJSON *object; /* as it was left, in its stored form */
 };
 
-static cJSON *change(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *change(void *userdata, cJSON *current, const struct stored *stored,
+                     struct error **err)
 {
     (void)stored;
     struct deletion *d = userdata;
@@ -328,20 +347,22 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     return out;
 }
 
-bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome, cJSON **last,
-                   struct error **err)
+bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome,
+                   cJSON **last, struct error **err)
 {
     struct deletion d = {.w = w, .options = o};
     struct error *why = NULL;
     if (w->dry_run || o->dry_run) {
-        cleanup_stored struct stored *s = storage_get(w->req->storage, w->stored, w->ns, w->name, &why);
+        cleanup_stored struct stored *s =
+            storage_get(w->req->storage, w->stored, w->ns, w->name, &why);
         cleanup_json cJSON *current = s ? json_parse(s->json, s->len, &why) : NULL;
         if (current)
             cJSON_Delete(change(&d, current, s, &why));
     } else {
         d.u.change = change;
         d.u.userdata = &d;
-        cleanup_stored struct stored *s = storage_update(w->req->storage, w->stored, w->ns, w->name, &d.u, &why);
+        cleanup_stored struct stored *s =
+            storage_update(w->req->storage, w->stored, w->ns, w->name, &d.u, &why);
         char revision[24];
         snprintf(revision, sizeof revision, "%llu", s ? (unsigned long long)s->revision : 0);
         if (s && d.object)
@@ -366,8 +387,13 @@ bool delete_object(struct write *w, const struct delete_options *o, enum delete_
 /* Kinds whose deletion is answered with the object itself. */
 static bool answers_with_object(const struct resource *r)
 {
-    static const char *const kinds[] = {"Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim",
-                                        "PodTemplate", "ResourceQuota"};
+    static const char *const kinds[] = {"Pod",
+                                        "Service",
+                                        "ServiceAccount",
+                                        "PersistentVolume",
+                                        "PersistentVolumeClaim",
+                                        "PodTemplate",
+                                        "ResourceQuota"};
     if (*r->group)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
@@ -403,13 +429,14 @@ void write_delete(struct write *w)
 
 /* --- a collection --- */
 
-static bool delete_matching(struct write *w, const struct delete_options *o, const struct object_filter *filter,
-                            cJSON *items, struct error **err)
+static bool delete_matching(struct write *w, const struct delete_options *o,
+                            const struct object_filter *filter, cJSON *items, struct error **err)
 {
     struct stored **list = NULL;
     size_t count = 0;
     uint64_t revision;
-    if (!storage_list(w->req->storage, w->stored, *w->ns ? w->ns : NULL, &list, &count, &revision, err))
+    if (!storage_list(w->req->storage, w->stored, *w->ns ? w->ns : NULL, &list, &count, &revision,
+                      err))
         return false;
     bool ok = true;
     for (size_t i = 0; i < count; i++) {

@@ -1,4 +1,5 @@
-/* core/v1 and events.k8s.io/v1 are two forms of the same stored objects: the older one is what is stored. */
+/* core/v1 and events.k8s.io/v1 are two forms of the same stored objects: the older one is what is
+ * stored. */
 #include <string.h>
 #include "apiserver/registry/strategy.h"
 #include "common/json.h"
@@ -19,7 +20,8 @@ static cJSON *convert(const cJSON *event, const char *api_version, bool to_core)
 {
     cJSON *out = cJSON_CreateObject();
     const cJSON *member;
-    cJSON_ArrayForEach(member, event) {
+    cJSON_ArrayForEach(member, event)
+    {
         if (!member->string)
             continue;
         const char *name = member->string;
@@ -30,7 +32,9 @@ static cJSON *convert(const cJSON *event, const char *api_version, bool to_core)
                 break;
             }
         }
-        json_map_set(out, name, !strcmp(name, "apiVersion") ? cJSON_CreateString(api_version) : json_dup(member));
+        json_map_set(out, name,
+                     !strcmp(name, "apiVersion") ? cJSON_CreateString(api_version)
+                                                 : json_dup(member));
     }
     return out;
 }

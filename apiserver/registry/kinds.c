@@ -49,11 +49,12 @@ bool namespace_prepare(cJSON *ns, const cJSON *old, const char *sub, struct erro
         json_map_set_str(status, "phase", "Active");
         json_map_set(ns, "status", status);
         const cJSON *f;
-        cJSON_ArrayForEach(f, json_path(ns, "spec.finalizers"))
-            if (cJSON_IsString(f) && !strcmp(f->valuestring, "kubernetes"))
-                break;
+        cJSON_ArrayForEach(
+            f, json_path(ns, "spec.finalizers")) if (cJSON_IsString(f) &&
+                                                     !strcmp(f->valuestring, "kubernetes")) break;
         if (!f)
-            cJSON_AddItemToArray(json_ensure_array(ns, "spec.finalizers"), cJSON_CreateString("kubernetes"));
+            cJSON_AddItemToArray(json_ensure_array(ns, "spec.finalizers"),
+                                 cJSON_CreateString("kubernetes"));
     } else if (!*sub) {
         /* Only /finalize may change them. */
         const cJSON *finalizers = json_path(old, "spec.finalizers");
@@ -62,7 +63,8 @@ bool namespace_prepare(cJSON *ns, const cJSON *old, const char *sub, struct erro
         else
             json_remove(ns, "spec.finalizers");
     }
-    json_map_set_str(json_ensure_object(ns, "metadata.labels"), "kubernetes.io/metadata.name", json_str(ns, "metadata.name"));
+    json_map_set_str(json_ensure_object(ns, "metadata.labels"), "kubernetes.io/metadata.name",
+                     json_str(ns, "metadata.name"));
     return true;
 }
 
@@ -73,7 +75,8 @@ bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct err
     (void)sub;
     (void)err;
     const cJSON *text;
-    cJSON_ArrayForEach(text, json_get(secret, "stringData")) {
+    cJSON_ArrayForEach(text, json_get(secret, "stringData"))
+    {
         if (!cJSON_IsString(text))
             continue;
         cleanup_buf struct buf b = {0};

@@ -22,8 +22,9 @@ void meta_uuid(char out[37])
     random_bytes(b, sizeof b);
     b[6] = (b[6] & 0x0f) | 0x40; /* RFC 9562: version 4 */
     b[8] = (b[8] & 0x3f) | 0x80;
-    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
-             b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+             b[14], b[15]);
 }
 
 void meta_name_suffix(char out[6])
@@ -53,7 +54,8 @@ bool meta_check_namespace(const struct write *w, cJSON *object, struct error **e
         return true;
     }
     if (*ns && strcmp(ns, w->ns) != 0) {
-        api_error_bad_request(err, "the namespace of the provided object does not match the namespace sent on the request");
+        api_error_bad_request(err, "the namespace of the provided object does not match the "
+                                   "namespace sent on the request");
         return false;
     }
     json_map_set_str(meta, "namespace", w->ns);
@@ -64,10 +66,14 @@ bool meta_check_name(const struct write *w, const cJSON *object, struct error **
 {
     const char *name = json_str_or(object, "metadata.name", "");
     if (!*name)
-        api_error_bad_request(err, "the name of the object (%s based on URL) was undeterminable: name must be provided",
-                              w->name);
+        api_error_bad_request(
+            err,
+            "the name of the object (%s based on URL) was undeterminable: name must be provided",
+            w->name);
     else if (strcmp(name, w->name) != 0)
-        api_error_bad_request(err, "the name of the object (%s) does not match the name on the URL (%s)", name, w->name);
+        api_error_bad_request(err,
+                              "the name of the object (%s) does not match the name on the URL (%s)",
+                              name, w->name);
     else
         return true;
     return false;
@@ -77,11 +83,13 @@ bool meta_before_create(const struct write *w, cJSON *object, struct error **err
 {
     cJSON *meta = json_ensure_object(object, "metadata");
     if (*json_str_or(meta, "resourceVersion", "")) {
-        error_set(err, 400, "BadRequest", "resourceVersion should not be set on objects to be created");
+        error_set(err, 400, "BadRequest",
+                  "resourceVersion should not be set on objects to be created");
         return false;
     }
-    static const char *const server_only[] = {"resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
-                                              "selfLink", "generation", "managedFields"};
+    static const char *const server_only[] = {
+        "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
+        "selfLink",        "generation",        "managedFields"};
     for (size_t i = 0; i < ARRAY_LEN(server_only) - w->applied; i++)
         json_remove(meta, server_only[i]);
     char uid[37], now[TIME_TEXT_MAX];
@@ -109,19 +117,21 @@ bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, 
     const cJSON *old_meta = json_get(old, "metadata");
     const char *uid = json_str_or(meta, "uid", ""), *old_uid = json_str_or(old_meta, "uid", "");
     if (*uid && strcmp(uid, old_uid) != 0) {
-        cleanup_free char *why =
-            mem_printf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, old_uid);
+        cleanup_free char *why = mem_printf(
+            "Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, old_uid);
         api_error_conflict(err, w->r, w->name, why);
         return false;
     }
     const char *version = json_str_or(meta, "resourceVersion", "");
     if (!*version && write_is(w->r, "coordination.k8s.io", "Lease")) {
         cleanup_field_errors struct field_errors errors = {0};
-        field_invalid_int(&errors, PATH_CHILD(PATH_ROOT("metadata"), "resourceVersion"), 0, "must be specified for an update");
+        field_invalid_int(&errors, PATH_CHILD(PATH_ROOT("metadata"), "resourceVersion"), 0,
+                          "must be specified for an update");
         field_errors_check(&errors, w->r->group, w->r->kind, w->name, err);
         return false;
     }
-    if (*version && strcmp(version, "0") != 0 && strcmp(version, json_str_or(old_meta, "resourceVersion", "")) != 0) {
+    if (*version && strcmp(version, "0") != 0 &&
+        strcmp(version, json_str_or(old_meta, "resourceVersion", "")) != 0) {
         api_error_conflict(err, w->r, w->name, API_OBJECT_MODIFIED);
         return false;
     }
@@ -141,12 +151,12 @@ bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, 
 static bool same_spec(const cJSON *a, const cJSON *b)
 {
     const cJSON *m;
-    cJSON_ArrayForEach(m, a)
-        if (strcmp(m->string, "metadata") != 0 && strcmp(m->string, "status") != 0 && !json_equal(m, json_get(b, m->string)))
-            return false;
-    cJSON_ArrayForEach(m, b)
-        if (strcmp(m->string, "metadata") != 0 && strcmp(m->string, "status") != 0 && !json_get(a, m->string))
-            return false;
+    cJSON_ArrayForEach(m, a) if (strcmp(m->string, "metadata") != 0 &&
+                                 strcmp(m->string, "status") != 0 &&
+                                 !json_equal(m, json_get(b, m->string))) return false;
+    cJSON_ArrayForEach(m, b) if (strcmp(m->string, "metadata") != 0 &&
+                                 strcmp(m->string, "status") != 0 &&
+                                 !json_get(a, m->string)) return false;
     return true;
 }
 
@@ -157,7 +167,8 @@ void meta_bump_generation(const struct resource *r, cJSON *object, const cJSON *
     bool same = same_spec(object, old);
     /* A Deployment's annotations count too: controllers act on them. */
     if (same && write_is(r, "apps", "Deployment"))
-        same = json_equal(json_path(object, "metadata.annotations"), json_path(old, "metadata.annotations"));
+        same = json_equal(json_path(object, "metadata.annotations"),
+                          json_path(old, "metadata.annotations"));
     if (!same)
         json_set_int(object, "metadata.generation", json_int(old, "metadata.generation", 0) + 1);
 }

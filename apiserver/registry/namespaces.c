@@ -1,4 +1,5 @@
-/* namespaces/finalize: whoever cleans a namespace up takes its finalizer away, and with the last one the namespace goes. */
+/* namespaces/finalize: whoever cleans a namespace up takes its finalizer away, and with the last
+ * one the namespace goes. */
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
 

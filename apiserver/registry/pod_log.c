@@ -1,5 +1,6 @@
-/* pods/log: the kubelet's answer, passed through as it comes. Runs on a thread of its own, so it may block: a client that reads
- * slowly slows the kubelet down, and one that is gone ends the transfer. */
+/* pods/log: the kubelet's answer, passed through as it comes. Runs on a thread of its own, so it
+ * may block: a client that reads slowly slows the kubelet down, and one that is gone ends the
+ * transfer. */
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -30,8 +31,8 @@ static bool parse_bool(struct write *w, const char *name, bool *out, struct erro
     return false;
 }
 
-static bool parse_int(struct write *w, const char *name, int64_t least, int64_t *out, struct field_errors *errors,
-                      struct error **err)
+static bool parse_int(struct write *w, const char *name, int64_t least, int64_t *out,
+                      struct field_errors *errors, struct error **err)
 {
     const char *text = httpd_query(w->req->http, name);
     *out = -1;
@@ -41,11 +42,13 @@ static bool parse_int(struct write *w, const char *name, int64_t least, int64_t 
     errno = 0;
     long long v = strtoll(text, &end, 10);
     if (*end || errno) {
-        api_error_bad_request(err, "strconv.ParseInt: parsing \"%s\": %s", text, errno ? "value out of range" : "invalid syntax");
+        api_error_bad_request(err, "strconv.ParseInt: parsing \"%s\": %s", text,
+                              errno ? "value out of range" : "invalid syntax");
         return false;
     }
     if (v < least)
-        field_invalid_int(errors, PATH_ROOT(name), v, "must be greater than %s", least ? "0" : "or equal to 0");
+        field_invalid_int(errors, PATH_ROOT(name), v, "must be greater than %s",
+                          least ? "0" : "or equal to 0");
     *out = v;
     return true;
 }
@@ -59,19 +62,26 @@ static bool parse_options(struct write *w, struct log_options *o, struct error *
         .since_time = httpd_query(http, "sinceTime"),
         .stream = httpd_query(http, "stream"),
     };
-    if (!parse_bool(w, "follow", &o->follow, err) || !parse_bool(w, "previous", &o->previous, err) ||
-        !parse_bool(w, "timestamps", &o->timestamps, err) || !parse_int(w, "tailLines", 0, &o->tail, &errors, err) ||
-        !parse_int(w, "limitBytes", 1, &o->limit, &errors, err) || !parse_int(w, "sinceSeconds", 1, &o->since, &errors, err))
+    if (!parse_bool(w, "follow", &o->follow, err) ||
+        !parse_bool(w, "previous", &o->previous, err) ||
+        !parse_bool(w, "timestamps", &o->timestamps, err) ||
+        !parse_int(w, "tailLines", 0, &o->tail, &errors, err) ||
+        !parse_int(w, "limitBytes", 1, &o->limit, &errors, err) ||
+        !parse_int(w, "sinceSeconds", 1, &o->since, &errors, err))
         return false;
     int64_t micros;
     if (o->since_time && *o->since_time && !time_parse(o->since_time, &micros)) {
-        api_error_bad_request(err, "parsing time \"%s\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"%s\" as \"2006\"",
-                              o->since_time, o->since_time);
+        api_error_bad_request(
+            err,
+            "parsing time \"%s\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"%s\" as \"2006\"",
+            o->since_time, o->since_time);
         return false;
     }
     if (o->since >= 0 && o->since_time && *o->since_time)
-        field_forbidden(&errors, PATH_ROOT(""), "at most one of `sinceTime` or `sinceSeconds` may be specified");
-    if (o->stream && *o->stream && strcmp(o->stream, "All") && strcmp(o->stream, "Stdout") && strcmp(o->stream, "Stderr"))
+        field_forbidden(&errors, PATH_ROOT(""),
+                        "at most one of `sinceTime` or `sinceSeconds` may be specified");
+    if (o->stream && *o->stream && strcmp(o->stream, "All") && strcmp(o->stream, "Stdout") &&
+        strcmp(o->stream, "Stderr"))
         field_not_supported(&errors, PATH_ROOT("stream"), o->stream, "All,Stderr,Stdout");
     return field_errors_check(&errors, "", "PodLogOptions", w->name, err);
 }
@@ -87,12 +97,12 @@ static void add_names(struct buf *b, const cJSON *containers)
 
 static bool has_container(const cJSON *pod, const char *name)
 {
-    static const char *const lists[] = {"spec.containers", "spec.initContainers", "spec.ephemeralContainers"};
+    static const char *const lists[] = {"spec.containers", "spec.initContainers",
+                                        "spec.ephemeralContainers"};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         const cJSON *c;
-        cJSON_ArrayForEach(c, json_path(pod, lists[i]))
-            if (!strcmp(json_str_or(c, "name", ""), name))
-                return true;
+        cJSON_ArrayForEach(
+            c, json_path(pod, lists[i])) if (!strcmp(json_str_or(c, "name", ""), name)) return true;
     }
     return false;
 }
@@ -107,7 +117,8 @@ static const char *choose_container(const cJSON *pod, const char *wanted, struct
         api_error_bad_request(err, "container %s is not valid for pod %s", wanted, name);
         return NULL;
     }
-    const cJSON *containers = json_path(pod, "spec.containers"), *init = json_path(pod, "spec.initContainers");
+    const cJSON *containers = json_path(pod, "spec.containers"),
+                *init = json_path(pod, "spec.initContainers");
     int n = cJSON_GetArraySize(containers);
     if (n == 1)
         return json_str_or(containers->child, "name", "");
@@ -129,7 +140,8 @@ static const char *choose_container(const cJSON *pod, const char *wanted, struct
 
 static char *node_url(struct write *w, const char *node_name, struct error **err)
 {
-    cleanup_stored struct stored *s = storage_get(w->req->storage, resource_find("", "v1", "nodes"), "", node_name, err);
+    cleanup_stored struct stored *s =
+        storage_get(w->req->storage, resource_find("", "v1", "nodes"), "", node_name, err);
     cleanup_json cJSON *node = s ? json_parse(s->json, s->len, err) : NULL;
     if (!node)
         return NULL;
@@ -137,14 +149,16 @@ static char *node_url(struct write *w, const char *node_name, struct error **err
     int64_t port = json_int(node, "status.daemonEndpoints.kubeletEndpoint.Port", 0);
     for (size_t i = 0; i < ARRAY_LEN(preferred); i++) {
         const cJSON *a;
-        cJSON_ArrayForEach(a, json_path(node, "status.addresses")) {
+        cJSON_ArrayForEach(a, json_path(node, "status.addresses"))
+        {
             const char *address = json_str_or(a, "address", "");
             if (!strcmp(json_str_or(a, "type", ""), preferred[i]) && *address)
-                return mem_printf(strchr(address, ':') ? "https://[%s]:%lld" : "https://%s:%lld", address,
-                                  (long long)(port ? port : KUBELET_PORT));
+                return mem_printf(strchr(address, ':') ? "https://[%s]:%lld" : "https://%s:%lld",
+                                  address, (long long)(port ? port : KUBELET_PORT));
         }
     }
-    error_set(err, 500, "InternalError", "Internal error occurred: no preferred addresses found; known addresses: []");
+    error_set(err, 500, "InternalError",
+              "Internal error occurred: no preferred addresses found; known addresses: []");
     return NULL;
 }
 
@@ -162,7 +176,8 @@ static void add_number(struct buf *b, const char *name, int64_t value)
 }
 
 /* True with an empty url: the pod has no node yet, and so no log. */
-static bool log_url(struct write *w, const struct log_options *o, struct buf *url, struct error **err)
+static bool log_url(struct write *w, const struct log_options *o, struct buf *url,
+                    struct error **err)
 {
     cleanup_stored struct stored *s = storage_get(w->req->storage, w->stored, w->ns, w->name, err);
     cleanup_json cJSON *pod = s ? json_parse(s->json, s->len, err) : NULL;
@@ -258,17 +273,20 @@ static void kubelet_error(struct write *w, long status, const char *text, struct
         error_set(err, 400, "BadRequest", "%s", text);
         break;
     case 404:
-        error_set(err, 404, "NotFound", "the server could not find the requested resource ( pods/log %s)", w->name);
+        error_set(err, 404, "NotFound",
+                  "the server could not find the requested resource ( pods/log %s)", w->name);
         break;
     case 401:
-        error_set(err, 401, "Unauthorized", "the server has asked for the client to provide credentials ( pods/log %s)",
+        error_set(err, 401, "Unauthorized",
+                  "the server has asked for the client to provide credentials ( pods/log %s)",
                   w->name);
         break;
     case 403:
         error_set(err, 403, "Forbidden", "%s ( pods/log %s)", *text ? text : "forbidden", w->name);
         break;
     default:
-        error_set(err, 500, "InternalError", "Internal error occurred: %s", *text ? text : "the kubelet gave no reason");
+        error_set(err, 500, "InternalError", "Internal error occurred: %s",
+                  *text ? text : "the kubelet gave no reason");
         break;
     }
 }
@@ -325,7 +343,8 @@ static void pass_through(struct write *w, const char *url)
         if (status >= 300)
             kubelet_error(w, status, buf_str(&t.error_body), &err);
         else
-            error_set(&err, 500, "InternalError", "Get \"%s\": %s", url, *reason ? reason : curl_easy_strerror(rc));
+            error_set(&err, 500, "InternalError", "Get \"%s\": %s", url,
+                      *reason ? reason : curl_easy_strerror(rc));
         api_reply_error(w->req, err);
     }
     curl_easy_cleanup(t.curl);

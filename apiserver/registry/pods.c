@@ -50,7 +50,8 @@ static const char *qos_class(const cJSON *pod)
 {
     struct qos q = {.all_limits = true};
     const cJSON *whole = json_path(pod, "spec.resources"), *c;
-    if (cJSON_GetArraySize(json_get(whole, "requests")) || cJSON_GetArraySize(json_get(whole, "limits"))) {
+    if (cJSON_GetArraySize(json_get(whole, "requests")) ||
+        cJSON_GetArraySize(json_get(whole, "limits"))) {
         qos_add(&q, whole);
     } else {
         cJSON_ArrayForEach(c, json_path(pod, "spec.containers"))
@@ -70,7 +71,8 @@ static void add_gated_condition(cJSON *status)
     json_map_set_str(condition, "type", "PodScheduled");
     json_map_set_str(condition, "status", "False");
     json_map_set_str(condition, "reason", "SchedulingGated");
-    json_map_set_str(condition, "message", "Scheduling is blocked due to non-empty scheduling gates");
+    json_map_set_str(condition, "message",
+                     "Scheduling is blocked due to non-empty scheduling gates");
     cJSON_AddItemToArray(json_ensure_array(status, "conditions"), condition);
 }
 
@@ -78,7 +80,8 @@ bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **e
 {
     (void)err;
     if (old) {
-        if (!strcmp(sub, "status") && !json_path(pod, "status.qosClass") && json_path(old, "status.qosClass"))
+        if (!strcmp(sub, "status") && !json_path(pod, "status.qosClass") &&
+            json_path(old, "status.qosClass"))
             json_set_str(pod, "status.qosClass", json_str(old, "status.qosClass"));
         return true;
     }
@@ -96,7 +99,8 @@ bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **e
 static bool tolerates(const cJSON *tolerations, const char *taint)
 {
     const cJSON *t;
-    cJSON_ArrayForEach(t, tolerations) {
+    cJSON_ArrayForEach(t, tolerations)
+    {
         const char *key = json_str_or(t, "key", ""), *effect = json_str_or(t, "effect", "");
         if ((!strcmp(key, taint) || !*key) && (!strcmp(effect, "NoExecute") || !*effect))
             return true;
@@ -106,7 +110,8 @@ static bool tolerates(const cJSON *tolerations, const char *taint)
 
 static void default_tolerations(cJSON *pod)
 {
-    static const char *const taints[] = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"};
+    static const char *const taints[] = {"node.kubernetes.io/not-ready",
+                                         "node.kubernetes.io/unreachable"};
     for (size_t i = 0; i < ARRAY_LEN(taints); i++) {
         if (tolerates(json_path(pod, "spec.tolerations"), taints[i]))
             continue;
@@ -127,7 +132,8 @@ static bool set_priority(struct write *w, cJSON *pod, struct error **err)
         const char *name;
         int64_t value;
     } system[] = {{"system-cluster-critical", 2000000000}, {"system-node-critical", 2000001000}};
-    const char *name = json_str_or(pod, "metadata.name", ""), *class = json_str_or(pod, "spec.priorityClassName", "");
+    const char *name = json_str_or(pod, "metadata.name", ""),
+               *class = json_str_or(pod, "spec.priorityClassName", "");
     int64_t value = 0;
     bool found = !*class;
     for (size_t i = 0; i < ARRAY_LEN(system); i++)
@@ -142,9 +148,10 @@ static bool set_priority(struct write *w, cJSON *pod, struct error **err)
     }
     const cJSON *given = json_path(pod, "spec.priority");
     if (cJSON_IsNumber(given) && json_int(pod, "spec.priority", 0) != value) {
-        cleanup_free char *why = mem_printf("the integer value of priority (%lld) must not be provided in pod spec; priority "
-                                            "admission controller computed %lld from the given PriorityClass name",
-                                            (long long)json_int(pod, "spec.priority", 0), (long long)value);
+        cleanup_free char *why = mem_printf(
+            "the integer value of priority (%lld) must not be provided in pod spec; priority "
+            "admission controller computed %lld from the given PriorityClass name",
+            (long long)json_int(pod, "spec.priority", 0), (long long)value);
         api_error_forbidden(err, w->r, name, why);
         return false;
     }
@@ -156,7 +163,8 @@ static bool set_priority(struct write *w, cJSON *pod, struct error **err)
 
 /* --- ServiceAccount --- */
 
-/* The account of a new namespace is made by a controller: wait a moment for it, as Kubernetes does. */
+/* The account of a new namespace is made by a controller: wait a moment for it, as Kubernetes does.
+ */
 static struct stored *find_account(struct write *w, const char *name, struct error **err)
 {
     enum { ATTEMPTS = 10, PAUSE_MS = 100 };
@@ -187,11 +195,13 @@ static bool set_service_account(struct write *w, cJSON *pod, struct error **err)
     cleanup_error struct error *why = NULL;
     cleanup_stored struct stored *s = find_account(w, name, &why);
     if (!s) {
-        cleanup_free char *text = why && why->code == 404
-                                      ? mem_printf("error looking up service account %s/%s: serviceaccount \"%s\" not found",
-                                                   w->ns, name, name)
-                                      : mem_printf("error looking up service account %s/%s: %s", w->ns, name,
-                                                   error_message(why));
+        cleanup_free char *text =
+            why && why->code == 404
+                ? mem_printf(
+                      "error looking up service account %s/%s: serviceaccount \"%s\" not found",
+                      w->ns, name, name)
+                : mem_printf("error looking up service account %s/%s: %s", w->ns, name,
+                             error_message(why));
         api_error_forbidden(err, w->r, pod_name, text);
         return false;
     }

@@ -1,6 +1,8 @@
-/* The write path, in Kubernetes' order: decode -> default -> mutating admission -> prepare -> validate -> store.
+/* The write path, in Kubernetes' order: decode -> default -> mutating admission -> prepare ->
+ * validate -> store.
  *
- * Each file takes one verb or one idea; all share `struct write`, the request as the registry sees it. */
+ * Each file takes one verb or one idea; all share `struct write`, the request as the registry sees
+ * it. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -29,14 +31,17 @@ cJSON *write_parse_yaml(const char *body, size_t len, struct error **err);
 /* Who writes, for managedFields. */
 struct field_manager;
 #define MANAGER_BUFFER 400
-bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER], struct error **err);
-/* Decodes a patched document (PATCH) in place. strategic: the text of a strategic merge patch (errors show it), else NULL. */
-bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, const char *strategic, size_t len,
-                          struct error **err);
+bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER],
+                   struct error **err);
+/* Decodes a patched document (PATCH) in place. strategic: the text of a strategic merge patch
+ * (errors show it), else NULL. */
+bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object,
+                          const char *strategic, size_t len, struct error **err);
 /* Defaults of the object's own kind. */
 void write_default(const struct resource *r, cJSON *object);
 /* 422 with all that is wrong with it. */
-bool write_validate(const struct resource *r, const cJSON *object, const cJSON *old, const char *sub, struct error **err);
+bool write_validate(const struct resource *r, const cJSON *object, const cJSON *old,
+                    const char *sub, struct error **err);
 /* The stored object as the client sees it (parsed; a new document). */
 cJSON *write_view(const struct write *w, const struct stored *s);
 /* Answers with a stored object in the client's form. */
@@ -48,12 +53,14 @@ void meta_uuid(char out[37]);
 /* Five characters that neither form words nor look alike. */
 void meta_name_suffix(char out[6]);
 void meta_now(char *out); /* TIME_TEXT_MAX bytes */
-/* The namespace of the body must be the one of the URL; sets it (or removes it from cluster-scoped objects). */
+/* The namespace of the body must be the one of the URL; sets it (or removes it from cluster-scoped
+ * objects). */
 bool meta_check_namespace(const struct write *w, cJSON *object, struct error **err);
 bool meta_check_name(const struct write *w, const cJSON *object, struct error **err);
 /* uid, creationTimestamp, generation; removes what the server alone sets. */
 bool meta_before_create(const struct write *w, cJSON *object, struct error **err);
-/* Checks resourceVersion and uid against the stored object and carries over what the server alone sets. */
+/* Checks resourceVersion and uid against the stored object and carries over what the server alone
+ * sets. */
 bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, struct error **err);
 /* The generation after a change of what is wanted (all but metadata and status). */
 void meta_bump_generation(const struct resource *r, cJSON *object, const cJSON *old);
@@ -74,8 +81,8 @@ void write_apply(struct write *w); /* PATCH as server-side apply (apply.c) */
 bool write_is_apply(struct write *w);
 /* A PUT or an apply that makes the object needs the right to create it. */
 bool write_may_create(struct write *w, struct error **err);
-/* A change of the stored object: make() gives the whole new object in the client's form, from the current one; it may be called
- * more than once. NULL with an error stops. */
+/* A change of the stored object: make() gives the whole new object in the client's form, from the
+ * current one; it may be called more than once. NULL with an error stops. */
 struct update {
     struct write *w;
     cJSON *(*make)(struct update *u, const cJSON *current, struct error **err);
@@ -83,15 +90,17 @@ struct update {
     bool applies;            /* make() sees to managedFields itself */
     const char *sub;         /* how strategies and validation see it; "" for scale */
     struct storage_update u; /* filled by update_run */
-    cJSON *result;           /* dry run: what would have been stored, in the client's form; caller frees */
-    bool deleted;            /* the last finalizer went */
-    cJSON *last;             /* of a deleted object; caller frees */
+    cJSON *result; /* dry run: what would have been stored, in the client's form; caller frees */
+    bool deleted;  /* the last finalizer went */
+    cJSON *last;   /* of a deleted object; caller frees */
 };
-/* NULL with an error. Dry run: NULL without error, and u->result set. The same for a deleted object, and u->last set. */
+/* NULL with an error. Dry run: NULL without error, and u->result set. The same for a deleted
+ * object, and u->last set. */
 struct stored *update_run(struct update *u, struct error **err);
 void update_clear(struct update *u);
 /* The patch in the request's body applied to `target` (of `type`), decoded; NULL with an error. */
-cJSON *update_patched(struct write *w, const struct schema_type *type, const cJSON *target, struct error **err);
+cJSON *update_patched(struct write *w, const struct schema_type *type, const cJSON *target,
+                      struct error **err);
 
 /* --- delete.c --- */
 void write_delete(struct write *w);
@@ -106,19 +115,22 @@ struct delete_options {
     bool dry_run;
 };
 void delete_options_clear(struct delete_options *o);
-bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx, struct delete_options *out,
-                               struct error **err);
+bool delete_options_from_query(const char *(*get)(void *ctx, const char *name), void *ctx,
+                               struct delete_options *out, struct error **err);
 /* From a parsed DeleteOptions; NULL json: none. */
 bool delete_options_from_json(const cJSON *body, struct delete_options *out, struct error **err);
 enum delete_outcome { DELETE_NOW, DELETE_LATER, DELETE_PENDING, DELETE_FAILED };
-/* Decides what deleting does to the object, and marks it when it lingers (DELETE_LATER). DELETE_PENDING: it is being deleted
- * already and nothing changes. */
-enum delete_outcome delete_decide(const struct resource *r, cJSON *object, const struct delete_options *o, struct error **err);
-enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_options *o, struct error **err);
+/* Decides what deleting does to the object, and marks it when it lingers (DELETE_LATER).
+ * DELETE_PENDING: it is being deleted already and nothing changes. */
+enum delete_outcome delete_decide(const struct resource *r, cJSON *object,
+                                  const struct delete_options *o, struct error **err);
+enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_options *o,
+                                            struct error **err);
 
-/* Deletes w->name. Its last state is given in *last (stored form, caller frees), also in a dry run. */
-bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome, cJSON **last,
-                   struct error **err);
+/* Deletes w->name. Its last state is given in *last (stored form, caller frees), also in a dry run.
+ */
+bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome,
+                   cJSON **last, struct error **err);
 
 /* --- admission.c: what depends on other objects or on who asks --- */
 bool admission_create(struct write *w, cJSON *object, struct error **err);
@@ -136,22 +148,24 @@ struct claims {
 };
 void claims_clear(struct claims *c);
 bool services_start(const struct api_config *config, struct error **err);
-/* Chooses what is missing and collects what must be claimed and released in the same transaction. attempt: 0, 1, ... after
- * ClaimTaken; from the second on the choice is made among what is known to be free. old is NULL on create. */
-bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old, int attempt, struct claims *out,
-                      struct error **err);
-/* After ClaimTaken: the error for an address or port that was asked for by name; NULL when it was our own choice that was taken
- * (try again). asked: the Service before service_allocate. */
-bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJSON *old, struct error **err);
+/* Chooses what is missing and collects what must be claimed and released in the same transaction.
+ * attempt: 0, 1, ... after ClaimTaken; from the second on the choice is made among what is known to
+ * be free. old is NULL on create. */
+bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old, int attempt,
+                      struct claims *out, struct error **err);
+/* After ClaimTaken: the error for an address or port that was asked for by name; NULL when it was
+ * our own choice that was taken (try again). asked: the Service before service_allocate. */
+bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJSON *old,
+                           struct error **err);
 /* Stores a new Service together with what it takes. */
 struct stored *service_create(struct storage *storage, const cJSON *service, struct error **err);
 void service_release(const cJSON *service, struct claims *out);
 
 /* --- subresources --- */
 void scale_handle(struct write *w);
-void pod_bind(struct write *w);      /* pods/binding and bindings */
-void pod_evict(struct write *w);     /* pods/eviction */
-void pod_log(struct write *w);       /* pods/log */
+void pod_bind(struct write *w);  /* pods/binding and bindings */
+void pod_evict(struct write *w); /* pods/eviction */
+void pod_log(struct write *w);   /* pods/log */
 void namespace_finalize(struct write *w);
 
 /* --- bootstrap.c --- */

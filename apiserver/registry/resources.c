@@ -7,16 +7,43 @@
 #include "apiserver/schema/schema.h"
 #include "common/mem.h"
 
-#define NAMES(...)   ((const char *const[]){__VA_ARGS__, NULL})
-#define COL(n, d)    {n, "string", "", d, 0}
-#define COLI(n, d)   {n, "integer", "", d, 0}
-#define WIDE(n, d)   {n, "string", "", d, 1}
-#define COL_NAME     {"Name", "string", "name", "Name must be unique within a namespace.", 0}
-#define COL_AGE      {"Age", "string", "", "Time since the object was created.", 0}
-#define COL_END      {NULL, NULL, NULL, NULL, 0}
-#define SUB_STATUS   {"status", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH}
-#define SUB_SCALE    {"scale", "autoscaling", "v1", "Scale", VERB_GET | VERB_UPDATE | VERB_PATCH}
-#define SUB_END      {NULL, NULL, NULL, NULL, 0}
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define COL(n, d)                                                                                  \
+    {                                                                                              \
+        n, "string", "", d, 0                                                                      \
+    }
+#define COLI(n, d)                                                                                 \
+    {                                                                                              \
+        n, "integer", "", d, 0                                                                     \
+    }
+#define WIDE(n, d)                                                                                 \
+    {                                                                                              \
+        n, "string", "", d, 1                                                                      \
+    }
+#define COL_NAME                                                                                   \
+    {                                                                                              \
+        "Name", "string", "name", "Name must be unique within a namespace.", 0                     \
+    }
+#define COL_AGE                                                                                    \
+    {                                                                                              \
+        "Age", "string", "", "Time since the object was created.", 0                               \
+    }
+#define COL_END                                                                                    \
+    {                                                                                              \
+        NULL, NULL, NULL, NULL, 0                                                                  \
+    }
+#define SUB_STATUS                                                                                 \
+    {                                                                                              \
+        "status", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH                            \
+    }
+#define SUB_SCALE                                                                                  \
+    {                                                                                              \
+        "scale", "autoscaling", "v1", "Scale", VERB_GET | VERB_UPDATE | VERB_PATCH                 \
+    }
+#define SUB_END                                                                                    \
+    {                                                                                              \
+        NULL, NULL, NULL, NULL, 0                                                                  \
+    }
 
 static const struct resource_column columns_pod[] = {
     COL_NAME,
@@ -80,10 +107,7 @@ static const struct resource_column columns_configmap[] = {
     COL_END,
 };
 static const struct resource_column columns_secret[] = {
-    COL_NAME,
-    COL("Type", "Kind of the secret's data."),
-    COL("Data", "Number of keys."),
-    COL_AGE,
+    COL_NAME, COL("Type", "Kind of the secret's data."), COL("Data", "Number of keys."), COL_AGE,
     COL_END,
 };
 static const struct resource_column columns_serviceaccount[] = {
@@ -156,6 +180,7 @@ static const struct subresource subs_status[] = {SUB_STATUS, SUB_END};
 static const struct subresource subs_scale_status[] = {SUB_SCALE, SUB_STATUS, SUB_END};
 
 /* The labels under which events.k8s.io/v1 lets the fields of a core/v1 Event be selected. */
+/* clang-format off */
 static const char *const aliases_event[] = {
     "regarding.kind", "involvedObject.kind",
     "regarding.namespace", "involvedObject.namespace",
@@ -167,97 +192,268 @@ static const char *const aliases_event[] = {
     "reportingController", "reportingComponent",
     NULL,
 };
-#define EVENT_FIELDS                                                                                                     \
-    NAMES("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",                \
-          "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",           \
-          "reportingComponent", "source", "type")
+/* clang-format on */
+#define EVENT_FIELDS                                                                               \
+    NAMES("involvedObject.kind", "involvedObject.namespace", "involvedObject.name",                \
+          "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion",     \
+          "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type")
 
 enum { EVENTS_CORE = 3 };
 
 /* In the order of discovery: by group as Kubernetes lists them, then by plural name. */
 static struct resource resources[] = {
-    {.group = "", .version = "v1", .kind = "Binding", .plural = "bindings", .singular = "binding", .namespaced = true,
+    {.group = "",
+     .version = "v1",
+     .kind = "Binding",
+     .plural = "bindings",
+     .singular = "binding",
+     .namespaced = true,
      .verbs = VERB_CREATE},
-    {.group = "", .version = "v1", .kind = "ConfigMap", .plural = "configmaps", .singular = "configmap",
-     .short_names = NAMES("cm"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "configmaps",
-     .columns = columns_configmap, .row = row_configmap},
-    {.group = "", .version = "v1", .kind = "Endpoints", .plural = "endpoints", .singular = "endpoints",
-     .short_names = NAMES("ep"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "services/endpoints",
-     .columns = columns_endpoints, .row = row_endpoints, .create_on_update = true,
+    {.group = "",
+     .version = "v1",
+     .kind = "ConfigMap",
+     .plural = "configmaps",
+     .singular = "configmap",
+     .short_names = NAMES("cm"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "configmaps",
+     .columns = columns_configmap,
+     .row = row_configmap},
+    {.group = "",
+     .version = "v1",
+     .kind = "Endpoints",
+     .plural = "endpoints",
+     .singular = "endpoints",
+     .short_names = NAMES("ep"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "services/endpoints",
+     .columns = columns_endpoints,
+     .row = row_endpoints,
+     .create_on_update = true,
      .deprecation = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"},
-    [EVENTS_CORE] = {.group = "", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
-     .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
-     .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_value = event_field_value,
-     .ttl_seconds = 3600, .create_on_update = true},
-    {.group = "", .version = "v1", .kind = "Namespace", .plural = "namespaces", .singular = "namespace",
-     .short_names = NAMES("ns"), .verbs = VERBS_ALL & ~VERB_DELETECOLLECTION, .subresources = subs_namespace,
-     .storage_prefix = "namespaces", .columns = columns_namespace, .row = row_namespace,
-     .field_selectors = NAMES("status.phase"), .has_status = true, .prepare = namespace_prepare},
-    {.group = "", .version = "v1", .kind = "Node", .plural = "nodes", .singular = "node", .short_names = NAMES("no"),
-     .verbs = VERBS_ALL, .subresources = subs_status, .storage_prefix = "minions", .columns = columns_node,
-     .row = row_node, .field_selectors = NAMES("spec.unschedulable"), .field_default = node_field_default,
+    [EVENTS_CORE] = {.group = "",
+                     .version = "v1",
+                     .kind = "Event",
+                     .plural = "events",
+                     .singular = "event",
+                     .short_names = NAMES("ev"),
+                     .namespaced = true,
+                     .verbs = VERBS_ALL,
+                     .storage_prefix = "events",
+                     .columns = columns_event,
+                     .row = row_event,
+                     .field_selectors = EVENT_FIELDS,
+                     .field_value = event_field_value,
+                     .ttl_seconds = 3600,
+                     .create_on_update = true},
+    {.group = "",
+     .version = "v1",
+     .kind = "Namespace",
+     .plural = "namespaces",
+     .singular = "namespace",
+     .short_names = NAMES("ns"),
+     .verbs = VERBS_ALL & ~VERB_DELETECOLLECTION,
+     .subresources = subs_namespace,
+     .storage_prefix = "namespaces",
+     .columns = columns_namespace,
+     .row = row_namespace,
+     .field_selectors = NAMES("status.phase"),
+     .has_status = true,
+     .prepare = namespace_prepare},
+    {.group = "",
+     .version = "v1",
+     .kind = "Node",
+     .plural = "nodes",
+     .singular = "node",
+     .short_names = NAMES("no"),
+     .verbs = VERBS_ALL,
+     .subresources = subs_status,
+     .storage_prefix = "minions",
+     .columns = columns_node,
+     .row = row_node,
+     .field_selectors = NAMES("spec.unschedulable"),
+     .field_default = node_field_default,
      .has_status = true},
-    {.group = "", .version = "v1", .kind = "Pod", .plural = "pods", .singular = "pod", .short_names = NAMES("po"),
-     .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL, .subresources = subs_pod,
-     .storage_prefix = "pods", .columns = columns_pod, .row = row_pod,
-     .field_selectors = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-                              "spec.hostNetwork", "status.phase", "status.podIP",
-                              "status.nominatedNodeName"),
-     .field_default = pod_field_default, .has_status = true, .graceful_delete = true,
-     .generation = true, .prepare = pod_prepare},
-    {.group = "", .version = "v1", .kind = "Secret", .plural = "secrets", .singular = "secret", .namespaced = true,
-     .verbs = VERBS_ALL, .storage_prefix = "secrets", .columns = columns_secret, .row = row_secret,
-     .field_selectors = NAMES("type"), .prepare = secret_prepare},
-    {.group = "", .version = "v1", .kind = "ServiceAccount", .plural = "serviceaccounts", .singular = "serviceaccount",
-     .short_names = NAMES("sa"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "serviceaccounts",
-     .columns = columns_serviceaccount, .row = row_serviceaccount},
-    {.group = "", .version = "v1", .kind = "Service", .plural = "services", .singular = "service",
-     .short_names = NAMES("svc"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
-     .subresources = subs_status, .storage_prefix = "services/specs", .columns = columns_service, .row = row_service,
-     .field_selectors = NAMES("spec.clusterIP", "spec.type"), .has_status = true, .create_on_update = true,
+    {.group = "",
+     .version = "v1",
+     .kind = "Pod",
+     .plural = "pods",
+     .singular = "pod",
+     .short_names = NAMES("po"),
+     .categories = NAMES("all"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .subresources = subs_pod,
+     .storage_prefix = "pods",
+     .columns = columns_pod,
+     .row = row_pod,
+     .field_selectors = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
+                              "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
+                              "status.podIP", "status.nominatedNodeName"),
+     .field_default = pod_field_default,
+     .has_status = true,
+     .graceful_delete = true,
+     .generation = true,
+     .prepare = pod_prepare},
+    {.group = "",
+     .version = "v1",
+     .kind = "Secret",
+     .plural = "secrets",
+     .singular = "secret",
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "secrets",
+     .columns = columns_secret,
+     .row = row_secret,
+     .field_selectors = NAMES("type"),
+     .prepare = secret_prepare},
+    {.group = "",
+     .version = "v1",
+     .kind = "ServiceAccount",
+     .plural = "serviceaccounts",
+     .singular = "serviceaccount",
+     .short_names = NAMES("sa"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "serviceaccounts",
+     .columns = columns_serviceaccount,
+     .row = row_serviceaccount},
+    {.group = "",
+     .version = "v1",
+     .kind = "Service",
+     .plural = "services",
+     .singular = "service",
+     .short_names = NAMES("svc"),
+     .categories = NAMES("all"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .subresources = subs_status,
+     .storage_prefix = "services/specs",
+     .columns = columns_service,
+     .row = row_service,
+     .field_selectors = NAMES("spec.clusterIP", "spec.type"),
+     .has_status = true,
+     .create_on_update = true,
      .prepare = service_prepare},
 
-    {.group = "events.k8s.io", .version = "v1", .kind = "Event", .plural = "events", .singular = "event",
-     .short_names = NAMES("ev"), .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "events",
-     .columns = columns_event, .row = row_event, .field_selectors = EVENT_FIELDS, .field_aliases = aliases_event,
-     .ttl_seconds = 3600, .create_on_update = true, .stored_as = &resources[EVENTS_CORE],
-     .from_stored = event_from_stored, .to_stored = event_to_stored},
+    {.group = "events.k8s.io",
+     .version = "v1",
+     .kind = "Event",
+     .plural = "events",
+     .singular = "event",
+     .short_names = NAMES("ev"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "events",
+     .columns = columns_event,
+     .row = row_event,
+     .field_selectors = EVENT_FIELDS,
+     .field_aliases = aliases_event,
+     .ttl_seconds = 3600,
+     .create_on_update = true,
+     .stored_as = &resources[EVENTS_CORE],
+     .from_stored = event_from_stored,
+     .to_stored = event_to_stored},
 
-    {.group = "apps", .version = "v1", .kind = "Deployment", .plural = "deployments", .singular = "deployment",
-     .short_names = NAMES("deploy"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
-     .subresources = subs_scale_status, .storage_prefix = "deployments", .columns = columns_deployment,
-     .row = row_deployment, .has_status = true, .generation = true, .prepare = deployment_prepare},
-    {.group = "apps", .version = "v1", .kind = "ReplicaSet", .plural = "replicasets", .singular = "replicaset",
-     .short_names = NAMES("rs"), .categories = NAMES("all"), .namespaced = true, .verbs = VERBS_ALL,
-     .subresources = subs_scale_status, .storage_prefix = "replicasets", .columns = columns_replicaset,
-     .row = row_replicaset, .field_selectors = NAMES("status.replicas"), .field_default = replicaset_field_default,
-     .has_status = true, .generation = true, .prepare = replicaset_prepare},
+    {.group = "apps",
+     .version = "v1",
+     .kind = "Deployment",
+     .plural = "deployments",
+     .singular = "deployment",
+     .short_names = NAMES("deploy"),
+     .categories = NAMES("all"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .subresources = subs_scale_status,
+     .storage_prefix = "deployments",
+     .columns = columns_deployment,
+     .row = row_deployment,
+     .has_status = true,
+     .generation = true,
+     .prepare = deployment_prepare},
+    {.group = "apps",
+     .version = "v1",
+     .kind = "ReplicaSet",
+     .plural = "replicasets",
+     .singular = "replicaset",
+     .short_names = NAMES("rs"),
+     .categories = NAMES("all"),
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .subresources = subs_scale_status,
+     .storage_prefix = "replicasets",
+     .columns = columns_replicaset,
+     .row = row_replicaset,
+     .field_selectors = NAMES("status.replicas"),
+     .field_default = replicaset_field_default,
+     .has_status = true,
+     .generation = true,
+     .prepare = replicaset_prepare},
 
-    {.group = "discovery.k8s.io", .version = "v1", .kind = "EndpointSlice", .plural = "endpointslices",
-     .singular = "endpointslice", .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "endpointslices",
-     .columns = columns_endpointslice, .row = row_endpointslice, .generation = true},
-    {.group = "coordination.k8s.io", .version = "v1", .kind = "Lease", .plural = "leases", .singular = "lease",
-     .namespaced = true, .verbs = VERBS_ALL, .storage_prefix = "leases", .columns = columns_lease, .row = row_lease,
+    {.group = "discovery.k8s.io",
+     .version = "v1",
+     .kind = "EndpointSlice",
+     .plural = "endpointslices",
+     .singular = "endpointslice",
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "endpointslices",
+     .columns = columns_endpointslice,
+     .row = row_endpointslice,
+     .generation = true},
+    {.group = "coordination.k8s.io",
+     .version = "v1",
+     .kind = "Lease",
+     .plural = "leases",
+     .singular = "lease",
+     .namespaced = true,
+     .verbs = VERBS_ALL,
+     .storage_prefix = "leases",
+     .columns = columns_lease,
+     .row = row_lease,
      .create_on_update = true},
 
     /* Answered, never stored (auth/access_review.c). */
-    {.group = "authentication.k8s.io", .version = "v1", .kind = "SelfSubjectReview", .plural = "selfsubjectreviews",
-     .singular = "selfsubjectreview", .verbs = VERB_CREATE},
-    {.group = "authorization.k8s.io", .version = "v1", .kind = "LocalSubjectAccessReview",
-     .plural = "localsubjectaccessreviews", .singular = "localsubjectaccessreview", .namespaced = true,
+    {.group = "authentication.k8s.io",
+     .version = "v1",
+     .kind = "SelfSubjectReview",
+     .plural = "selfsubjectreviews",
+     .singular = "selfsubjectreview",
      .verbs = VERB_CREATE},
-    {.group = "authorization.k8s.io", .version = "v1", .kind = "SelfSubjectAccessReview",
-     .plural = "selfsubjectaccessreviews", .singular = "selfsubjectaccessreview", .verbs = VERB_CREATE},
-    {.group = "authorization.k8s.io", .version = "v1", .kind = "SelfSubjectRulesReview",
-     .plural = "selfsubjectrulesreviews", .singular = "selfsubjectrulesreview", .verbs = VERB_CREATE},
-    {.group = "authorization.k8s.io", .version = "v1", .kind = "SubjectAccessReview",
-     .plural = "subjectaccessreviews", .singular = "subjectaccessreview", .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io",
+     .version = "v1",
+     .kind = "LocalSubjectAccessReview",
+     .plural = "localsubjectaccessreviews",
+     .singular = "localsubjectaccessreview",
+     .namespaced = true,
+     .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io",
+     .version = "v1",
+     .kind = "SelfSubjectAccessReview",
+     .plural = "selfsubjectaccessreviews",
+     .singular = "selfsubjectaccessreview",
+     .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io",
+     .version = "v1",
+     .kind = "SelfSubjectRulesReview",
+     .plural = "selfsubjectrulesreviews",
+     .singular = "selfsubjectrulesreview",
+     .verbs = VERB_CREATE},
+    {.group = "authorization.k8s.io",
+     .version = "v1",
+     .kind = "SubjectAccessReview",
+     .plural = "subjectaccessreviews",
+     .singular = "subjectaccessreview",
+     .verbs = VERB_CREATE},
 };
 
 static void find_types(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(resources); i++)
-        resources[i].type = schema_find(resources[i].group, resources[i].version, resources[i].kind);
+        resources[i].type =
+            schema_find(resources[i].group, resources[i].version, resources[i].kind);
 }
 
 static pthread_once_t types_found = PTHREAD_ONCE_INIT;

@@ -13,7 +13,8 @@ static cJSON *scale_of(const cJSON *object)
     json_map_set_str(scale, "kind", "Scale");
     json_map_set_str(scale, "apiVersion", "autoscaling/v1");
     cJSON *meta = cJSON_AddObjectToObject(scale, "metadata");
-    static const char *const copied[] = {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
+    static const char *const copied[] = {"name", "namespace", "uid", "resourceVersion",
+                                         "creationTimestamp"};
     for (size_t i = 0; i < ARRAY_LEN(copied); i++) {
         const cJSON *v = json_get(json_get(object, "metadata"), copied[i]);
         if (v)
@@ -25,7 +26,8 @@ static cJSON *scale_of(const cJSON *object)
         json_set_int(spec, "replicas", replicas);
     cJSON *status = cJSON_AddObjectToObject(scale, "status");
     json_set_int(status, "replicas", json_int(object, "status.replicas", 0));
-    struct label_selector *selector = label_selector_from_json(json_path(object, "spec.selector"), NULL);
+    struct label_selector *selector =
+        label_selector_from_json(json_path(object, "spec.selector"), NULL);
     if (selector) {
         cleanup_free char *text = label_selector_text(selector);
         json_map_set_str(status, "selector", text);
@@ -42,13 +44,16 @@ static cJSON *make_scaled(struct update *u, const cJSON *current, struct error *
 {
     const struct scaling *s = u->userdata;
     cleanup_json cJSON *view = scale_of(current);
-    cleanup_json cJSON *scale = s->put ? json_dup(s->put)
-                                       : update_patched(u->w, schema_find("autoscaling", "v1", "Scale"), view, err);
+    cleanup_json cJSON *scale =
+        s->put ? json_dup(s->put)
+               : update_patched(u->w, schema_find("autoscaling", "v1", "Scale"), view, err);
     if (!scale)
         return NULL;
     const char *name = json_str_or(scale, "metadata.name", "");
     if (strcmp(name, u->w->name) != 0) {
-        api_error_bad_request(err, "the name of the object (%s) does not match the name on the URL (%s)", name, u->w->name);
+        api_error_bad_request(err,
+                              "the name of the object (%s) does not match the name on the URL (%s)",
+                              name, u->w->name);
         return NULL;
     }
     int64_t replicas = json_int(scale, "spec.replicas", 0);
@@ -60,7 +65,8 @@ static cJSON *make_scaled(struct update *u, const cJSON *current, struct error *
         return NULL;
     }
     cJSON *object = json_dup(current);
-    const char *uid = json_str(scale, "metadata.uid"), *version = json_str(scale, "metadata.resourceVersion");
+    const char *uid = json_str(scale, "metadata.uid"),
+               *version = json_str(scale, "metadata.resourceVersion");
     if (uid && *uid)
         json_set_str(object, "metadata.uid", uid);
     json_set_str(object, "metadata.resourceVersion", version && *version ? version : NULL);
@@ -79,7 +85,8 @@ void scale_handle(struct write *w)
     cleanup_error struct error *err = NULL;
     const char *verb = w->req->info.verb;
     if (!strcmp(verb, "get")) {
-        cleanup_stored struct stored *s = storage_get(w->req->storage, w->stored, w->ns, w->name, &err);
+        cleanup_stored struct stored *s =
+            storage_get(w->req->storage, w->stored, w->ns, w->name, &err);
         cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
         if (object)
             reply_scale(w, object);

@@ -1,8 +1,10 @@
-/* Cluster IPs and node ports: chosen here, taken by keys that are written in the same store transaction as the Service.
+/* Cluster IPs and node ports: chosen here, taken by keys that are written in the same store
+ * transaction as the Service.
  *
- * A key /registry/ranges/serviceips/<ip> exists exactly as long as a Service holds that address: whoever makes it first has it, no
- * matter how many apiservers try, and no crash can leave it without its Service. The first choice is a random one (mostly free);
- * when it turns out to be taken, the next choice is made among what a consistent list of Services shows as free. */
+ * A key /registry/ranges/serviceips/<ip> exists exactly as long as a Service holds that address:
+ * whoever makes it first has it, no matter how many apiservers try, and no crash can leave it
+ * without its Service. The first choice is a random one (mostly free); when it turns out to be
+ * taken, the next choice is made among what a consistent list of Services shows as free. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +24,8 @@ static int64_t port_first = 30000, port_last = 32767;
 
 bool services_start(const struct api_config *config, struct error **err)
 {
-    const char *text = config->service_cluster_ip_range ? config->service_cluster_ip_range : "10.96.0.0/16";
+    const char *text =
+        config->service_cluster_ip_range ? config->service_cluster_ip_range : "10.96.0.0/16";
     free(range_text);
     range_text = mem_strndup(text, strcspn(text, ","));
     if (!cidr_parse(range_text, &range, err)) {
@@ -34,7 +37,8 @@ bool services_start(const struct api_config *config, struct error **err)
         return true;
     char end;
     long long first, last;
-    if (sscanf(ports, "%lld-%lld%c", &first, &last, &end) != 2 || first < 1 || last < first || last > 65535) {
+    if (sscanf(ports, "%lld-%lld%c", &first, &last, &end) != 2 || first < 1 || last < first ||
+        last > 65535) {
         error_setf(err, "--service-node-port-range: \"%s\" is no range of ports", ports);
         return false;
     }
@@ -87,9 +91,9 @@ static bool holds_ip(const cJSON *service, const char *ip)
     const cJSON *i;
     if (!service || !service_needs_ip(service))
         return false;
-    cJSON_ArrayForEach(i, json_path(service, "spec.clusterIPs"))
-        if (cJSON_IsString(i) && !strcmp(i->valuestring, ip))
-            return true;
+    cJSON_ArrayForEach(
+        i, json_path(service, "spec.clusterIPs")) if (cJSON_IsString(i) &&
+                                                      !strcmp(i->valuestring, ip)) return true;
     return !strcmp(json_str_or(service, "spec.clusterIP", ""), ip);
 }
 
@@ -98,9 +102,8 @@ static bool holds_port(const cJSON *service, int64_t port)
     const cJSON *p;
     if (!service)
         return false;
-    cJSON_ArrayForEach(p, json_path(service, "spec.ports"))
-        if (json_int(p, "nodePort", 0) == port)
-            return true;
+    cJSON_ArrayForEach(p, json_path(service, "spec.ports")) if (json_int(p, "nodePort", 0) ==
+                                                                port) return true;
     return json_int(service, "spec.healthCheckNodePort", 0) == port;
 }
 
@@ -140,9 +143,8 @@ static void used_add_ip(struct used *u, const char *ip)
 static void used_add(struct used *u, const cJSON *service)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, json_path(service, "spec.clusterIPs"))
-        if (cJSON_IsString(item))
-            used_add_ip(u, item->valuestring);
+    cJSON_ArrayForEach(item, json_path(service, "spec.clusterIPs")) if (cJSON_IsString(item))
+        used_add_ip(u, item->valuestring);
     cJSON_ArrayForEach(item, json_path(service, "spec.ports"))
         u->ports[json_int(item, "nodePort", 0) & 0xffff] = true;
     u->ports[json_int(service, "spec.healthCheckNodePort", 0) & 0xffff] = true;
@@ -154,7 +156,8 @@ static struct used *used_load(struct storage *storage, const char *uid, struct e
     struct stored **list = NULL;
     size_t count = 0;
     uint64_t revision;
-    if (!storage_list(storage, resource_find("", "v1", "services"), NULL, &list, &count, &revision, err))
+    if (!storage_list(storage, resource_find("", "v1", "services"), NULL, &list, &count, &revision,
+                      err))
         return NULL;
     struct used *u = mem_alloc(sizeof *u);
     for (size_t i = 0; i < count; i++) {
@@ -204,7 +207,8 @@ static bool pick_ip(const struct used *u, char out[ADDRESS_TEXT_MAX], struct err
     uint64_t upper = range.band && range.band < range.last ? range.band : range.first;
     if (!pick_offset(u, upper, range.last, &offset) &&
         (upper == range.first || !pick_offset(u, range.first, upper - 1, &offset))) {
-        error_set(err, 500, "InternalError", "Internal error occurred: failed to allocate a serviceIP: range is full");
+        error_set(err, 500, "InternalError",
+                  "Internal error occurred: failed to allocate a serviceIP: range is full");
         return false;
     }
     cidr_address(&range, offset, out);
@@ -219,7 +223,8 @@ static bool pick_port(const struct used *u, const cJSON *service, int64_t *out, 
         if (!(u && u->ports[*out]) && !holds_port(service, *out))
             return true;
     }
-    error_set(err, 500, "InternalError", "Internal error occurred: failed to allocate a nodePort: range is full");
+    error_set(err, 500, "InternalError",
+              "Internal error occurred: failed to allocate a nodePort: range is full");
     return false;
 }
 
@@ -228,40 +233,49 @@ static bool pick_port(const struct used *u, const cJSON *service, int64_t *out, 
 static bool ip_error(const cJSON *service, const char *ip, const char *why, struct error **err)
 {
     cleanup_field_errors struct field_errors errors = {0};
-    field_invalid(&errors, PATH_CHILD(PATH_ROOT("spec"), "clusterIPs"), json_path(service, "spec.clusterIPs"),
-                  "failed to allocate IP %s: %s", ip, why);
-    return field_errors_check(&errors, "", "Service", json_str_or(service, "metadata.name", ""), err);
+    field_invalid(&errors, PATH_CHILD(PATH_ROOT("spec"), "clusterIPs"),
+                  json_path(service, "spec.clusterIPs"), "failed to allocate IP %s: %s", ip, why);
+    return field_errors_check(&errors, "", "Service", json_str_or(service, "metadata.name", ""),
+                              err);
 }
 
-static bool port_error(const cJSON *service, int index, int64_t port, const char *why, struct error **err)
+static bool port_error(const cJSON *service, int index, int64_t port, const char *why,
+                       struct error **err)
 {
     cleanup_field_errors struct field_errors errors = {0};
     const struct field_path *spec = PATH_ROOT("spec");
     if (index < 0)
         field_invalid_int(&errors, PATH_CHILD(spec, "healthCheckNodePort"), port, "%s", why);
     else
-        field_invalid_int(&errors, PATH_CHILD(PATH_INDEX(PATH_CHILD(spec, "ports"), index), "nodePort"), port, "%s", why);
-    return field_errors_check(&errors, "", "Service", json_str_or(service, "metadata.name", ""), err);
+        field_invalid_int(&errors,
+                          PATH_CHILD(PATH_INDEX(PATH_CHILD(spec, "ports"), index), "nodePort"),
+                          port, "%s", why);
+    return field_errors_check(&errors, "", "Service", json_str_or(service, "metadata.name", ""),
+                              err);
 }
 
 static bool check_port(const cJSON *service, int index, int64_t port, struct error **err)
 {
     if (port >= port_first && port <= port_last)
         return true;
-    cleanup_free char *why = mem_printf("provided port is not in the valid range. The range of valid ports is %lld-%lld",
-                                        (long long)port_first, (long long)port_last);
+    cleanup_free char *why =
+        mem_printf("provided port is not in the valid range. The range of valid ports is %lld-%lld",
+                   (long long)port_first, (long long)port_last);
     return port_error(service, index, port, why, err);
 }
 
 /* --- giving out --- */
 
-static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u, struct claims *out, struct error **err)
+static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u, struct claims *out,
+                         struct error **err)
 {
     const cJSON *ip;
     if (old && service_needs_ip(old))
-        cJSON_ArrayForEach(ip, json_path(old, "spec.clusterIPs"))
-            if (cJSON_IsString(ip) && strcmp(ip->valuestring, "None") && !holds_ip(service, ip->valuestring))
-                claim_add(out, ip_key(ip->valuestring), true);
+        cJSON_ArrayForEach(
+            ip, json_path(old, "spec.clusterIPs")) if (cJSON_IsString(ip) &&
+                                                       strcmp(ip->valuestring, "None") &&
+                                                       !holds_ip(service, ip->valuestring))
+            claim_add(out, ip_key(ip->valuestring), true);
     if (!service_needs_ip(service) || service_headless(service))
         return true;
     if (cJSON_GetArraySize(json_path(service, "spec.clusterIPs")) == 0) {
@@ -275,14 +289,16 @@ static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u,
         claim_add(out, ip_key(text), false);
         return true;
     }
-    cJSON_ArrayForEach(ip, json_path(service, "spec.clusterIPs")) {
+    cJSON_ArrayForEach(ip, json_path(service, "spec.clusterIPs"))
+    {
         const char *text = cJSON_IsString(ip) ? ip->valuestring : "";
         if (holds_ip(old, text))
             continue;
         uint64_t offset;
         if (!cidr_offset(&range, text, &offset) || offset < range.first || offset > range.last) {
             cleanup_free char *why = mem_printf(
-                "the provided IP (%s) is not in the valid range. The range of valid IPs is %s", text, range_text);
+                "the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
+                text, range_text);
             return ip_error(service, text, why, err);
         }
         if (used_has(u, offset))
@@ -292,19 +308,24 @@ static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u,
     return true;
 }
 
-/* The node port that another of the ports with the same number has (DNS over UDP and TCP share one). */
+/* The node port that another of the ports with the same number has (DNS over UDP and TCP share
+ * one). */
 static int64_t twin_port(const cJSON *service, const cJSON *port)
 {
     const cJSON *p;
-    cJSON_ArrayForEach(p, json_path(service, "spec.ports"))
-        if (p != port && json_int(p, "port", 0) == json_int(port, "port", 0) &&
-            strcmp(json_str_or(p, "protocol", "TCP"), json_str_or(port, "protocol", "TCP")) != 0 && json_int(p, "nodePort", 0))
-            return json_int(p, "nodePort", 0);
+    cJSON_ArrayForEach(
+        p, json_path(service,
+                     "spec.ports")) if (p != port &&
+                                        json_int(p, "port", 0) == json_int(port, "port", 0) &&
+                                        strcmp(json_str_or(p, "protocol", "TCP"),
+                                               json_str_or(port, "protocol", "TCP")) != 0 &&
+                                        json_int(p, "nodePort", 0)) return json_int(p, "nodePort",
+                                                                                    0);
     return 0;
 }
 
-static bool claim_port(const cJSON *service, int index, int64_t port, const struct used *u, struct claims *out,
-                       struct error **err)
+static bool claim_port(const cJSON *service, int index, int64_t port, const struct used *u,
+                       struct claims *out, struct error **err)
 {
     if (!check_port(service, index, port, err))
         return false;
@@ -314,12 +335,14 @@ static bool claim_port(const cJSON *service, int index, int64_t port, const stru
     return true;
 }
 
-static bool allocate_ports(cJSON *service, const cJSON *old, const struct used *u, struct claims *out, struct error **err)
+static bool allocate_ports(cJSON *service, const cJSON *old, const struct used *u,
+                           struct claims *out, struct error **err)
 {
     bool needs = service_needs_node_ports(service);
     cJSON *p;
     int index = 0;
-    cJSON_ArrayForEach(p, json_path(service, "spec.ports")) {
+    cJSON_ArrayForEach(p, json_path(service, "spec.ports"))
+    {
         int64_t port = json_int(p, "nodePort", 0);
         if (!port && needs)
             port = twin_port(service, p);
@@ -343,7 +366,8 @@ static bool allocate_ports(cJSON *service, const cJSON *old, const struct used *
     if (!old)
         return true;
     const cJSON *q;
-    cJSON_ArrayForEach(q, json_path(old, "spec.ports")) {
+    cJSON_ArrayForEach(q, json_path(old, "spec.ports"))
+    {
         int64_t port = json_int(q, "nodePort", 0);
         if (port && !holds_port(service, port))
             claim_add(out, port_key(port), true);
@@ -354,8 +378,8 @@ static bool allocate_ports(cJSON *service, const cJSON *old, const struct used *
     return true;
 }
 
-bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old, int attempt, struct claims *out,
-                      struct error **err)
+bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old, int attempt,
+                      struct claims *out, struct error **err)
 {
     __attribute__((cleanup(used_cleanup))) struct used *u = NULL;
     if (attempt > 0) {
@@ -366,9 +390,11 @@ bool service_allocate(struct storage *storage, cJSON *service, const cJSON *old,
     return allocate_ips(service, old, u, out, err) && allocate_ports(service, old, u, out, err);
 }
 
-bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJSON *old, struct error **err)
+bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJSON *old,
+                           struct error **err)
 {
-    __attribute__((cleanup(used_cleanup))) struct used *u = used_load(storage, json_str(old, "metadata.uid"), err);
+    __attribute__((cleanup(used_cleanup))) struct used *u =
+        used_load(storage, json_str(old, "metadata.uid"), err);
     if (!u)
         return false;
     bool chooses = false; /* is anything left to our own choice? */
@@ -376,15 +402,17 @@ bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJ
     const cJSON *ips = json_path(asked, "spec.clusterIPs");
     if (service_needs_ip(asked) && !service_headless(asked)) {
         chooses |= cJSON_GetArraySize(ips) == 0;
-        cJSON_ArrayForEach(item, ips) {
+        cJSON_ArrayForEach(item, ips)
+        {
             uint64_t offset;
-            if (cJSON_IsString(item) && !holds_ip(old, item->valuestring) && cidr_offset(&range, item->valuestring, &offset) &&
-                used_has(u, offset))
+            if (cJSON_IsString(item) && !holds_ip(old, item->valuestring) &&
+                cidr_offset(&range, item->valuestring, &offset) && used_has(u, offset))
                 return ip_error(asked, item->valuestring, "provided IP is already allocated", err);
         }
     }
     int index = 0;
-    cJSON_ArrayForEach(item, json_path(asked, "spec.ports")) {
+    cJSON_ArrayForEach(item, json_path(asked, "spec.ports"))
+    {
         int64_t port = json_int(item, "nodePort", 0);
         chooses |= !port && service_needs_node_ports(asked);
         if (port && !holds_port(old, port) && u->ports[port & 0xffff])
@@ -395,7 +423,8 @@ bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJ
     if (chooses)
         return true;
     /* All was asked for by name, and its holder is not to be seen (it went a moment ago). */
-    if (ips && cJSON_IsString(ips->child) && !service_headless(asked) && !holds_ip(old, ips->child->valuestring))
+    if (ips && cJSON_IsString(ips->child) && !service_headless(asked) &&
+        !holds_ip(old, ips->child->valuestring))
         return ip_error(asked, ips->child->valuestring, "provided IP is already allocated", err);
     return port_error(asked, 0, json_int(json_path(asked, "spec.ports")->child, "nodePort", 0),
                       "provided port is already allocated", err);
@@ -434,12 +463,13 @@ void service_release(const cJSON *service, struct claims *out)
 {
     const cJSON *item;
     if (service_needs_ip(service))
-        cJSON_ArrayForEach(item, json_path(service, "spec.clusterIPs"))
-            if (cJSON_IsString(item) && strcmp(item->valuestring, "None") && *item->valuestring)
-                claim_add(out, ip_key(item->valuestring), true);
-    cJSON_ArrayForEach(item, json_path(service, "spec.ports"))
-        if (json_int(item, "nodePort", 0))
-            claim_add(out, port_key(json_int(item, "nodePort", 0)), true);
+        cJSON_ArrayForEach(
+            item, json_path(service, "spec.clusterIPs")) if (cJSON_IsString(item) &&
+                                                             strcmp(item->valuestring, "None") &&
+                                                             *item->valuestring)
+            claim_add(out, ip_key(item->valuestring), true);
+    cJSON_ArrayForEach(item, json_path(service, "spec.ports")) if (json_int(item, "nodePort", 0))
+        claim_add(out, port_key(json_int(item, "nodePort", 0)), true);
     if (json_int(service, "spec.healthCheckNodePort", 0))
         claim_add(out, port_key(json_int(service, "spec.healthCheckNodePort", 0)), true);
 }

@@ -1,5 +1,6 @@
-/* What is particular to each kind, as hooks of its descriptor (Kubernetes' "strategies" and the admission plug-ins that
- * belong to one kind). prepare: `sub` is "" or a subresource's name; `old` is NULL on create. */
+/* What is particular to each kind, as hooks of its descriptor (Kubernetes' "strategies" and the
+ * admission plug-ins that belong to one kind). prepare: `sub` is "" or a subresource's name; `old`
+ * is NULL on create. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>

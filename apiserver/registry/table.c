@@ -27,10 +27,12 @@ static void add_string(struct buf *b, const char *s)
     json_print_string(s, strlen(s), b);
 }
 
-static void open_with_columns(struct buf *b, const struct resource_column *columns, const char *meta_version,
-                              const char *resource_version, const char *continue_token, int64_t remaining)
+static void open_with_columns(struct buf *b, const struct resource_column *columns,
+                              const char *meta_version, const char *resource_version,
+                              const char *continue_token, int64_t remaining)
 {
-    buf_printf(b, "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{", meta_version);
+    buf_printf(b, "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{",
+               meta_version);
     if (resource_version) {
         buf_adds(b, "\"resourceVersion\":");
         add_string(b, resource_version);
@@ -56,16 +58,20 @@ static void open_with_columns(struct buf *b, const struct resource_column *colum
     buf_adds(b, "],\"rows\":[");
 }
 
-void table_open(struct buf *b, const struct resource *r, const char *meta_version, const char *resource_version,
-                const char *continue_token, int64_t remaining, bool with_columns)
+void table_open(struct buf *b, const struct resource *r, const char *meta_version,
+                const char *resource_version, const char *continue_token, int64_t remaining,
+                bool with_columns)
 {
     const struct resource_column *columns = r->columns ? r->columns : columns_default;
-    open_with_columns(b, with_columns ? columns : NULL, meta_version, resource_version, continue_token, remaining);
+    open_with_columns(b, with_columns ? columns : NULL, meta_version, resource_version,
+                      continue_token, remaining);
 }
 
 void table_partial_metadata(struct buf *b, const char *meta_version, const cJSON *object)
 {
-    buf_printf(b, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":", meta_version);
+    buf_printf(
+        b, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":",
+        meta_version);
     const cJSON *metadata = json_get(object, "metadata");
     if (metadata)
         json_print(metadata, b);
@@ -81,15 +87,19 @@ static void add_conditions(struct buf *b, const struct resource *r, const cJSON 
         return;
     const char *phase = json_str_or(object, "status.phase", "");
     if (!strcmp(phase, "Succeeded"))
-        buf_adds(b, ",\"conditions\":[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Succeeded\","
-                    "\"message\":\"The pod has completed successfully.\"}]");
+        buf_adds(
+            b,
+            ",\"conditions\":[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Succeeded\","
+            "\"message\":\"The pod has completed successfully.\"}]");
     else if (!strcmp(phase, "Failed"))
-        buf_adds(b, ",\"conditions\":[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Failed\","
-                    "\"message\":\"The pod failed.\"}]");
+        buf_adds(
+            b, ",\"conditions\":[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":\"Failed\","
+               "\"message\":\"The pod failed.\"}]");
 }
 
-static void add_row(struct buf *b, const struct resource *r, void (*row)(const cJSON *, cJSON *), const char *meta_version,
-                    const cJSON *object, const char *text, size_t len, enum table_include include)
+static void add_row(struct buf *b, const struct resource *r, void (*row)(const cJSON *, cJSON *),
+                    const char *meta_version, const cJSON *object, const char *text, size_t len,
+                    enum table_include include)
 {
     cleanup_json cJSON *cells = cJSON_CreateArray();
     row(object, cells);
@@ -108,8 +118,9 @@ static void add_row(struct buf *b, const struct resource *r, void (*row)(const c
     buf_addc(b, '}');
 }
 
-void table_row(struct buf *b, const struct resource *r, const char *meta_version, const cJSON *object, const char *text,
-               size_t len, enum table_include include, bool first)
+void table_row(struct buf *b, const struct resource *r, const char *meta_version,
+               const cJSON *object, const char *text, size_t len, enum table_include include,
+               bool first)
 {
     if (!first)
         buf_addc(b, ',');
@@ -121,8 +132,8 @@ void table_close(struct buf *b)
     buf_adds(b, "]}\n");
 }
 
-void table_one(struct buf *b, const struct resource *r, const char *meta_version, const cJSON *object,
-               enum table_include include)
+void table_one(struct buf *b, const struct resource *r, const char *meta_version,
+               const cJSON *object, enum table_include include)
 {
     bool scale = !strcmp(json_str_or(object, "kind", ""), "Scale") && strcmp(r->kind, "Scale") != 0;
     const char *version = json_str(object, "metadata.resourceVersion");
@@ -130,6 +141,10 @@ void table_one(struct buf *b, const struct resource *r, const char *meta_version
         open_with_columns(b, columns_scale, meta_version, version, NULL, -1);
     else
         table_open(b, r, meta_version, version, NULL, -1, true);
-    add_row(b, r, scale ? row_scale : r->row ? r->row : row_default, meta_version, object, NULL, 0, include);
+    add_row(b, r,
+            scale    ? row_scale
+            : r->row ? r->row
+                     : row_default,
+            meta_version, object, NULL, 0, include);
     table_close(b);
 }

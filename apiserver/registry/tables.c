@@ -66,8 +66,8 @@ void cell_map(cJSON *cells, const cJSON *map)
     size_t n = 0;
     cleanup_free char **list = mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(map) + 1));
     const cJSON *item;
-    cJSON_ArrayForEach(item, map)
-        list[n++] = mem_printf("%s=%s", item->string ? item->string : "", cJSON_IsString(item) ? item->valuestring : "");
+    cJSON_ArrayForEach(item, map) list[n++] = mem_printf(
+        "%s=%s", item->string ? item->string : "", cJSON_IsString(item) ? item->valuestring : "");
     cell_sorted(cells, list, n);
 }
 
@@ -81,10 +81,10 @@ static char *requirement_text(const cJSON *expression)
         return mem_printf("!%s", key);
     const cJSON *values = json_get(expression, "values");
     size_t n = 0;
-    cleanup_free const char **list = mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(values) + 1));
+    cleanup_free const char **list =
+        mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(values) + 1));
     const cJSON *v;
-    cJSON_ArrayForEach(v, values)
-        list[n++] = cJSON_IsString(v) ? v->valuestring : "";
+    cJSON_ArrayForEach(v, values) list[n++] = cJSON_IsString(v) ? v->valuestring : "";
     qsort(list, n, sizeof *list, compare_strings);
     struct buf b = {0};
     buf_printf(&b, "%s %s (", key, !strcmp(op, "NotIn") ? "notin" : "in");
@@ -96,15 +96,15 @@ static char *requirement_text(const cJSON *expression)
 
 void cell_selector(cJSON *cells, const cJSON *selector)
 {
-    const cJSON *labels = json_get(selector, "matchLabels"), *expressions = json_get(selector, "matchExpressions");
+    const cJSON *labels = json_get(selector, "matchLabels"),
+                *expressions = json_get(selector, "matchExpressions");
     size_t n = 0;
-    cleanup_free char **list =
-        mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(labels) + cJSON_GetArraySize(expressions) + 1));
+    cleanup_free char **list = mem_alloc(
+        sizeof *list * (size_t)(cJSON_GetArraySize(labels) + cJSON_GetArraySize(expressions) + 1));
     const cJSON *item;
-    cJSON_ArrayForEach(item, labels)
-        list[n++] = mem_printf("%s=%s", item->string ? item->string : "", cJSON_IsString(item) ? item->valuestring : "");
-    cJSON_ArrayForEach(item, expressions)
-        list[n++] = requirement_text(item);
+    cJSON_ArrayForEach(item, labels) list[n++] = mem_printf(
+        "%s=%s", item->string ? item->string : "", cJSON_IsString(item) ? item->valuestring : "");
+    cJSON_ArrayForEach(item, expressions) list[n++] = requirement_text(item);
     cell_sorted(cells, list, n);
 }
 
@@ -139,7 +139,8 @@ void row_namespace(const cJSON *ns, cJSON *cells)
 void row_configmap(const cJSON *configmap, cJSON *cells)
 {
     cell_name(cells, configmap);
-    cell_int(cells, cJSON_GetArraySize(json_get(configmap, "data")) + cJSON_GetArraySize(json_get(configmap, "binaryData")));
+    cell_int(cells, cJSON_GetArraySize(json_get(configmap, "data")) +
+                        cJSON_GetArraySize(json_get(configmap, "binaryData")));
     cell_age(cells, json_str(configmap, "metadata.creationTimestamp"));
 }
 

@@ -1,5 +1,5 @@
-/* The rows that `kubectl get` prints, one function per kind: each adds exactly as many cells as the resource has columns.
- * Ages are counted against tables_now(), so that tests can fix the time. */
+/* The rows that `kubectl get` prints, one function per kind: each adds exactly as many cells as the
+ * resource has columns. Ages are counted against tables_now(), so that tests can fix the time. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdint.h>
@@ -24,8 +24,8 @@ void row_scale(const cJSON *scale, cJSON *cells);
 extern const struct resource_column columns_scale[];
 
 /* --- shared by the row functions --- */
-int64_t tables_now(void);                /* seconds since 1970 */
-extern int64_t tables_fixed_now;         /* tests set it; 0: the wall clock */
+int64_t tables_now(void);        /* seconds since 1970 */
+extern int64_t tables_fixed_now; /* tests set it; 0: the wall clock */
 void cell_str(cJSON *cells, const char *s);
 void cell_int(cJSON *cells, int64_t v);
 void cell_age(cJSON *cells, const char *timestamp); /* "<unknown>" when absent */

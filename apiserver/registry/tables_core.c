@@ -31,11 +31,14 @@ static void node_roles(const cJSON *node, cJSON *cells)
     static const char prefix[] = "node-role.kubernetes.io/";
     const cJSON *labels = json_path(node, "metadata.labels"), *label;
     size_t n = 0;
-    cleanup_free const char **roles = mem_alloc(sizeof *roles * (size_t)(cJSON_GetArraySize(labels) + 1));
-    cJSON_ArrayForEach(label, labels) {
+    cleanup_free const char **roles =
+        mem_alloc(sizeof *roles * (size_t)(cJSON_GetArraySize(labels) + 1));
+    cJSON_ArrayForEach(label, labels)
+    {
         if (!strncmp(label->string, prefix, sizeof prefix - 1) && label->string[sizeof prefix - 1])
             roles[n++] = label->string + sizeof prefix - 1;
-        else if (!strcmp(label->string, "kubernetes.io/role") && cJSON_IsString(label) && *label->valuestring)
+        else if (!strcmp(label->string, "kubernetes.io/role") && cJSON_IsString(label) &&
+                 *label->valuestring)
             roles[n++] = label->valuestring;
     }
     cleanup_buf struct buf b = {0};
@@ -46,9 +49,10 @@ static void node_roles(const cJSON *node, cJSON *cells)
 static const char *node_address(const cJSON *node, const char *type)
 {
     const cJSON *a;
-    cJSON_ArrayForEach(a, json_path(node, "status.addresses"))
-        if (!strcmp(json_str_or(a, "type", ""), type))
-            return json_str_or(a, "address", "<none>");
+    cJSON_ArrayForEach(
+        a, json_path(node, "status.addresses")) if (!strcmp(json_str_or(a, "type", ""),
+                                                            type)) return json_str_or(a, "address",
+                                                                                      "<none>");
     return "<none>";
 }
 
@@ -62,9 +66,9 @@ void row_node(const cJSON *node, cJSON *cells)
     cell_name(cells, node);
     const char *status = "Unknown";
     const cJSON *c;
-    cJSON_ArrayForEach(c, json_path(node, "status.conditions"))
-        if (!strcmp(json_str_or(c, "type", ""), "Ready"))
-            status = !strcmp(json_str_or(c, "status", ""), "True") ? "Ready" : "NotReady";
+    cJSON_ArrayForEach(
+        c, json_path(node, "status.conditions")) if (!strcmp(json_str_or(c, "type", ""), "Ready"))
+        status = !strcmp(json_str_or(c, "status", ""), "True") ? "Ready" : "NotReady";
     cleanup_buf struct buf b = {0};
     buf_adds(&b, status);
     if (json_bool(node, "spec.unschedulable", false))
@@ -84,8 +88,10 @@ static void load_balancer_addresses(const cJSON *service, struct buf *b)
 {
     const cJSON *ingress = json_path(service, "status.loadBalancer.ingress"), *i;
     size_t n = 0;
-    cleanup_free const char **list = mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(ingress) + 1));
-    cJSON_ArrayForEach(i, ingress) {
+    cleanup_free const char **list =
+        mem_alloc(sizeof *list * (size_t)(cJSON_GetArraySize(ingress) + 1));
+    cJSON_ArrayForEach(i, ingress)
+    {
         const char *address = json_str_or(i, "ip", "");
         if (!*address)
             address = json_str_or(i, "hostname", "");
@@ -107,7 +113,8 @@ static void external_addresses(const cJSON *service, cJSON *cells)
     if (balanced)
         load_balancer_addresses(service, &b);
     const cJSON *ip;
-    cJSON_ArrayForEach(ip, json_path(service, "spec.externalIPs")) {
+    cJSON_ArrayForEach(ip, json_path(service, "spec.externalIPs"))
+    {
         if (b.len)
             buf_addc(&b, ',');
         buf_adds(&b, cJSON_IsString(ip) ? ip->valuestring : "");
@@ -124,7 +131,8 @@ void row_service(const cJSON *service, cJSON *cells)
     external_addresses(service, cells);
     cleanup_buf struct buf b = {0};
     const cJSON *port;
-    cJSON_ArrayForEach(port, json_path(service, "spec.ports")) {
+    cJSON_ArrayForEach(port, json_path(service, "spec.ports"))
+    {
         int64_t node_port = json_int(port, "nodePort", 0);
         buf_printf(&b, "%s%lld", b.len ? "," : "", (long long)json_int(port, "port", 0));
         if (node_port)
@@ -167,18 +175,19 @@ void row_endpoints(const cJSON *endpoints, cJSON *cells)
     cell_name(cells, endpoints);
     struct some some = {0};
     const cJSON *subsets = json_get(endpoints, "subsets"), *subset, *port, *address;
-    cJSON_ArrayForEach(subset, subsets) {
+    cJSON_ArrayForEach(subset, subsets)
+    {
         const cJSON *ports = json_get(subset, "ports"), *addresses = json_get(subset, "addresses");
         if (cJSON_GetArraySize(ports) == 0)
-            cJSON_ArrayForEach(address, addresses)
-                some_add(&some, json_str_or(address, "ip", ""));
-        cJSON_ArrayForEach(port, ports)
-            cJSON_ArrayForEach(address, addresses) {
-                const char *ip = json_str_or(address, "ip", "");
-                cleanup_buf struct buf b = {0};
-                buf_printf(&b, strchr(ip, ':') ? "[%s]:%lld" : "%s:%lld", ip, (long long)json_int(port, "port", 0));
-                some_add(&some, buf_str(&b));
-            }
+            cJSON_ArrayForEach(address, addresses) some_add(&some, json_str_or(address, "ip", ""));
+        cJSON_ArrayForEach(port, ports) cJSON_ArrayForEach(address, addresses)
+        {
+            const char *ip = json_str_or(address, "ip", "");
+            cleanup_buf struct buf b = {0};
+            buf_printf(&b, strchr(ip, ':') ? "[%s]:%lld" : "%s:%lld", ip,
+                       (long long)json_int(port, "port", 0));
+            some_add(&some, buf_str(&b));
+        }
     }
     cell_some(cells, &some, cJSON_GetArraySize(subsets) ? "" : "<none>");
     cell_age(cells, json_str(endpoints, "metadata.creationTimestamp"));
@@ -190,7 +199,8 @@ void row_endpointslice(const cJSON *slice, cJSON *cells)
     cell_str(cells, json_str(slice, "addressType"));
     struct some some = {0};
     const cJSON *item, *address;
-    cJSON_ArrayForEach(item, json_get(slice, "ports")) {
+    cJSON_ArrayForEach(item, json_get(slice, "ports"))
+    {
         const cJSON *number = json_get(item, "port");
         const char *name = json_str_or(item, "name", "");
         cleanup_buf struct buf b = {0};
@@ -251,8 +261,10 @@ void row_event(const cJSON *event, cJSON *cells)
     if (*name)
         buf_printf(&object, "/%s", name);
     cleanup_buf struct buf source = {0};
-    buf_adds(&source, first_of(json_str(event, "source.component"), json_str(event, "reportingComponent")));
-    const char *instance = first_of(json_str(event, "source.host"), json_str(event, "reportingInstance"));
+    buf_adds(&source,
+             first_of(json_str(event, "source.component"), json_str(event, "reportingComponent")));
+    const char *instance =
+        first_of(json_str(event, "source.host"), json_str(event, "reportingInstance"));
     if (*instance)
         buf_printf(&source, ", %s", instance);
 

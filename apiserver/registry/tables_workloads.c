@@ -9,18 +9,17 @@
 static const cJSON *find_named(const cJSON *list, const char *name)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, list)
-        if (!strcmp(json_str_or(item, "name", ""), name))
-            return item;
+    cJSON_ArrayForEach(item, list) if (!strcmp(json_str_or(item, "name", ""), name)) return item;
     return NULL;
 }
 
 static const char *condition_status(const cJSON *pod, const char *type)
 {
     const cJSON *c;
-    cJSON_ArrayForEach(c, json_path(pod, "status.conditions"))
-        if (!strcmp(json_str_or(c, "type", ""), type))
-            return json_str_or(c, "status", "");
+    cJSON_ArrayForEach(
+        c, json_path(pod, "status.conditions")) if (!strcmp(json_str_or(c, "type", ""),
+                                                            type)) return json_str_or(c, "status",
+                                                                                      "");
     return "";
 }
 
@@ -64,11 +63,13 @@ static void set(struct buf *b, const char *text)
 }
 
 /* Looks at init containers in order until one that is not done; true while the pod initializes. */
-static bool init_status(const cJSON *pod, struct buf *reason, int *ready, struct restarts *all, struct restarts *sidecars)
+static bool init_status(const cJSON *pod, struct buf *reason, int *ready, struct restarts *all,
+                        struct restarts *sidecars)
 {
     const cJSON *specs = json_path(pod, "spec.initContainers"), *status;
     int i = -1;
-    cJSON_ArrayForEach(status, json_path(pod, "status.initContainerStatuses")) {
+    cJSON_ArrayForEach(status, json_path(pod, "status.initContainerStatuses"))
+    {
         i++;
         bool sidecar = is_sidecar(find_named(specs, json_str_or(status, "name", "")));
         add_restarts(all, status);
@@ -96,7 +97,8 @@ static bool init_status(const cJSON *pod, struct buf *reason, int *ready, struct
     return false;
 }
 
-static void container_status(const cJSON *pod, struct buf *reason, int *ready, struct restarts *restarts)
+static void container_status(const cJSON *pod, struct buf *reason, int *ready,
+                             struct restarts *restarts)
 {
     bool running = false;
     const cJSON *statuses = json_path(pod, "status.containerStatuses");
@@ -123,8 +125,8 @@ static void readiness_gates(const cJSON *pod, cJSON *cells)
 {
     const cJSON *gates = json_path(pod, "spec.readinessGates"), *gate;
     int count = cJSON_GetArraySize(gates), passed = 0;
-    cJSON_ArrayForEach(gate, gates)
-        passed += !strcmp(condition_status(pod, json_str_or(gate, "conditionType", "")), "True");
+    cJSON_ArrayForEach(gate, gates) passed +=
+        !strcmp(condition_status(pod, json_str_or(gate, "conditionType", "")), "True");
     cleanup_buf struct buf b = {0};
     if (count)
         buf_printf(&b, "%d/%d", passed, count);
@@ -138,18 +140,20 @@ static const char *or_none(const char *s)
 
 void row_pod(const cJSON *pod, cJSON *cells)
 {
-    const char *phase = json_str_or(pod, "status.phase", ""), *status_reason = json_str_or(pod, "status.reason", "");
+    const char *phase = json_str_or(pod, "status.phase", ""),
+               *status_reason = json_str_or(pod, "status.reason", "");
     cleanup_buf struct buf reason = {0};
     buf_adds(&reason, *status_reason ? status_reason : phase);
     const cJSON *item;
-    cJSON_ArrayForEach(item, json_path(pod, "status.conditions"))
-        if (!strcmp(json_str_or(item, "type", ""), "PodScheduled") &&
-            !strcmp(json_str_or(item, "reason", ""), "SchedulingGated"))
-            set(&reason, "SchedulingGated");
+    cJSON_ArrayForEach(
+        item, json_path(pod, "status.conditions")) if (!strcmp(json_str_or(item, "type", ""),
+                                                               "PodScheduled") &&
+                                                       !strcmp(json_str_or(item, "reason", ""),
+                                                               "SchedulingGated"))
+        set(&reason, "SchedulingGated");
 
     int total = cJSON_GetArraySize(json_path(pod, "spec.containers")), ready = 0;
-    cJSON_ArrayForEach(item, json_path(pod, "spec.initContainers"))
-        total += is_sidecar(item);
+    cJSON_ArrayForEach(item, json_path(pod, "spec.initContainers")) total += is_sidecar(item);
 
     struct restarts restarts = {0}, sidecars = {0};
     bool initializing = init_status(pod, &reason, &ready, &restarts, &sidecars);
@@ -173,7 +177,8 @@ void row_pod(const cJSON *pod, cJSON *cells)
     buf_printf(&b, "%lld", (long long)restarts.count);
     if (restarts.count && restarts.last) {
         char age[TIME_TEXT_MAX];
-        buf_printf(&b, " (%s ago)", time_human_duration(tables_now() - restarts.last / 1000000, age));
+        buf_printf(&b, " (%s ago)",
+                   time_human_duration(tables_now() - restarts.last / 1000000, age));
     }
     cell_str(cells, buf_str(&b));
     cell_age(cells, json_str(pod, "metadata.creationTimestamp"));

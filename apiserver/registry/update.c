@@ -32,8 +32,10 @@ static void replace(cJSON *object, const cJSON *from, const char *path)
         json_remove(object, path);
 }
 
-/* What the main resource may not change, and what the status subresource may. Gives the object to go on with (owned). */
-static cJSON *separate_status(const struct resource *r, cJSON *object, const cJSON *old, const char *sub)
+/* What the main resource may not change, and what the status subresource may. Gives the object to
+ * go on with (owned). */
+static cJSON *separate_status(const struct resource *r, cJSON *object, const cJSON *old,
+                              const char *sub)
 {
     if (!r->has_status)
         return object;
@@ -60,14 +62,16 @@ static bool check_new(struct update *u, cJSON *object, const cJSON *old, struct 
         !meta_before_update(w, object, old, err))
         return false;
     write_default(r, object);
-    if (!admission_update(w, object, old, err) || (r->prepare && !r->prepare(object, old, u->sub, err)))
+    if (!admission_update(w, object, old, err) ||
+        (r->prepare && !r->prepare(object, old, u->sub, err)))
         return false;
     if (strcmp(u->sub, "status") != 0)
         meta_bump_generation(r, object, old);
     return write_validate(r, object, old, u->sub, err);
 }
 
-static bool set_managers(struct update *u, cJSON *object, const cJSON *old, cJSON **applied, struct error **err)
+static bool set_managers(struct update *u, cJSON *object, const cJSON *old, cJSON **applied,
+                         struct error **err)
 {
     if (*applied) {
         json_set(object, "metadata.managedFields", *applied);
@@ -83,7 +87,8 @@ static bool set_managers(struct update *u, cJSON *object, const cJSON *old, cJSO
 }
 
 /* The new object, or NULL: with an error, or without one when nothing changes. */
-static cJSON *change(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *change(void *userdata, cJSON *current, const struct stored *stored,
+                     struct error **err)
 {
     (void)stored;
     struct run *run = userdata;
@@ -101,13 +106,15 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     if (!object)
         return NULL;
     object = separate_status(r, object, old, u->sub);
-    cleanup_json cJSON *managed = u->applies ? json_dup(json_path(object, "metadata.managedFields")) : NULL;
+    cleanup_json cJSON *managed =
+        u->applies ? json_dup(json_path(object, "metadata.managedFields")) : NULL;
     if (!check_new(u, object, old, err) || !set_managers(u, object, old, &managed, err))
         return NULL;
 
     bool service = write_is(r, "", "Service");
     if (meta_should_delete(object) &&
-        (!write_is(r, "", "Namespace") || cJSON_GetArraySize(json_path(object, "spec.finalizers")) == 0)) {
+        (!write_is(r, "", "Namespace") ||
+         cJSON_GetArraySize(json_path(object, "spec.finalizers")) == 0)) {
         u->u.delete_instead = true;
         if (service)
             service_release(old, &run->claims);
@@ -280,7 +287,8 @@ void write_update(struct write *w)
 
 /* --- PATCH --- */
 
-cJSON *update_patched(struct write *w, const struct schema_type *type, const cJSON *target, struct error **err)
+cJSON *update_patched(struct write *w, const struct schema_type *type, const cJSON *target,
+                      struct error **err)
 {
     const char *content_type = httpd_header(w->req->http, "Content-Type");
     enum patch_kind kind;

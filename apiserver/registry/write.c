@@ -20,7 +20,8 @@ bool write_is(const struct resource *r, const char *group, const char *kind)
 static bool is_media_type(const char *content_type, const char *type)
 {
     size_t len = strlen(type);
-    return !strncasecmp(content_type, type, len) && (!content_type[len] || strchr("; \t", content_type[len]));
+    return !strncasecmp(content_type, type, len) &&
+           (!content_type[len] || strchr("; \t", content_type[len]));
 }
 
 cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
@@ -29,7 +30,8 @@ cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
     cJSON *object = yaml_to_json(body, len, &why);
     if (object && cJSON_IsObject(object))
         return object;
-    api_error_bad_request(err, "error decoding YAML: %s", why ? error_message(why) : "the document is no object");
+    api_error_bad_request(err, "error decoding YAML: %s",
+                          why ? error_message(why) : "the document is no object");
     error_free(why);
     cJSON_Delete(object);
     return NULL;
@@ -41,15 +43,16 @@ cJSON *write_decode(struct write *w, const struct schema_type *type, struct erro
     const char *content_type = httpd_header(w->req->http, "Content-Type");
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
-    if (!len || !content_type || !*content_type || is_media_type(content_type, "application/json") ||
-        is_media_type(content_type, "*/*"))
+    if (!len || !content_type || !*content_type ||
+        is_media_type(content_type, "application/json") || is_media_type(content_type, "*/*"))
         return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
     cJSON *object = NULL;
     if (is_media_type(content_type, "application/yaml"))
         object = write_parse_yaml(body, len, err);
     else
         error_set(err, 415, "UnsupportedMediaType",
-                  "the body of the request was in an unknown format - accepted media types include: application/json, "
+                  "the body of the request was in an unknown format - accepted media types "
+                  "include: application/json, "
                   "application/yaml, " PROTOBUF_MEDIA_TYPE);
     if (object && schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
         return object;
@@ -57,14 +60,15 @@ cJSON *write_decode(struct write *w, const struct schema_type *type, struct erro
     return NULL;
 }
 
-bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object, const char *strategic, size_t len,
-                          struct error **err)
+bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object,
+                          const char *strategic, size_t len, struct error **err)
 {
     cleanup_strict_errors struct strict_errors strict = {0};
     cleanup_error struct error *why = NULL;
     cleanup_json cJSON *as_patched = strategic ? NULL : json_dup(object);
     if (!schema_decode(type, object, &strict, &why)) {
-        cleanup_free char *shown = patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
+        cleanup_free char *shown =
+            patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
         patch_error_invalid(err, shown, error_message(why));
         return false;
     }
@@ -76,7 +80,8 @@ bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON
         return true;
     }
     cleanup_free char *text = strict_errors_text(&strict);
-    cleanup_free char *shown = patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
+    cleanup_free char *shown =
+        patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
     patch_error_invalid(err, shown, text);
     return false;
 }
@@ -92,7 +97,8 @@ void write_default(const struct resource *r, cJSON *object)
         r->set_defaults(object);
 }
 
-bool write_validate(const struct resource *r, const cJSON *object, const cJSON *old, const char *sub, struct error **err)
+bool write_validate(const struct resource *r, const cJSON *object, const cJSON *old,
+                    const char *sub, struct error **err)
 {
     cleanup_field_errors struct field_errors errors = {0};
     validate_fn *fn = validation_for(r->group, r->version, r->kind);
@@ -102,7 +108,8 @@ bool write_validate(const struct resource *r, const cJSON *object, const cJSON *
         validate_generic(object, old, r->namespaced, &errors);
     if (r->validate)
         r->validate(object, old, sub, &errors);
-    return field_errors_check(&errors, r->group, r->kind, json_str_or(object, "metadata.name", ""), err);
+    return field_errors_check(&errors, r->group, r->kind, json_str_or(object, "metadata.name", ""),
+                              err);
 }
 
 cJSON *write_view(const struct write *w, const struct stored *s)
@@ -145,7 +152,8 @@ static bool parse_options(struct write *w, struct error **err)
             return false;
         }
     }
-    return field_validation_parse(httpd_query(w->req->http, "fieldValidation"), &w->field_validation, err);
+    return field_validation_parse(httpd_query(w->req->http, "fieldValidation"),
+                                  &w->field_validation, err);
 }
 
 static void review(struct write *w)
@@ -212,7 +220,8 @@ void registry_handle_write(struct api_request *req)
         .name = req->info.name,
         .sub = req->info.subresource,
     };
-    /* Below /api/v1/namespaces/x/... the namespace is x; /api/v1/namespaces/x itself is cluster-scoped. */
+    /* Below /api/v1/namespaces/x/... the namespace is x; /api/v1/namespaces/x itself is
+     * cluster-scoped. */
     if (!w.r->namespaced)
         w.ns = "";
     const char *verb = req->info.verb;

@@ -45,7 +45,10 @@ static cJSON *integer(const char *digits)
         base = 8;
     }
     static const char all[] = "0123456789abcdefABCDEF";
-    if (!*p || strspn(p, base == 16 ? all : base == 10 ? "0123456789" : base == 8 ? "01234567" : "01") != strlen(p))
+    if (!*p || strspn(p, base == 16   ? all
+                         : base == 10 ? "0123456789"
+                         : base == 8  ? "01234567"
+                                      : "01") != strlen(p))
         return NULL;
     errno = 0;
     unsigned long long v = strtoull(p, NULL, base);
@@ -61,7 +64,8 @@ static cJSON *integer(const char *digits)
 static cJSON *real(const char *digits)
 {
     const char *p = digits + (*digits == '-' || *digits == '+');
-    if (strspn(p, "0123456789.eE+-") != strlen(p) || (*p != '.' && (*p < '0' || *p > '9')) || !strpbrk(p, "0123456789"))
+    if (strspn(p, "0123456789.eE+-") != strlen(p) || (*p != '.' && (*p < '0' || *p > '9')) ||
+        !strpbrk(p, "0123456789"))
         return NULL;
     char *end;
     double d = strtod(digits, &end);
@@ -71,8 +75,10 @@ static cJSON *real(const char *digits)
 static cJSON *plain_scalar(const char *text)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
-    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", NULL};
-    static const char *const falses[] = {"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", NULL};
+    static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
+                                        "YES",  "on",   "On",   "ON",  NULL};
+    static const char *const falses[] = {"false", "False", "FALSE", "no",  "No",
+                                         "NO",    "off",   "Off",   "OFF", NULL};
     if (one_of(text, nulls))
         return cJSON_CreateNull();
     if (one_of(text, trues))
@@ -110,20 +116,18 @@ static bool merge_into(cJSON *map, const cJSON *from)
 {
     const cJSON *m;
     if (cJSON_IsArray(from)) {
-        cJSON_ArrayForEach(m, from)
-            if (!merge_into(map, m))
-                return false;
+        cJSON_ArrayForEach(m, from) if (!merge_into(map, m)) return false;
         return true;
     }
     if (!cJSON_IsObject(from))
         return false;
-    cJSON_ArrayForEach(m, from)
-        if (!json_get(map, m->string))
-            json_map_set(map, m->string, json_dup(m));
+    cJSON_ArrayForEach(m, from) if (!json_get(map, m->string))
+        json_map_set(map, m->string, json_dup(m));
     return true;
 }
 
-static bool convert_pair(struct conversion *c, const yaml_node_pair_t *p, int depth, cJSON *map, cJSON **merged)
+static bool convert_pair(struct conversion *c, const yaml_node_pair_t *p, int depth, cJSON *map,
+                         cJSON **merged)
 {
     const yaml_node_t *key = yaml_document_get_node(&c->document, p->key);
     if (!key || key->type != YAML_SCALAR_NODE) {
@@ -140,7 +144,8 @@ static bool convert_pair(struct conversion *c, const yaml_node_pair_t *p, int de
         return true;
     }
     if (json_get(map, name)) {
-        error_setf(c->err, "yaml: line %zu: key \"%s\" already set in map", key->start_mark.line + 1, name);
+        error_setf(c->err, "yaml: line %zu: key \"%s\" already set in map",
+                   key->start_mark.line + 1, name);
         cJSON_Delete(value);
         return false;
     }
@@ -152,7 +157,8 @@ static cJSON *mapping(struct conversion *c, const yaml_node_t *n, int depth)
 {
     cJSON *map = cJSON_CreateObject();
     cleanup_json cJSON *merged = NULL;
-    for (const yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++)
+    for (const yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top;
+         p++)
         if (!convert_pair(c, p, depth, map, &merged)) {
             cJSON_Delete(map);
             return NULL;
@@ -177,7 +183,8 @@ static cJSON *convert(struct conversion *c, int index, int depth)
     if (n->type == YAML_MAPPING_NODE)
         return mapping(c, n, depth);
     cJSON *list = cJSON_CreateArray();
-    for (const yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top; i++) {
+    for (const yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top;
+         i++) {
         cJSON *item = convert(c, *i, depth + 1);
         if (!item) {
             cJSON_Delete(list);
@@ -199,7 +206,8 @@ cJSON *yaml_to_json(const char *text, size_t len, struct error **err)
     struct conversion c = {.err = err};
     cJSON *out = NULL;
     if (!yaml_parser_load(&parser, &c.document)) {
-        error_setf(err, "yaml: line %zu: %s", parser.problem_mark.line + 1, parser.problem ? parser.problem : "cannot be read");
+        error_setf(err, "yaml: line %zu: %s", parser.problem_mark.line + 1,
+                   parser.problem ? parser.problem : "cannot be read");
     } else {
         if (yaml_document_get_root_node(&c.document))
             out = convert(&c, 1, 0);

@@ -24,7 +24,8 @@ static const struct schema_type *deployment(void)
 
 static struct field_manager by(const char *name, const char *sub)
 {
-    return (struct field_manager){.name = name, .api_version = "apps/v1", .subresource = sub, .has_status = true};
+    return (struct field_manager){
+        .name = name, .api_version = "apps/v1", .subresource = sub, .has_status = true};
 }
 
 /* Applies text over *live (taken and replaced). */
@@ -63,9 +64,12 @@ static void update(cJSON **live, const char *name, const char *sub, const char *
 static char *owned(const cJSON *live, const char *name)
 {
     const cJSON *e;
-    cJSON_ArrayForEach(e, json_path(live, "metadata.managedFields"))
-        if (!strcmp(json_str_or(e, "manager", ""), name))
-            return json_text(json_get(e, "fieldsV1"));
+    cJSON_ArrayForEach(
+        e,
+        json_path(
+            live,
+            "metadata.managedFields")) if (!strcmp(json_str_or(e, "manager", ""),
+                                                   name)) return json_text(json_get(e, "fieldsV1"));
     return mem_strdup("");
 }
 
@@ -75,17 +79,21 @@ static void check_owned(const cJSON *live, const char *name, const char *want)
     ck_assert_str_eq(text, want);
 }
 
-#define HEAD "'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'}"
+#define HEAD            "'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'}"
 #define POD(containers) "'template':{'spec':{'containers':[" containers "]}}"
 
 START_TEST(test_create)
 {
     cJSON *live = NULL;
-    must_apply(&live, "a", "{" HEAD ",'spec':{'replicas':1,'selector':{'matchLabels':{'x':'y'}}," POD("{'name':'c','image':'i'}") "}}");
+    must_apply(&live, "a",
+               "{" HEAD ",'spec':{'replicas':1,'selector':{'matchLabels':{'x':'y'}}," POD(
+                   "{'name':'c','image':'i'}") "}}");
     check_owned(live, "a",
-                "{\"f:spec\":{\"f:replicas\":{},\"f:selector\":{},\"f:template\":{\"f:spec\":{\"f:containers\":{"
+                "{\"f:spec\":{\"f:replicas\":{},\"f:selector\":{},\"f:template\":{\"f:spec\":{\"f:"
+                "containers\":{"
                 "\"k:{\\\"name\\\":\\\"c\\\"}\":{\".\":{},\"f:image\":{},\"f:name\":{}}}}}}}");
-    ck_assert_str_eq(json_str(json_path(live, "metadata.managedFields")->child, "operation"), "Apply");
+    ck_assert_str_eq(json_str(json_path(live, "metadata.managedFields")->child, "operation"),
+                     "Apply");
     cJSON_Delete(live);
 }
 END_TEST
@@ -142,13 +150,20 @@ START_TEST(test_conflict)
     cleanup_error struct error *one = NULL, *two = NULL, *none = NULL;
     ck_assert(!apply(&live, "b", "{" HEAD ",'spec':{'replicas':2}}", false, &one));
     ck_assert_int_eq(one->code, 409);
-    ck_assert_str_eq(one->message, "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
-    ck_assert_str_eq(one->details, "{\"causes\":[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"a\\\"\","
-                                   "\"field\":\".spec.replicas\"}]}");
-    ck_assert(!apply(&live, "b", "{" HEAD ",'spec':{'replicas':2," POD("{'name':'c','image':'j'}") "}}", false, &two));
-    ck_assert_str_eq(two->message, "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.replicas\n"
-                                   "- .spec.template.spec.containers[name=\"c\"].image");
-    ck_assert_msg(apply(&live, "b", "{" HEAD ",'spec':{'replicas':2}}", true, &none), "%s", error_message(none));
+    ck_assert_str_eq(one->message,
+                     "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
+    ck_assert_str_eq(
+        one->details,
+        "{\"causes\":[{\"reason\":\"FieldManagerConflict\",\"message\":\"conflict with \\\"a\\\"\","
+        "\"field\":\".spec.replicas\"}]}");
+    ck_assert(!apply(&live, "b",
+                     "{" HEAD ",'spec':{'replicas':2," POD("{'name':'c','image':'j'}") "}}", false,
+                     &two));
+    ck_assert_str_eq(two->message,
+                     "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.replicas\n"
+                     "- .spec.template.spec.containers[name=\"c\"].image");
+    ck_assert_msg(apply(&live, "b", "{" HEAD ",'spec':{'replicas':2}}", true, &none), "%s",
+                  error_message(none));
     ck_assert_int_eq(json_int(live, "spec.replicas", 0), 2);
     check_owned(live, "b", "{\"f:spec\":{\"f:replicas\":{}}}");
     cleanup_free char *a = owned(live, "a");
@@ -166,8 +181,10 @@ START_TEST(test_update)
     check_owned(live, "a", "{\"f:spec\":{\"f:paused\":{}}}");
     cleanup_error struct error *err = NULL;
     ck_assert(!apply(&live, "a", "{" HEAD ",'spec':{'replicas':1,'paused':true}}", false, &err));
-    ck_assert_str_eq(err->message, "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using "
-                                   "apps/v1: .spec.replicas");
+    ck_assert_str_eq(
+        err->message,
+        "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using "
+        "apps/v1: .spec.replicas");
     /* What nobody says any more nobody owns. */
     update(&live, "x", "", "spec.paused", NULL);
     check_owned(live, "a", "");
@@ -192,8 +209,12 @@ END_TEST
 
 START_TEST(test_lists)
 {
-    cJSON *live = parse("{" HEAD ",'spec':{" POD("{'name':'x','image':'1'},{'name':'y','image':'2'},{'name':'z','image':'3'}") "}}");
-    must_apply(&live, "a", "{" HEAD ",'spec':{" POD("{'name':'n','image':'4'},{'name':'z','image':'3'},{'name':'y','image':'2'}") "}}");
+    cJSON *live = parse("{" HEAD ",'spec':{" POD(
+        "{'name':'x','image':'1'},{'name':'y','image':'2'},{'name':'z','image':'3'}") "}}");
+    must_apply(
+        &live, "a",
+        "{" HEAD ",'spec':{" POD(
+            "{'name':'n','image':'4'},{'name':'z','image':'3'},{'name':'y','image':'2'}") "}}");
     const cJSON *c;
     cleanup_buf struct buf names = {0};
     cJSON_ArrayForEach(c, json_path(live, "spec.template.spec.containers"))
@@ -205,9 +226,11 @@ START_TEST(test_lists)
 
     /* Ports are known by number and protocol; the protocol's default is one. */
     live = NULL;
-    must_apply(&live, "a", "{" HEAD ",'spec':{" POD("{'name':'c','ports':[{'containerPort':80}]}") "}}");
+    must_apply(&live, "a",
+               "{" HEAD ",'spec':{" POD("{'name':'c','ports':[{'containerPort':80}]}") "}}");
     cleanup_free char *text = owned(live, "a");
-    ck_assert_ptr_nonnull(strstr(text, "k:{\\\"containerPort\\\":80,\\\"protocol\\\":\\\"TCP\\\"}"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "k:{\\\"containerPort\\\":80,\\\"protocol\\\":\\\"TCP\\\"}"));
     cJSON_Delete(live);
 }
 END_TEST
@@ -221,23 +244,27 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* kubectl moves from client-side to server-side apply without conflicts, but not over what others changed. */
+/* kubectl moves from client-side to server-side apply without conflicts, but not over what others
+ * changed. */
 START_TEST(test_from_client_side)
 {
     static const char last[] = "{" HEAD ",'spec':{'replicas':1,'paused':true}}";
     cJSON *live = parse(last);
     cleanup_json cJSON *said = parse(last);
     cleanup_free char *text = json_text(said);
-    json_map_set_str(json_ensure_object(live, "metadata.annotations"), "kubectl.kubernetes.io/last-applied-configuration", text);
+    json_map_set_str(json_ensure_object(live, "metadata.annotations"),
+                     "kubectl.kubernetes.io/last-applied-configuration", text);
     struct field_manager csa = by("kubectl-client-side-apply", "");
     managed_update(deployment(), live, NULL, &csa);
     must_apply(&live, "kubectl", "{" HEAD ",'spec':{'replicas':2,'paused':true}}");
     ck_assert_int_eq(json_int(live, "spec.replicas", 0), 2);
-    ck_assert_ptr_nonnull(strstr(
-        json_map_str(json_path(live, "metadata.annotations"), "kubectl.kubernetes.io/last-applied-configuration"), "\"replicas\":2"));
+    ck_assert_ptr_nonnull(strstr(json_map_str(json_path(live, "metadata.annotations"),
+                                              "kubectl.kubernetes.io/last-applied-configuration"),
+                                 "\"replicas\":2"));
     update(&live, "autoscaler", "scale", "spec.replicas", cJSON_CreateNumber(7));
     cleanup_error struct error *err = NULL, *other = NULL;
-    ck_assert(!apply(&live, "kubectl", "{" HEAD ",'spec':{'replicas':2,'paused':true}}", false, &err));
+    ck_assert(
+        !apply(&live, "kubectl", "{" HEAD ",'spec':{'replicas':2,'paused':true}}", false, &err));
     ck_assert_ptr_nonnull(strstr(err->message, "\"autoscaler\""));
     ck_assert(!apply(&live, "somebody", "{" HEAD ",'spec':{'paused':false}}", false, &other));
     cJSON_Delete(live);
@@ -249,13 +276,14 @@ START_TEST(test_many_updaters)
     cJSON *live = NULL;
     must_apply(&live, "a", "{" HEAD ",'spec':{'replicas':1}}");
     for (int i = 0; i < 15; i++) {
-        cleanup_free char *name = mem_printf("m%02d", i), *label = mem_printf("metadata.labels.l%d", i);
+        cleanup_free char *name = mem_printf("m%02d", i),
+                          *label = mem_printf("metadata.labels.l%d", i);
         update(&live, name, "", label, cJSON_CreateString("x"));
     }
     int updaters = 0;
     const cJSON *e;
-    cJSON_ArrayForEach(e, json_path(live, "metadata.managedFields"))
-        updaters += !strcmp(json_str_or(e, "operation", ""), "Update");
+    cJSON_ArrayForEach(e, json_path(live, "metadata.managedFields")) updaters +=
+        !strcmp(json_str_or(e, "operation", ""), "Update");
     ck_assert_int_eq(updaters, 10);
     cleanup_free char *ancient = owned(live, "ancient-changes");
     ck_assert_ptr_nonnull(strstr(ancient, "f:l0"));
@@ -265,7 +293,8 @@ END_TEST
 
 START_TEST(test_sets)
 {
-    cleanup_json cJSON *json = parse("{'f:a':{'.':{},'f:b':{}},'f:c':{},'k:{\\'x\\':1}':{'.':{},'f:d':{}},'v:1':{}}");
+    cleanup_json cJSON *json =
+        parse("{'f:a':{'.':{},'f:b':{}},'f:c':{},'k:{\\'x\\':1}':{'.':{},'f:d':{}},'v:1':{}}");
     cleanup_fieldset struct fieldset *s = fieldset_from_json(json);
     ck_assert_ptr_nonnull(s);
     cleanup_json cJSON *back = fieldset_to_json(s);

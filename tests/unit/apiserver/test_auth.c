@@ -7,16 +7,17 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-/* "get /api", "list pods", "update coordination.k8s.io/leases kube-system/kube-scheduler", "update pods/status ns/x": verb, then
- * [group/]resource[:subresource], then [namespace/]name. */
+/* "get /api", "list pods", "update coordination.k8s.io/leases kube-system/kube-scheduler", "update
+ * pods/status ns/x": verb, then [group/]resource[:subresource], then [namespace/]name. */
 struct question {
     struct api_user user;
     struct auth_attributes a;
     char *memory[6];
 };
 
-static void question(struct question *q, const char *name, const char *group_list, const char *verb, const char *group,
-                     const char *resource, const char *sub, const char *ns, const char *object)
+static void question(struct question *q, const char *name, const char *group_list, const char *verb,
+                     const char *group, const char *resource, const char *sub, const char *ns,
+                     const char *object)
 {
     memset(q, 0, sizeof *q);
     const char *groups[8] = {0};
@@ -26,12 +27,20 @@ static void question(struct question *q, const char *name, const char *group_lis
         groups[n++] = g;
     api_user_set(&q->user, name, groups);
     free(copy);
-    q->a = (struct auth_attributes){.user = &q->user, .verb = verb, .is_resource = true, .group = group, .version = "v1",
-                                    .resource = resource, .subresource = sub, .ns = ns, .name = object, .path = ""};
+    q->a = (struct auth_attributes){.user = &q->user,
+                                    .verb = verb,
+                                    .is_resource = true,
+                                    .group = group,
+                                    .version = "v1",
+                                    .resource = resource,
+                                    .subresource = sub,
+                                    .ns = ns,
+                                    .name = object,
+                                    .path = ""};
 }
 
-static bool may(const char *user, const char *groups, const char *verb, const char *group, const char *resource, const char *sub,
-                const char *ns, const char *object)
+static bool may(const char *user, const char *groups, const char *verb, const char *group,
+                const char *resource, const char *sub, const char *ns, const char *object)
 {
     struct question q;
     question(&q, user, groups, verb, group, resource, sub, ns, object);
@@ -58,7 +67,8 @@ static bool may_path(const char *user, const char *groups, const char *verb, con
 
 START_TEST(test_masters)
 {
-    ck_assert(may("kubernetes-admin", "system:masters," AUTHENTICATED, "delete", "apps", "deployments", "", "x", "y"));
+    ck_assert(may("kubernetes-admin", "system:masters," AUTHENTICATED, "delete", "apps",
+                  "deployments", "", "x", "y"));
     ck_assert(may_path("kubernetes-admin", "system:masters," AUTHENTICATED, "post", "/anything"));
 }
 END_TEST
@@ -70,8 +80,10 @@ START_TEST(test_nobody)
     ck_assert(may_path("jane", AUTHENTICATED, "get", "/openapi/v3"));
     ck_assert(!may_path("jane", AUTHENTICATED, "get", "/metrics"));
     ck_assert(!may_path("jane", AUTHENTICATED, "post", "/api"));
-    ck_assert(may("jane", AUTHENTICATED, "create", "authorization.k8s.io", "selfsubjectaccessreviews", "", "", ""));
-    ck_assert(!may("jane", AUTHENTICATED, "create", "authorization.k8s.io", "subjectaccessreviews", "", "", ""));
+    ck_assert(may("jane", AUTHENTICATED, "create", "authorization.k8s.io",
+                  "selfsubjectaccessreviews", "", "", ""));
+    ck_assert(!may("jane", AUTHENTICATED, "create", "authorization.k8s.io", "subjectaccessreviews",
+                   "", "", ""));
 }
 END_TEST
 
@@ -85,7 +97,8 @@ START_TEST(test_anonymous)
     ck_assert(!may_path(ANONYMOUS, "get", "/metrics"));
     ck_assert(!may_path(ANONYMOUS, "get", "/apis"));
     ck_assert(!may(ANONYMOUS, "get", "", "pods", "", "default", "web"));
-    ck_assert(!may(ANONYMOUS, "create", "authorization.k8s.io", "selfsubjectaccessreviews", "", "", ""));
+    ck_assert(
+        !may(ANONYMOUS, "create", "authorization.k8s.io", "selfsubjectaccessreviews", "", "", ""));
 }
 END_TEST
 
@@ -100,8 +113,10 @@ START_TEST(test_scheduler)
     ck_assert(!may(SCHEDULER, "get", "", "secrets", "", "default", "s"));
     ck_assert(may(SCHEDULER, "create", "", "events", "", "default", ""));
     ck_assert(may(SCHEDULER, "patch", "events.k8s.io", "events", "", "default", "e"));
-    ck_assert(may(SCHEDULER, "update", "coordination.k8s.io", "leases", "", "kube-system", "kube-scheduler"));
-    ck_assert(!may(SCHEDULER, "update", "coordination.k8s.io", "leases", "", "kube-system", "kube-controller-manager"));
+    ck_assert(may(SCHEDULER, "update", "coordination.k8s.io", "leases", "", "kube-system",
+                  "kube-scheduler"));
+    ck_assert(!may(SCHEDULER, "update", "coordination.k8s.io", "leases", "", "kube-system",
+                   "kube-controller-manager"));
     ck_assert(may(SCHEDULER, "create", "coordination.k8s.io", "leases", "", "kube-system", ""));
 }
 END_TEST
@@ -128,7 +143,8 @@ END_TEST
 START_TEST(test_proxy)
 {
     ck_assert(may("system:kube-proxy", AUTHENTICATED, "watch", "", "services", "", "", ""));
-    ck_assert(may("system:kube-proxy", AUTHENTICATED, "list", "discovery.k8s.io", "endpointslices", "", "", ""));
+    ck_assert(may("system:kube-proxy", AUTHENTICATED, "list", "discovery.k8s.io", "endpointslices",
+                  "", "", ""));
     ck_assert(may("system:kube-proxy", AUTHENTICATED, "get", "", "nodes", "", "", "n1"));
     ck_assert(!may("system:kube-proxy", AUTHENTICATED, "update", "", "services", "", "x", "web"));
     ck_assert(!may("system:kube-proxy", AUTHENTICATED, "list", "", "pods", "", "", ""));
@@ -149,7 +165,8 @@ START_TEST(test_node)
     ck_assert(may(NODE, "list", "", "pods", "", "", ""));
     ck_assert(may(NODE, "delete", "", "pods", "", "default", "web"));
     ck_assert(!may(NODE, "patch", "", "pods", "", "default", "web"));
-    ck_assert(!may(NODE, "get", "", "secrets", "", "default", "s")); /* no pod on the node refers to it */
+    ck_assert(
+        !may(NODE, "get", "", "secrets", "", "default", "s")); /* no pod on the node refers to it */
     ck_assert(!may(NODE, "list", "", "secrets", "", "default", ""));
     ck_assert(!may(NODE, "list", "", "configmaps", "", "", ""));
     ck_assert(!may(NODE, "create", "apps", "deployments", "", "default", ""));
@@ -160,8 +177,9 @@ START_TEST(test_node)
 }
 END_TEST
 
-static void check_message(const char *verb, const char *group, const char *resource, const char *sub, const char *ns,
-                          const char *name, const char *want, const char *details)
+static void check_message(const char *verb, const char *group, const char *resource,
+                          const char *sub, const char *ns, const char *name, const char *want,
+                          const char *details)
 {
     struct question q;
     question(&q, "jane", AUTHENTICATED, verb, group, resource, sub, ns, name);
@@ -177,13 +195,16 @@ static void check_message(const char *verb, const char *group, const char *resou
 START_TEST(test_messages)
 {
     check_message("list", "", "pods", "", "y", "",
-                  "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"y\"",
+                  "pods is forbidden: User \"jane\" cannot list resource \"pods\" in API group "
+                  "\"\" in the namespace \"y\"",
                   "{\"kind\":\"pods\"}");
     check_message("list", "", "nodes", "", "", "",
-                  "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope",
+                  "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group "
+                  "\"\" at the cluster scope",
                   "{\"kind\":\"nodes\"}");
     check_message("patch", "apps", "deployments", "scale", "y", "web",
-                  "deployments.apps \"web\" is forbidden: User \"jane\" cannot patch resource \"deployments/scale\" in API "
+                  "deployments.apps \"web\" is forbidden: User \"jane\" cannot patch resource "
+                  "\"deployments/scale\" in API "
                   "group \"apps\" in the namespace \"y\"",
                   "{\"name\":\"web\",\"group\":\"apps\",\"kind\":\"deployments\"}");
     struct question q;
@@ -192,7 +213,8 @@ START_TEST(test_messages)
     q.a.path = "/metrics";
     cleanup_error struct error *err = NULL;
     auth_forbidden(&err, &q.a, NULL);
-    ck_assert_str_eq(err->message, "forbidden: User \"system:anonymous\" cannot get path \"/metrics\"");
+    ck_assert_str_eq(err->message,
+                     "forbidden: User \"system:anonymous\" cannot get path \"/metrics\"");
     api_user_clear(&q.user);
 }
 END_TEST
@@ -225,9 +247,11 @@ END_TEST
 
 /* --- reviews --- */
 
-static cJSON *review(const char *kind, const char *user, const char *groups, const char *spec, struct error **err)
+static cJSON *review(const char *kind, const char *user, const char *groups, const char *spec,
+                     struct error **err)
 {
-    struct resource r = {.group = "authorization.k8s.io", .version = "v1", .kind = kind, .plural = ""};
+    struct resource r = {
+        .group = "authorization.k8s.io", .version = "v1", .kind = kind, .plural = ""};
     struct question q;
     question(&q, user, groups, "", "", "", "", "", "");
     struct api_request req = {.resource = &r, .user = q.user, .info = {.ns = "y"}};
@@ -248,14 +272,17 @@ static cJSON *review(const char *kind, const char *user, const char *groups, con
 START_TEST(test_reviews)
 {
     cleanup_error struct error *err = NULL;
-    cleanup_json cJSON *a = review("SelfSubjectAccessReview", "admin", "system:masters", "{" PODS "}", &err);
+    cleanup_json cJSON *a =
+        review("SelfSubjectAccessReview", "admin", "system:masters", "{" PODS "}", &err);
     ck_assert(json_bool(a, "status.allowed", false));
-    cleanup_json cJSON *b = review("SelfSubjectAccessReview", "jane", AUTHENTICATED, "{" PODS "}", &err);
+    cleanup_json cJSON *b =
+        review("SelfSubjectAccessReview", "jane", AUTHENTICATED, "{" PODS "}", &err);
     ck_assert(!json_bool(b, "status.allowed", true));
-    cleanup_json cJSON *c =
-        review("SubjectAccessReview", "admin", "system:masters", "{\"user\":\"system:kube-scheduler\"," PODS "}", &err);
+    cleanup_json cJSON *c = review("SubjectAccessReview", "admin", "system:masters",
+                                   "{\"user\":\"system:kube-scheduler\"," PODS "}", &err);
     ck_assert(json_bool(c, "status.allowed", false));
-    cleanup_json cJSON *d = review("SelfSubjectRulesReview", "jane", AUTHENTICATED, "{\"namespace\":\"y\"}", &err);
+    cleanup_json cJSON *d =
+        review("SelfSubjectRulesReview", "jane", AUTHENTICATED, "{\"namespace\":\"y\"}", &err);
     ck_assert_int_gt(cJSON_GetArraySize(json_path(d, "status.nonResourceRules")), 0);
     ck_assert_int_eq(cJSON_GetArraySize(json_path(d, "status.resourceRules")), 2);
     cleanup_json cJSON *e = review("SelfSubjectReview", "jane", AUTHENTICATED, "{}", &err);

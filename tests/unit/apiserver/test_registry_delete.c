@@ -22,10 +22,12 @@ static const char *from_map(void *ctx, const char *name)
 }
 
 /* body "" for none; query as JSON map. */
-static bool options(const char *body, const char *query_text, struct delete_options *out, struct error **err)
+static bool options(const char *body, const char *query_text, struct delete_options *out,
+                    struct error **err)
 {
     cleanup_json cJSON *query = parse(query_text), *json = *body ? parse(body) : NULL;
-    return json ? delete_options_from_json(json, out, err) : delete_options_from_query(from_map, query, out, err);
+    return json ? delete_options_from_json(json, out, err)
+                : delete_options_from_query(from_map, query, out, err);
 }
 
 #define BODY(members) "{'kind':'DeleteOptions','apiVersion':'v1'," members "}"
@@ -41,13 +43,16 @@ START_TEST(test_options)
     ck_assert(o.has_grace && o.grace == 5);
     ck_assert_str_eq(o.propagation, "Foreground");
     delete_options_clear(&o);
-    ck_assert(options(BODY("'gracePeriodSeconds':0,'preconditions':{'uid':'u'},'dryRun':['All']"), "{}", &o, &err));
+    ck_assert(options(BODY("'gracePeriodSeconds':0,'preconditions':{'uid':'u'},'dryRun':['All']"),
+                      "{}", &o, &err));
     ck_assert(o.has_grace && o.grace == 0 && o.dry_run);
     ck_assert_str_eq(o.uid, "u");
     delete_options_clear(&o);
-    ck_assert(!options(BODY("'orphanDependents':true,'propagationPolicy':'Background'"), "{}", &o, &err));
+    ck_assert(
+        !options(BODY("'orphanDependents':true,'propagationPolicy':'Background'"), "{}", &o, &err));
     ck_assert_int_eq(err->code, 422);
-    ck_assert_ptr_nonnull(strstr(err->message, "orphanDependents and deletionPropagation cannot be both set"));
+    ck_assert_ptr_nonnull(
+        strstr(err->message, "orphanDependents and deletionPropagation cannot be both set"));
 }
 END_TEST
 
@@ -71,8 +76,9 @@ static enum delete_outcome decide(const char *plural, cJSON *object, const char 
     struct error *err = NULL;
     ck_assert_msg(options(body, "{}", &o, &err), "%s", error_message(err));
     const struct resource *r = resource_find("", "v1", plural);
-    enum delete_outcome outcome =
-        !strcmp(plural, "namespaces") ? delete_decide_namespace(object, &o, &err) : delete_decide(r, object, &o, &err);
+    enum delete_outcome outcome = !strcmp(plural, "namespaces")
+                                      ? delete_decide_namespace(object, &o, &err)
+                                      : delete_decide(r, object, &o, &err);
     if (outcome == DELETE_FAILED) {
         ck_assert_int_eq(err->code, 409);
         error_free(err);
@@ -90,7 +96,9 @@ static int64_t deletion_in(const cJSON *object)
     return at / 1000000 - time_now_seconds();
 }
 
-#define POD "{'metadata':{'name':'web','uid':'u','generation':1},'spec':{'nodeName':'n1','terminationGracePeriodSeconds':30},"
+#define POD                                                                                        \
+    "{'metadata':{'name':'web','uid':'u','generation':1},'spec':{'nodeName':'n1','"                \
+    "terminationGracePeriodSeconds':30},"
 
 START_TEST(test_pod_graceful)
 {
@@ -116,7 +124,8 @@ START_TEST(test_pod_at_once)
     cleanup_json cJSON *forced = parse(POD "'status':{'phase':'Running'}}");
     ck_assert_int_eq(decide("pods", forced, BODY("'gracePeriodSeconds':0")), DELETE_NOW);
     cleanup_json cJSON *unscheduled =
-        parse("{'metadata':{'name':'web'},'spec':{'terminationGracePeriodSeconds':30},'status':{'phase':'Pending'}}");
+        parse("{'metadata':{'name':'web'},'spec':{'terminationGracePeriodSeconds':30},'status':{'"
+              "phase':'Pending'}}");
     ck_assert_int_eq(decide("pods", unscheduled, ""), DELETE_NOW);
     cleanup_json cJSON *finished = parse(POD "'status':{'phase':'Succeeded'}}");
     ck_assert_int_eq(decide("pods", finished, ""), DELETE_NOW);
@@ -128,8 +137,8 @@ END_TEST
 
 START_TEST(test_pod_with_finalizer)
 {
-    cleanup_json cJSON *pod = parse(
-        "{'metadata':{'name':'web','finalizers':['x/y']},'spec':{'nodeName':'n1'},'status':{'phase':'Running'}}");
+    cleanup_json cJSON *pod = parse("{'metadata':{'name':'web','finalizers':['x/"
+                                    "y']},'spec':{'nodeName':'n1'},'status':{'phase':'Running'}}");
     ck_assert_int_eq(decide("pods", pod, BODY("'gracePeriodSeconds':0")), DELETE_LATER);
     ck_assert_int_eq(json_int(pod, "metadata.deletionGracePeriodSeconds", -1), 0);
     ck_assert(!meta_should_delete(pod));
@@ -163,13 +172,15 @@ START_TEST(test_propagation)
     cleanup_json cJSON *o = parse("{'metadata':{'name':'c'}}");
     ck_assert_int_eq(decide("configmaps", o, BODY("'propagationPolicy':'Background'")), DELETE_NOW);
     cleanup_json cJSON *fg = parse("{'metadata':{'name':'c'}}");
-    ck_assert_int_eq(decide("configmaps", fg, BODY("'propagationPolicy':'Foreground'")), DELETE_LATER);
+    ck_assert_int_eq(decide("configmaps", fg, BODY("'propagationPolicy':'Foreground'")),
+                     DELETE_LATER);
     ck_assert_str_eq(finalizer(fg, 0), "foregroundDeletion");
     /* Whoever changes his mind may. */
     ck_assert_int_eq(decide("configmaps", fg, BODY("'propagationPolicy':'Orphan'")), DELETE_LATER);
     ck_assert_str_eq(finalizer(fg, 0), "orphan");
     ck_assert_str_eq(finalizer(fg, 1), "");
-    ck_assert_int_eq(decide("configmaps", fg, BODY("'propagationPolicy':'Background'")), DELETE_NOW);
+    ck_assert_int_eq(decide("configmaps", fg, BODY("'propagationPolicy':'Background'")),
+                     DELETE_NOW);
     cleanup_json cJSON *legacy = parse("{'metadata':{'name':'c'}}");
     ck_assert_int_eq(decide("configmaps", legacy, BODY("'orphanDependents':true")), DELETE_LATER);
     ck_assert_str_eq(finalizer(legacy, 0), "orphan");
@@ -183,15 +194,20 @@ END_TEST
 START_TEST(test_preconditions)
 {
     cleanup_json cJSON *o = parse("{'metadata':{'name':'c','uid':'u','resourceVersion':'7'}}");
-    ck_assert_int_eq(decide("configmaps", o, BODY("'preconditions':{'uid':'other'}")), DELETE_FAILED);
-    ck_assert_int_eq(decide("configmaps", o, BODY("'preconditions':{'resourceVersion':'6'}")), DELETE_FAILED);
-    ck_assert_int_eq(decide("configmaps", o, BODY("'preconditions':{'uid':'u','resourceVersion':'7'}")), DELETE_NOW);
+    ck_assert_int_eq(decide("configmaps", o, BODY("'preconditions':{'uid':'other'}")),
+                     DELETE_FAILED);
+    ck_assert_int_eq(decide("configmaps", o, BODY("'preconditions':{'resourceVersion':'6'}")),
+                     DELETE_FAILED);
+    ck_assert_int_eq(
+        decide("configmaps", o, BODY("'preconditions':{'uid':'u','resourceVersion':'7'}")),
+        DELETE_NOW);
 }
 END_TEST
 
 START_TEST(test_namespace)
 {
-    cleanup_json cJSON *ns = parse("{'metadata':{'name':'x'},'spec':{'finalizers':['kubernetes']},'status':{'phase':'Active'}}");
+    cleanup_json cJSON *ns = parse("{'metadata':{'name':'x'},'spec':{'finalizers':['kubernetes']},'"
+                                   "status':{'phase':'Active'}}");
     ck_assert_int_eq(decide("namespaces", ns, ""), DELETE_LATER);
     ck_assert_str_eq(json_str(ns, "status.phase"), "Terminating");
     ck_assert(meta_deleting(ns));

@@ -40,9 +40,10 @@ static void start_store(void)
         int null = open("/dev/null", O_RDWR);
         dup2(null, 1);
         dup2(null, 2);
-        execlp("etcd", "etcd", "--data-dir", data_dir, "--listen-client-urls", CLIENT_URL, "--advertise-client-urls", CLIENT_URL,
-               "--listen-peer-urls", PEER_URL, "--initial-advertise-peer-urls", PEER_URL, "--initial-cluster",
-               "default=" PEER_URL, "--unsafe-no-fsync", NULL);
+        execlp("etcd", "etcd", "--data-dir", data_dir, "--listen-client-urls", CLIENT_URL,
+               "--advertise-client-urls", CLIENT_URL, "--listen-peer-urls", PEER_URL,
+               "--initial-advertise-peer-urls", PEER_URL, "--initial-cluster", "default=" PEER_URL,
+               "--unsafe-no-fsync", NULL);
         _exit(127);
     }
     for (int i = 0; i < APISERVERS; i++) {
@@ -65,7 +66,8 @@ static void stop_store(void)
 static void configure(const char *cidr, const char *ports)
 {
     static struct api_config config;
-    config = (struct api_config){.service_cluster_ip_range = (char *)cidr, .service_node_port_range = (char *)ports};
+    config = (struct api_config){.service_cluster_ip_range = (char *)cidr,
+                                 .service_node_port_range = (char *)ports};
     struct error *err = NULL;
     ck_assert_msg(services_start(&config, &err), "%s", error_message(err));
 }
@@ -93,13 +95,15 @@ static cJSON *new_service(const char *name, const char *type, const char *ip, in
     return s;
 }
 
-static struct stored *create(int apiserver, const char *name, const char *type, const char *ip, int node_port, struct error **err)
+static struct stored *create(int apiserver, const char *name, const char *type, const char *ip,
+                             int node_port, struct error **err)
 {
     cleanup_json cJSON *s = new_service(name, type, ip, node_port);
     return service_create(apiservers[apiserver], s, err);
 }
 
-static cJSON *delete_change(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *delete_change(void *userdata, cJSON *current, const struct stored *stored,
+                            struct error **err)
 {
     (void)stored, (void)err;
     struct storage_update *u = userdata;
@@ -117,8 +121,8 @@ static void delete_service(int apiserver, const char *name)
     struct storage_update u = {.change = delete_change};
     u.userdata = &u;
     struct error *err = NULL;
-    struct stored *s =
-        storage_update(apiservers[apiserver], resource_find("", "v1", "services"), "default", name, &u, &err);
+    struct stored *s = storage_update(apiservers[apiserver], resource_find("", "v1", "services"),
+                                      "default", name, &u, &err);
     ck_assert_msg(s != NULL, "%s", error_message(err));
     stored_unref(s);
 }
@@ -135,8 +139,9 @@ static void delete_all(void)
     size_t count;
     uint64_t revision;
     struct error *err = NULL;
-    ck_assert_msg(storage_list(apiservers[0], resource_find("", "v1", "services"), NULL, &list, &count, &revision, &err), "%s",
-                  error_message(err));
+    ck_assert_msg(storage_list(apiservers[0], resource_find("", "v1", "services"), NULL, &list,
+                               &count, &revision, &err),
+                  "%s", error_message(err));
     for (size_t i = 0; i < count; i++) {
         delete_service(0, list[i]->name);
         stored_unref(list[i]);
@@ -157,24 +162,29 @@ START_TEST(test_explicit)
     ck_assert_ptr_null(create(1, "b", "ClusterIP", "10.96.0.10", 0, &err));
     ck_assert_int_eq(err->code, 422);
     ck_assert_ptr_nonnull(strstr(err->message, "spec.clusterIPs: Invalid value: "));
-    ck_assert_ptr_nonnull(strstr(err->message, "failed to allocate IP 10.96.0.10: provided IP is already allocated"));
+    ck_assert_ptr_nonnull(
+        strstr(err->message, "failed to allocate IP 10.96.0.10: provided IP is already allocated"));
     error_free(err);
     err = NULL;
     ck_assert_ptr_null(create(1, "b", "NodePort", NULL, 30001, &err));
-    ck_assert_str_eq(err->message, "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30001: "
-                                   "provided port is already allocated");
+    ck_assert_str_eq(err->message,
+                     "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30001: "
+                     "provided port is already allocated");
     error_free(err);
     err = NULL;
     ck_assert_ptr_null(create(1, "b", "ClusterIP", "10.97.0.10", 0, &err));
-    ck_assert_ptr_nonnull(strstr(err->message, "the provided IP (10.97.0.10) is not in the valid range. The range of valid "
-                                               "IPs is 10.96.0.0/24"));
+    ck_assert_ptr_nonnull(strstr(
+        err->message, "the provided IP (10.97.0.10) is not in the valid range. The range of valid "
+                      "IPs is 10.96.0.0/24"));
     error_free(err);
     err = NULL;
     ck_assert_ptr_null(create(1, "b", "ClusterIP", "10.96.0.255", 0, &err));
     error_free(err);
     err = NULL;
     ck_assert_ptr_null(create(1, "b", "NodePort", NULL, 80, &err));
-    ck_assert_ptr_nonnull(strstr(err->message, "provided port is not in the valid range. The range of valid ports is 30000-30099"));
+    ck_assert_ptr_nonnull(
+        strstr(err->message,
+               "provided port is not in the valid range. The range of valid ports is 30000-30099"));
     error_free(err);
     err = NULL;
 
@@ -198,7 +208,8 @@ START_TEST(test_no_address)
 {
     configure("10.96.0.0/24", "30000-30099");
     struct error *err = NULL;
-    struct stored *a = create(0, "headless", "ClusterIP", "None", 0, &err), *b = create(0, "other", "ClusterIP", "None", 0, &err);
+    struct stored *a = create(0, "headless", "ClusterIP", "None", 0, &err),
+                  *b = create(0, "other", "ClusterIP", "None", 0, &err);
     ck_assert(a && b);
     struct stored *c = create(0, "external", "ExternalName", NULL, 0, &err);
     cleanup_free char *ip = value(c, "spec.clusterIP");
@@ -300,7 +311,8 @@ START_TEST(test_cidr)
     ck_assert(cidr_parse("fd00:1::/108", &c, NULL));
     ck_assert_str_eq(cidr_address(&c, 0x10001, text), "fd00:1::1:1");
     ck_assert(cidr_offset(&c, "fd00:1::2:0", &offset) && offset == 0x20000);
-    static const char *const bad[] = {"10.96.0.0", "10.96.0.0/33", "x/16", "10.96.0.0/", "10.96.0.0/31", "/16", ""};
+    static const char *const bad[] = {"10.96.0.0",    "10.96.0.0/33", "x/16", "10.96.0.0/",
+                                      "10.96.0.0/31", "/16",          ""};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct error *err = NULL;
         ck_assert_msg(!cidr_parse(bad[i], &c, &err), "%s", bad[i]);
