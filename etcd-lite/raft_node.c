@@ -13,6 +13,8 @@
 /* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot writes all data anew. Then some log
  * is kept for members that are a little behind. libraft keeps the log in memory, so this bounds memory too. */
 #define SNAPSHOT_NEVER     (1u << 30) /* libraft counts entries, we bytes */
+#define DAMAGE_ADVICE \
+    "its data is damaged: check the disk; replace this member by a fresh one that the others bring up to date, or restore a backup"
 #define ENTRY_OVERHEAD     128        /* what libraft keeps of an entry beside its bytes */
 #define SNAPSHOT_BYTES_MIN (4u << 20)
 #define SNAPSHOT_BYTES_MAX (256u << 20)
@@ -205,8 +207,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
 void server_fail(struct server *s, const char *what, const char *why)
 {
     if (!atomic_exchange(&s->failed, true))
-        log_error(what, "reason", why, "advice",
-                  "if the disk is sound, remove this member's data directory and let it join again; else restore a backup");
+        log_error(what, "reason", why, "advice", DAMAGE_ADVICE);
     atomic_store(&s->ready, false);
     component_request_stop();
 }
@@ -367,7 +368,8 @@ static bool check_rc(struct server *s, int rc, const char *what, struct error **
 {
     if (rc == 0)
         return true;
-    error_setf(err, "%s: %s (%s)", what, raft_errmsg(&s->raft), raft_strerror(rc));
+    error_setf(err, "%s: %s (%s)%s", what, raft_errmsg(&s->raft), raft_strerror(rc),
+               rc == RAFT_CORRUPT ? "; " DAMAGE_ADVICE : "");
     return false;
 }
 

@@ -235,5 +235,34 @@ check "says why" "$(grep -c "refusing to start with another cluster's data" "$DI
 for i in 1 2; do kill -TERM "${pid[$i]}"; done
 for i in 1 2; do wait "${pid[$i]}"; check "exit status at SIGTERM" $? 0; done
 
+# --- damaged files, a single member ---
+single() {
+    "$BIN" --name s --data-dir "$DIR/s" --listen-client-urls "http://127.0.0.1:$((PORT + 30))" \
+        --listen-peer-urls "http://127.0.0.1:$((PORT + 31))" >"$DIR/s.log" 2>&1 &
+    pid[s]=$!
+}
+single_call() { curl -s -m 10 "http://127.0.0.1:$((PORT + 30))/v3/$1" -d "$2"; }
+single_healthy() { curl -s -m 2 "http://127.0.0.1:$((PORT + 30))/health" | grep -q '"true"'; }
+single_dead() { ! kill -0 "${pid[s]}" 2>/dev/null; }
+# Changes byte $2 of file $1.
+damage() { printf '\xaa' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+single
+await 10 single_healthy
+for i in 1 2 3; do single_call kv/put "{\"key\":\"$(b64 k$i)\",\"value\":\"$(b64 "$(head -c 3000 /dev/zero | tr '\0' $i)")\"}" >/dev/null; done
+kill_9 s
+tail=$(for f in "$DIR"/s/member/raft/open-*; do [ -n "$(head -c 4096 "$f" | tr -d '\0' | head -c 1)" ] && echo "$f"; done | head -1)
+used=$(LC_ALL=C grep -obUaP '[^\x00]' "$tail" | tail -1 | cut -d: -f1)
+damage "$tail" $((used - 40))
+single
+if await 10 single_healthy; then ok; else bad "does not start with a torn tail"; fi
+check "what stands before a torn tail" "$(single_call kv/range "{\"key\":\"$(b64 k)\",\"range_end\":\"$(b64 l)\",\"keys_only\":true}" | jq -r .count)" 2
+kill -TERM "${pid[s]}"; wait "${pid[s]}"
+closed=$(printf '%s\n' "$DIR"/s/member/raft/0* | tail -1)
+damage "$closed" $(($(stat -c %s "$closed") / 2))
+single
+if await 10 single_dead; then ok; else bad "starts with a damaged log"; fi
+check "a damaged log, and what to do" "$(grep -c 'corrupted.*restore a backup' "$DIR/s.log")" 1
+unset 'pid[s]'
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
