@@ -225,6 +225,48 @@ unsigned node_voters(const struct server *s)
     return n;
 }
 
+/* --- telling followers what is committed ---
+ * A follower applies, and so answers its clients, when it hears from the leader that its entries are committed. libraft tells it with the
+ * next entries or the next heartbeat, up to 100 ms later. So a heartbeat is made due as soon as there is news, by way of
+ * libraft's own tick. */
+static int capture_tick(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
+{
+    struct server *s = ((struct raft *)io->data)->data;
+    s->raft_tick = tick;
+    return s->uv_start(io, msecs, tick, recv);
+}
+
+/* Entries that are sent to a member carry the commit index; it can use it as far as its log reaches. */
+static raft_index tellable(const struct server *s, unsigned i)
+{
+    raft_index match = s->raft.leader_state.progress[i].match_index;
+    return match < s->raft.commit_index ? match : s->raft.commit_index;
+}
+
+static void note_told(struct server *s)
+{
+    for (unsigned i = 0; i < s->raft.configuration.n && i < MAX_MEMBERS; i++)
+        s->told[i] = tellable(s, i);
+}
+
+void node_tell_commit(struct server *s)
+{
+    enum { PROGRESS_PIPELINE = 1 }; /* libraft's: the member follows, messages are not held back */
+    if (!node_is_leader(s) || !s->raft_tick)
+        return;
+    bool news = false;
+    for (unsigned i = 0; i < s->raft.configuration.n && i < MAX_MEMBERS; i++) {
+        struct raft_progress *p = &s->raft.leader_state.progress[i];
+        if (s->raft.configuration.servers[i].id == s->o.member_id || p->state != PROGRESS_PIPELINE || s->told[i] >= tellable(s, i))
+            continue;
+        s->told[i] = tellable(s, i);
+        p->last_send = 0;
+        news = true;
+    }
+    if (news)
+        s->raft_tick(&s->io);
+}
+
 static void on_proposed(struct raft_apply *req, int status, void *result)
 {
     (void)status; /* what became of it shows in the log */
@@ -246,6 +288,7 @@ bool node_propose(struct server *s, const void *entry, size_t len, int *rc)
         free(req);
         return false;
     }
+    note_told(s);
     return true;
 }
 
@@ -292,6 +335,7 @@ void node_look(struct server *s)
         s->term = s->raft.current_term;
         s->leader = leader;
         s->forward_blocked = false;
+        memset(s->told, 0, sizeof(s->told));
         if (leader && s->fast_election) {
             s->fast_election = false;
             raft_set_heartbeat_timeout(&s->raft, s->o.heartbeat_ms);
@@ -423,6 +467,8 @@ bool node_init(struct server *s, struct error **err)
     raft_uv_set_auto_recovery(&s->io, false);
     s->uv_append = s->io.append;
     s->io.append = split_append;
+    s->uv_start = s->io.start;
+    s->io.start = capture_tick;
     rc = raft_init(&s->raft, &s->io, &s->fsm, s->o.member_id, s->o.advertise_peer_url);
     if (rc != 0) {
         error_setf(err, "cannot use the data directory %s: %s", dir, *s->io.errmsg ? s->io.errmsg : raft_strerror(rc));

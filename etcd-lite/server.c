@@ -327,6 +327,7 @@ void server_work(struct server *s)
     }
     proposals_flush(s);
     reads_work(s);
+    node_tell_commit(s);
     if (s->watches && atomic_exchange(&s->wake_watches, false) && watch_catch_up(s->watches, s->state.kv)) {
         atomic_store(&s->wake_watches, true);
         uv_async_send(&s->wake);

@@ -50,6 +50,9 @@ struct server {
     struct raft_io io;
     struct raft_fsm fsm;
     int (*uv_append)(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
+    int (*uv_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
+    raft_io_tick_cb raft_tick;
+    raft_index told[MAX_MEMBERS]; /* as the leader: what each member knows to be committed */
     bool raft_inited, stopping, closing;
     struct raft_transfer transfer;
     void (*handed_over)(struct server *s);
@@ -124,6 +127,8 @@ void node_look(struct server *s); /* notices changes of role, term and leader */
 bool node_is_leader(const struct server *s);
 unsigned node_voters(const struct server *s);
 bool node_propose(struct server *s, const void *entry, size_t len, int *rc);
+/* Lets followers know at once what is committed, rather than with the next heartbeat. */
+void node_tell_commit(struct server *s);
 /* True when another member is being made leader; then done is called. */
 bool node_hand_over(struct server *s, void (*done)(struct server *s));
 void node_close(struct server *s);
