@@ -8,6 +8,7 @@
 #include "common/recorder.h"
 #include "kubelet/cri/rpc.h"
 #include "kubelet/kubelet.h"
+#include "kubelet/metrics.h"
 #include "kubelet/node/node.h"
 #include "kubelet/pod/pod.h"
 #include "kubelet/server/server.h"
@@ -25,7 +26,6 @@ static struct {
         *cgroup_driver, *pause_image, *labels, *system_reserved, *kube_reserved, *cluster_dns, *cluster_domain,
         *cni_conf_dir, *address, *resolv_conf;
     int64_t port, healthz_port, max_pods, pod_max_pids, status_update_ms, status_report_ms, lease_seconds;
-    bool register_node;
 } flags;
 
 static const struct flag flag_table[] = {
@@ -71,7 +71,8 @@ static cJSON *api_request(void *userdata, const char *method, const char *path, 
                           const cJSON *body, struct error **err)
 {
     struct api_clients *c = userdata;
-    return kube_request(c->client, method, path, content_type, body, err);
+    enum { TIMEOUT_MS = 10000 }; /* a server that hangs must not cost the node its lease */
+    return kube_request_timeout(c->client, method, path, content_type, body, TIMEOUT_MS, err);
 }
 
 static void api_event(void *userdata, const cJSON *object, const char *field_path, const char *type, const char *reason,
@@ -204,6 +205,7 @@ static bool run(struct error **err)
         return false;
     clients.recorder = recorder_new(clients.client, "kubelet", flags.hostname);
 
+    kubelet_metrics_init(flags.hostname);
     k.node_name = flags.hostname;
     k.node_ip = flags.node_ip;
     k.root_dir = flags.root_dir;

@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kubelet/cri/rpc.h"
+#include "kubelet/metrics.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -36,9 +37,10 @@ static void *call(const struct cri *c, const char *method, const void *request,
                   const ProtobufCMessageDescriptor *answer_type, int64_t timeout_ms, struct error **err)
 {
     ProtobufCMessage *answer = NULL;
-    if (!c->call(c->userdata, method, request, answer_type, timeout_ms, &answer, err))
-        return NULL;
-    return answer;
+    int64_t began = time_now_micros();
+    bool ok = c->call(c->userdata, method, request, answer_type, timeout_ms, &answer, err);
+    kubelet_metrics_runtime(method, ok, (double)(time_now_micros() - began) / 1e6);
+    return ok ? answer : NULL;
 }
 
 static void answer_cleanup(void *p)
@@ -49,7 +51,6 @@ static void answer_cleanup(void *p)
 }
 #define cleanup_answer __attribute__((cleanup(answer_cleanup)))
 
-/* Request, call and typed answer in one: CALL(answer, "RuntimeService/Version", version, Version) */
 #define DESCRIPTOR(lower) (&runtime__v1__##lower##_response__descriptor)
 
 /* All map entries that protobuf-c generates look alike. */

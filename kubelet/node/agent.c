@@ -22,7 +22,6 @@ struct node_agent {
     pthread_cond_t wake;
     bool woken, stopping;
     struct kube_object *node; /* the newest known; guarded by lock */
-    bool deleted;             /* it was taken from the API: register again */
     bool registered, runtime_answered;
     /* the thread's own */
     cJSON *lease;
@@ -253,7 +252,6 @@ static void take_node(struct node_agent *a, cJSON *json)
     pthread_mutex_lock(&a->lock);
     kube_object_unref(a->node);
     a->node = o;
-    a->deleted = false;
     a->registered = true;
     pthread_mutex_unlock(&a->lock);
 }
@@ -472,7 +470,7 @@ static void *agent_main(void *arg)
     for (;;) {
         int64_t now = time_monotonic_ms(), next = now + 10000;
         pthread_mutex_lock(&a->lock);
-        bool stop = a->stopping, registered = a->registered && !a->deleted;
+        bool stop = a->stopping, registered = a->registered;
         pthread_mutex_unlock(&a->lock);
         if (stop)
             return NULL;
@@ -514,12 +512,6 @@ static void *agent_main(void *arg)
             if (now >= a->status_due) {
                 bool ok = report_status(a, &status_failure);
                 a->status_due = now + (ok ? a->config.status_update_ms : 1000);
-                if (!ok && status_failure->code == 404) {
-                    pthread_mutex_lock(&a->lock);
-                    a->deleted = true;
-                    pthread_mutex_unlock(&a->lock);
-                    a->status_due = now;
-                }
                 if (!ok)
                     log_debug(1, "Could not report the node's status", "err", error_message(status_failure));
             }
@@ -570,11 +562,10 @@ void node_agent_changed(void *agent, enum informer_event event, const struct kub
     struct node_agent *a = agent;
     (void)old;
     pthread_mutex_lock(&a->lock);
-    bool wake = event == INFORMER_DELETED;
-    if (event == INFORMER_DELETED) {
-        a->deleted = true;
-    } else if (!a->node || strtoull(new_object->resource_version, NULL, 10) >=
-                               strtoull(a->node->resource_version, NULL, 10)) {
+    bool wake = false;
+    /* A node that somebody deletes stays away until its kubelet starts again, as in Kubernetes. */
+    if (event != INFORMER_DELETED && (!a->node || strtoull(new_object->resource_version, NULL, 10) >=
+                               strtoull(a->node->resource_version, NULL, 10))) {
         const char *cidr = json_str_or(new_object->json, "spec.podCIDR", "");
         wake = !a->node || strcmp(json_str_or(a->node->json, "spec.podCIDR", ""), cidr) != 0;
         kube_object_unref(a->node);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
 #include <string.h>
 #include <unistd.h>
@@ -100,6 +101,7 @@ static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct 
         return NULL;
     }
     retry_over(p);
+    kubelet_metrics_started_pod();
     if (!pod_refresh_runtime(p, &failure)) {
         log_warn("Could not list a pod's containers", "pod", p->key, "err", error_message(failure));
         pod_wake_after(p, 1000);

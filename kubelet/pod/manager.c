@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
 #include "kubelet/volume/atomic.h"
 #include <dirent.h>
@@ -292,6 +293,16 @@ static char **changes(const struct runtime_sandboxes *sandboxes, const struct ru
     return uids;
 }
 
+static void count_running(const struct runtime_sandboxes *sandboxes, const struct runtime_containers *containers)
+{
+    size_t pods = 0, states[4] = {0};
+    for (size_t i = 0; i < sandboxes->count; i++)
+        pods += sandboxes->items[i].ready;
+    for (size_t i = 0; i < containers->count; i++)
+        states[containers->items[i].state & 3]++;
+    kubelet_metrics_running(pods, states[CONTAINER_RUNNING], states[CONTAINER_CREATED], states[CONTAINER_EXITED]);
+}
+
 void pods_relist(struct kubelet *k, bool collect)
 {
     cleanup_runtime_sandboxes struct runtime_sandboxes sandboxes = {0};
@@ -299,6 +310,7 @@ void pods_relist(struct kubelet *k, bool collect)
     if (!cri_list_sandboxes(&k->cri, NULL, &sandboxes, NULL) || !cri_list_containers(&k->cri, NULL, &containers, NULL))
         return;
     char **changed = changes(&sandboxes, &containers);
+    count_running(&sandboxes, &containers);
     for (size_t i = 0; changed[i]; i++) {
         cleanup_pod struct pod *p = pods_find_uid(k, changed[i]);
         if (p)

@@ -43,6 +43,7 @@ struct pod *pod_new(struct kubelet *k, struct kube_object *object)
     p->uid = mem_strdup(object->uid);
     p->key = mem_strdup(object->key);
     p->object = kube_object_ref(object);
+    p->first_seen_ms = time_monotonic_ms();
     pthread_mutex_init(&p->lock, NULL);
     return p;
 }

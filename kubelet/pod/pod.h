@@ -52,6 +52,7 @@ struct pod {
     struct pod_container_state *states;
     size_t state_count;
 
+    int64_t first_seen_ms; /* monotonic; 0 once it was seen running */
     bool admitted;
     char *end_phase, *end_reason, *end_message; /* rejected, evicted or past its deadline: it must end */
     bool terminating;

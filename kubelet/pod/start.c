@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
 #include "kubelet/volume/atomic.h"
 #include <errno.h>
@@ -296,6 +297,7 @@ bool pod_start_container(struct pod *p, const struct kube_object *o, struct pod_
         return false;
     }
     kubelet_event(k, o->json, path, "Normal", "Started", "Started container %s", s->name);
+    kubelet_metrics_started_container();
     log_debug(1, "Started container", "pod", p->key, "container", s->name, "id", id);
     link_log(o->json, s->name, id, log_path);
 

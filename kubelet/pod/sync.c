@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
 #include <string.h>
 
@@ -91,6 +92,8 @@ void pod_sync(struct pod *p)
         return;
     }
     look_again(p);
+    int64_t began = time_now_micros();
+    bool ending = false;
     bool deleting = json_str(o->json, "metadata.deletionTimestamp") != NULL;
     if (!deleting && !removed && !p->end_phase && !pod_is_terminal(o->json) && !p->terminating) {
         if (!p->admitted && !pods_admit(p, o)) {
@@ -100,6 +103,7 @@ void pod_sync(struct pod *p)
         check_deadline(p, o);
     }
     if (deleting || removed || p->end_phase || p->terminating || pod_is_terminal(o->json) || pod_is_done(p, o)) {
+        ending = true;
         pod_sync_terminating(p, o);
     } else {
         pod_sync_containers(p, o);
@@ -109,6 +113,11 @@ void pod_sync(struct pod *p)
     }
     bool first = !p->status;
     pod_update_status(p, o);
+    kubelet_metrics_pod_sync(ending ? "terminate" : "sync", (double)(time_now_micros() - began) / 1e6);
+    if (p->first_seen_ms && strcmp(json_str_or(p->status, "phase", ""), "Running") == 0) {
+        kubelet_metrics_pod_start((double)(time_monotonic_ms() - p->first_seen_ms) / 1000);
+        p->first_seen_ms = 0;
+    }
     pod_arm_probes(p, o);
     if (first && p->admitted && !p->terminating)
         check_deadline(p, o); /* its start is known now */
