@@ -1,5 +1,5 @@
-/* etcd's v3 API messages (field names and numbers as in etcd's rpc.proto, kv.proto: the protocol), and the one message
- * that the raft log carries. */
+/* etcd's v3 API messages (field names and numbers as in etcd's rpc.proto, kv.proto: the protocol),
+ * and the one message that the raft log carries. */
 #pragma once
 #include "etcd-lite/msg.h"
 
@@ -211,10 +211,12 @@ struct command {
     struct member *publish; /* a member's name and client URLs */
 };
 
-extern const struct msg_type response_header_type, key_value_type, event_type, range_request_type, range_response_type,
-    put_request_type, put_response_type, delete_range_request_type, delete_range_response_type, txn_request_type,
-    txn_response_type, compaction_request_type, header_response_type, empty_type, hash_kv_request_type,
-    hash_kv_response_type, watch_request_type, watch_response_type, lease_grant_request_type, lease_grant_response_type,
+extern const struct msg_type response_header_type, key_value_type, event_type, range_request_type,
+    range_response_type, put_request_type, put_response_type, delete_range_request_type,
+    delete_range_response_type, txn_request_type, txn_response_type, compaction_request_type,
+    header_response_type, empty_type, hash_kv_request_type, hash_kv_response_type,
+    watch_request_type, watch_response_type, lease_grant_request_type, lease_grant_response_type,
     lease_id_request_type, lease_keep_alive_response_type, lease_time_to_live_request_type,
-    lease_time_to_live_response_type, lease_leases_response_type, member_type, member_list_request_type,
-    member_list_response_type, status_response_type, alarm_request_type, alarm_response_type, command_type;
+    lease_time_to_live_response_type, lease_leases_response_type, member_type,
+    member_list_request_type, member_list_response_type, status_response_type, alarm_request_type,
+    alarm_response_type, command_type;

@@ -72,10 +72,12 @@ static void delete_key(struct state *s, struct kv_key *k)
     mvcc_delete(s->kv, k);
 }
 
-static struct delete_range_response *delete_range(struct state *s, const struct delete_range_request *r, struct arena *a)
+static struct delete_range_response *
+delete_range(struct state *s, const struct delete_range_request *r, struct arena *a)
 {
     struct delete_range_response *resp = arena_alloc(a, sizeof(*resp));
-    for (struct kv_key *k = mvcc_range_first(s->kv, r->key, r->range_end); k; k = mvcc_range_next(k, r->range_end)) {
+    for (struct kv_key *k = mvcc_range_first(s->kv, r->key, r->range_end); k;
+         k = mvcc_range_next(k, r->range_end)) {
         const struct kv_version *v = mvcc_visible(k, 0);
         if (!v)
             continue;
@@ -89,8 +91,9 @@ static struct delete_range_response *delete_range(struct state *s, const struct 
 }
 
 /* --- transactions ---
- * As in etcd, first all comparisons are evaluated, nested ones too, against the state before the transaction; then everything that
- * could fail on the chosen path is checked; only then changes are made. So a transaction happens whole or not at all. */
+ * As in etcd, first all comparisons are evaluated, nested ones too, against the state before the
+ * transaction; then everything that could fail on the chosen path is checked; only then changes are
+ * made. So a transaction happens whole or not at all. */
 static bool compare_one(const struct compare *c, const struct kv_version *v)
 {
     int order;
@@ -106,7 +109,7 @@ static bool compare_one(const struct compare *c, const struct kv_version *v)
                : c->target == COMPARE_CREATE ? c->create_revision
                : c->target == COMPARE_MOD    ? c->mod_revision
                                              : c->lease;
-        have = !v                            ? 0
+        have = !v                             ? 0
                : c->target == COMPARE_VERSION ? v->version
                : c->target == COMPARE_CREATE  ? v->create
                : c->target == COMPARE_MOD     ? v->mod
@@ -130,7 +133,8 @@ static bool compare_one(const struct compare *c, const struct kv_version *v)
 static bool compare_holds(const struct state *s, const struct compare *c)
 {
     bool any = false;
-    for (struct kv_key *k = mvcc_range_first(s->kv, c->key, c->range_end); k; k = mvcc_range_next(k, c->range_end)) {
+    for (struct kv_key *k = mvcc_range_first(s->kv, c->key, c->range_end); k;
+         k = mvcc_range_next(k, c->range_end)) {
         const struct kv_version *v = mvcc_visible(k, 0);
         if (!v)
             continue;
@@ -159,7 +163,8 @@ static void choose_path(const struct state *s, const struct txn_request *t, stru
     for (size_t i = 0; i < t->compare.n && ok; i++)
         ok = compare_holds(s, &c[i]);
     if (path->n == path->cap)
-        path->took_success = mem_realloc(path->took_success, (path->cap = path->cap ? path->cap * 2 : 8) * sizeof(bool));
+        path->took_success = mem_realloc(
+            path->took_success, (path->cap = path->cap ? path->cap * 2 : 8) * sizeof(bool));
     path->took_success[path->n++] = ok;
     const struct msg_list *ops = branch(t, ok);
     for (size_t i = 0; i < ops->n; i++) {
@@ -169,7 +174,8 @@ static void choose_path(const struct state *s, const struct txn_request *t, stru
     }
 }
 
-static enum kv_status check_path(const struct state *s, const struct txn_request *t, const struct path *path, size_t *at)
+static enum kv_status check_path(const struct state *s, const struct txn_request *t,
+                                 const struct path *path, size_t *at)
 {
     const struct msg_list *ops = branch(t, path->took_success[(*at)++]);
     for (size_t i = 0; i < ops->n; i++) {
@@ -179,7 +185,8 @@ static enum kv_status check_path(const struct state *s, const struct txn_request
             st = may_put(s, op->put);
         else if (op->range && op->range->revision > mvcc_revision(s->kv))
             st = KV_FUTURE_REVISION;
-        else if (op->range && op->range->revision > 0 && op->range->revision < mvcc_compact_revision(s->kv))
+        else if (op->range && op->range->revision > 0 &&
+                 op->range->revision < mvcc_compact_revision(s->kv))
             st = KV_COMPACTED;
         else if (op->txn)
             st = check_path(s, op->txn, path, at);
@@ -189,7 +196,8 @@ static enum kv_status check_path(const struct state *s, const struct txn_request
     return KV_OK;
 }
 
-static struct txn_response *run_path(struct state *s, const struct txn_request *t, const struct path *path, size_t *at, struct arena *a)
+static struct txn_response *run_path(struct state *s, const struct txn_request *t,
+                                     const struct path *path, size_t *at, struct arena *a)
 {
     struct txn_response *resp = arena_alloc(a, sizeof(*resp));
     resp->succeeded = path->took_success[(*at)++];
@@ -212,7 +220,8 @@ static struct txn_response *run_path(struct state *s, const struct txn_request *
     return resp;
 }
 
-static enum kv_status txn(struct state *s, const struct txn_request *t, struct arena *a, struct txn_response **out)
+static enum kv_status txn(struct state *s, const struct txn_request *t, struct arena *a,
+                          struct txn_response **out)
 {
     struct path path = {0};
     size_t at = 0;
@@ -229,7 +238,8 @@ static enum kv_status txn(struct state *s, const struct txn_request *t, struct a
 /* --- leases --- */
 static int by_key(const void *a, const void *b)
 {
-    return bytes_compare(kv_key_bytes(*(struct kv_key *const *)a), kv_key_bytes(*(struct kv_key *const *)b));
+    return bytes_compare(kv_key_bytes(*(struct kv_key *const *)a),
+                         kv_key_bytes(*(struct kv_key *const *)b));
 }
 
 static enum kv_status revoke_lease(struct state *s, int64_t id)
@@ -305,7 +315,8 @@ void state_clear(struct state *s)
     pthread_rwlock_destroy(&s->lock);
 }
 
-void state_apply(struct state *s, const struct command *c, struct arena *a, struct apply_result *out)
+void state_apply(struct state *s, const struct command *c, struct arena *a,
+                 struct apply_result *out)
 {
     *out = (struct apply_result){0};
     mvcc_begin(s->kv);
@@ -340,11 +351,13 @@ void state_apply(struct state *s, const struct command *c, struct arena *a, stru
         struct lease *l = NULL;
         if (c->lease_grant->ttl > LEASE_MAX_TTL)
             out->status = KV_LEASE_TTL_TOO_LARGE;
-        else if (c->lease_grant->id == 0 || !(l = lessor_grant(s->leases, c->lease_grant->id, c->lease_grant->ttl, s->now_ms())))
+        else if (c->lease_grant->id == 0 || !(l = lessor_grant(s->leases, c->lease_grant->id,
+                                                               c->lease_grant->ttl, s->now_ms())))
             out->status = KV_LEASE_EXISTS;
         if (l) {
             struct lease_grant_response *r = arena_alloc(a, sizeof(*r));
-            *r = (struct lease_grant_response){.header = new_header(a, mvcc_revision(s->kv)), .id = l->id, .ttl = l->ttl};
+            *r = (struct lease_grant_response){
+                .header = new_header(a, mvcc_revision(s->kv)), .id = l->id, .ttl = l->ttl};
             *out = (struct apply_result){KV_OK, &lease_grant_response_type, r, r->header};
         }
     } else if (c->lease_revoke) {

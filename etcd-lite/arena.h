@@ -1,4 +1,5 @@
-/* A bump allocator for everything that belongs to one request: freed all at once. Zero-initialized is empty. */
+/* A bump allocator for everything that belongs to one request: freed all at once. Zero-initialized
+ * is empty. */
 #pragma once
 #include <stddef.h>
 

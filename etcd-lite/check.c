@@ -8,7 +8,8 @@ enum kv_status check_range(const struct range_request *r)
 {
     if (r->key.n == 0)
         return KV_EMPTY_KEY;
-    if (r->sort_order < SORT_NONE || r->sort_order > SORT_DESCEND || r->sort_target < SORT_BY_KEY || r->sort_target > SORT_BY_VALUE)
+    if (r->sort_order < SORT_NONE || r->sort_order > SORT_DESCEND || r->sort_target < SORT_BY_KEY ||
+        r->sort_target > SORT_BY_VALUE)
         return KV_INVALID_SORT_OPTION;
     return KV_OK;
 }
@@ -82,14 +83,17 @@ struct key_set {
 static void add_put(struct key_set *s, struct bytes key)
 {
     if (s->n_puts == s->cap_puts)
-        s->puts = mem_realloc(s->puts, (s->cap_puts = s->cap_puts ? s->cap_puts * 2 : 16) * sizeof(*s->puts));
+        s->puts = mem_realloc(s->puts, (s->cap_puts = s->cap_puts ? s->cap_puts * 2 : 16) *
+                                           sizeof(*s->puts));
     s->puts[s->n_puts++] = key;
 }
 
 static void add_delete(struct key_set *s, const struct delete_range_request *d)
 {
     if (s->n_deletes == s->cap_deletes)
-        s->deletes = mem_realloc(s->deletes, (s->cap_deletes = s->cap_deletes ? s->cap_deletes * 2 : 16) * sizeof(*s->deletes));
+        s->deletes =
+            mem_realloc(s->deletes, (s->cap_deletes = s->cap_deletes ? s->cap_deletes * 2 : 16) *
+                                        sizeof(*s->deletes));
     s->deletes[s->n_deletes++] = d;
 }
 
@@ -138,7 +142,8 @@ static bool branch_is_valid(const struct msg_list *ops, struct key_set *out)
         if (!op[i].txn)
             continue;
         struct key_set yes = {0}, no = {0};
-        ok = branch_is_valid(&op[i].txn->success, &yes) && branch_is_valid(&op[i].txn->failure, &no) && !collides(out, &yes) &&
+        ok = branch_is_valid(&op[i].txn->success, &yes) &&
+             branch_is_valid(&op[i].txn->failure, &no) && !collides(out, &yes) &&
              !collides(&yes, out) && !collides(out, &no) && !collides(&no, out);
         if (ok) {
             merge(out, &yes);

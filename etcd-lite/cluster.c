@@ -46,15 +46,18 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Ids follow from the token and the URLs, so that all members find the same without talking. */
-static bool parse_members(struct cluster *c, const char *name, const char *initial_cluster, const char *token, const char *advertise,
-                          struct error **err)
+static bool parse_members(struct cluster *c, const char *name, const char *initial_cluster,
+                          const char *token, const char *advertise, struct error **err)
 {
     char **items = cluster_split(initial_cluster);
     bool ok = true;
     for (char **p = items; *p && ok; p++) {
         char *eq = strchr(*p, '=');
         if (!eq || c->n_members == MAX_MEMBERS) {
-            error_setf(err, eq ? "--initial-cluster: too many members" : "--initial-cluster: \"%s\" is not name=URL", *p);
+            error_setf(err,
+                       eq ? "--initial-cluster: too many members"
+                          : "--initial-cluster: \"%s\" is not name=URL",
+                       *p);
             ok = false;
             break;
         }
@@ -73,7 +76,8 @@ static bool parse_members(struct cluster *c, const char *name, const char *initi
             continue;
         c->self = m->id;
         if (ok && strcmp(m->peer_url, advertise) != 0) {
-            error_setf(err, "--initial-cluster has %s=%s, but --initial-advertise-peer-urls is %s", name, m->peer_url, advertise);
+            error_setf(err, "--initial-cluster has %s=%s, but --initial-advertise-peer-urls is %s",
+                       name, m->peer_url, advertise);
             ok = false;
         }
     }
@@ -110,11 +114,13 @@ static bool make_dirs(const char *data_dir, struct error **err)
                 return false;
             *p = '/';
         }
-    cleanup_free char *member = mem_printf("%s/member", data_dir), *raft = mem_printf("%s/member/raft", data_dir);
+    cleanup_free char *member = mem_printf("%s/member", data_dir),
+                      *raft = mem_printf("%s/member/raft", data_dir);
     return make_dir(data_dir, err) && make_dir(member, err) && make_dir(raft, err);
 }
 
-static bool check_identity(struct cluster *c, const char *data_dir, const char *name, bool existing, struct error **err)
+static bool check_identity(struct cluster *c, const char *data_dir, const char *name, bool existing,
+                           struct error **err)
 {
     cleanup_buf struct buf text = {0};
     if (!buf_read_file(&text, c->identity_file, err))
@@ -124,14 +130,16 @@ static bool check_identity(struct cluster *c, const char *data_dir, const char *
         error_wrap(err, "%s is damaged", c->identity_file);
         return false;
     }
-    uint64_t cluster = strtoull(json_str_or(json, "clusterID", "0"), NULL, 16), self = strtoull(json_str_or(json, "memberID", "0"), NULL, 16);
+    uint64_t cluster = strtoull(json_str_or(json, "clusterID", "0"), NULL, 16),
+             self = strtoull(json_str_or(json, "memberID", "0"), NULL, 16);
     if (existing) {
         c->id = cluster;
         c->self = self;
     }
     if (cluster != c->id || self != c->self) {
         error_setf(err,
-                   "the data directory %s belongs to member %016" PRIx64 " of cluster %016" PRIx64 ", but by --initial-cluster this is member %016" PRIx64
+                   "the data directory %s belongs to member %016" PRIx64 " of cluster %016" PRIx64
+                   ", but by --initial-cluster this is member %016" PRIx64
                    " (%s) of cluster %016" PRIx64 ": refusing to start with another cluster's data",
                    data_dir, self, cluster, c->self, name, c->id);
         return false;
@@ -142,29 +150,35 @@ static bool check_identity(struct cluster *c, const char *data_dir, const char *
 /* A process that was killed may still be on its way out. */
 static bool take_lock(int fd)
 {
-    for (int64_t give_up = time_monotonic_ms() + LOCK_WAIT_MS; flock(fd, LOCK_EX | LOCK_NB) < 0; usleep(5000))
+    for (int64_t give_up = time_monotonic_ms() + LOCK_WAIT_MS; flock(fd, LOCK_EX | LOCK_NB) < 0;
+         usleep(5000))
         if (errno != EWOULDBLOCK || time_monotonic_ms() > give_up)
             return false;
     return true;
 }
 
-bool cluster_open(struct cluster *c, const char *data_dir, const char *name, const char *initial_cluster, const char *token,
-                  const char *advertise_peer_url, bool existing, struct error **err)
+bool cluster_open(struct cluster *c, const char *data_dir, const char *name,
+                  const char *initial_cluster, const char *token, const char *advertise_peer_url,
+                  bool existing, struct error **err)
 {
     *c = (struct cluster){.lock_fd = -1};
-    if (!parse_members(c, name, initial_cluster, token, advertise_peer_url, err) || !make_dirs(data_dir, err))
+    if (!parse_members(c, name, initial_cluster, token, advertise_peer_url, err) ||
+        !make_dirs(data_dir, err))
         return false;
     cleanup_free char *lock = mem_printf("%s/member/lock", data_dir);
     c->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (c->lock_fd < 0 || !take_lock(c->lock_fd)) {
-        error_set_errno(err, errno, "cannot lock the data directory %s (does another member run on it?)", data_dir);
+        error_set_errno(err, errno,
+                        "cannot lock the data directory %s (does another member run on it?)",
+                        data_dir);
         return false;
     }
     c->identity_file = mem_printf("%s/member/identity.json", data_dir);
     if (access(c->identity_file, F_OK) == 0)
         return check_identity(c, data_dir, name, existing, err);
     if (existing) {
-        error_setf(err, "joining an existing cluster is not supported yet: start with --initial-cluster-state=new");
+        error_setf(err, "joining an existing cluster is not supported yet: start with "
+                        "--initial-cluster-state=new");
         return false;
     }
     c->fresh = true;
@@ -173,7 +187,8 @@ bool cluster_open(struct cluster *c, const char *data_dir, const char *name, con
 
 bool cluster_note(struct cluster *c, struct error **err)
 {
-    cleanup_free char *text = mem_printf("{\"clusterID\":\"%016" PRIx64 "\",\"memberID\":\"%016" PRIx64 "\"}\n", c->id, c->self);
+    cleanup_free char *text = mem_printf(
+        "{\"clusterID\":\"%016" PRIx64 "\",\"memberID\":\"%016" PRIx64 "\"}\n", c->id, c->self);
     return buf_write_file_atomic(c->identity_file, text, strlen(text), 0600, err);
 }
 

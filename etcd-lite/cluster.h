@@ -14,9 +14,11 @@ struct cluster {
     char *identity_file;
     int lock_fd;
 };
-/* Makes the data directory if needed and locks it. Fails when it belongs to another cluster or member. */
-bool cluster_open(struct cluster *c, const char *data_dir, const char *name, const char *initial_cluster, const char *token,
-                  const char *advertise_peer_url, bool existing, struct error **err);
+/* Makes the data directory if needed and locks it. Fails when it belongs to another cluster or
+ * member. */
+bool cluster_open(struct cluster *c, const char *data_dir, const char *name,
+                  const char *initial_cluster, const char *token, const char *advertise_peer_url,
+                  bool existing, struct error **err);
 /* Once the log is there: notes the identity, durably. */
 bool cluster_note(struct cluster *c, struct error **err);
 void cluster_close(struct cluster *c);

@@ -1,10 +1,11 @@
 /* Linearizable reads without writing to the log (Raft, section 6.4).
  *
- * The leader notes its commit index, then asks the members whether its term is still theirs. If a majority says so after the read
- * came in, no other leader can have been elected before, so nothing newer can have been acknowledged: state at the noted index
- * is recent enough. It does not do so before an entry of its own term is applied, for only then its commit index is known to be the
- * cluster's. Reads that come while a round is on its way share the next one. A follower asks the leader for such an index and waits
- * until its own state has reached it. */
+ * The leader notes its commit index, then asks the members whether its term is still theirs. If a
+ * majority says so after the read came in, no other leader can have been elected before, so nothing
+ * newer can have been acknowledged: state at the noted index is recent enough. It does not do so
+ * before an entry of its own term is applied, for only then its commit index is known to be the
+ * cluster's. Reads that come while a round is on its way share the next one. A follower asks the
+ * leader for such an index and waits until its own state has reached it. */
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
@@ -109,7 +110,8 @@ static void on_pong(struct server *s, uint64_t from, uint64_t round, bool same_t
             return;
     bool voter = false;
     for (unsigned i = 0; i < s->raft.configuration.n; i++)
-        voter |= s->raft.configuration.servers[i].id == from && s->raft.configuration.servers[i].role == RAFT_VOTER;
+        voter |= s->raft.configuration.servers[i].id == from &&
+                 s->raft.configuration.servers[i].role == RAFT_VOTER;
     if (!voter || s->round_acks >= MAX_MEMBERS)
         return;
     s->acked[s->round_acks++] = from;
@@ -144,7 +146,10 @@ static void ask_leader(struct server *s)
     for (struct op *op; (op = queue_pop(&leases));) {
         uint64_t question[3] = {++s->next_lease_id, op->renew, (uint64_t)op->lease};
         op->seq = question[0];
-        queue_push(peers_send(s->peers, s->leader, FRAME_LEASE, question, sizeof(question)) ? &s->asked_leases : &s->retry, op);
+        queue_push(peers_send(s->peers, s->leader, FRAME_LEASE, question, sizeof(question))
+                       ? &s->asked_leases
+                       : &s->retry,
+                   op);
     }
 }
 
@@ -159,7 +164,8 @@ static void on_read_index_answer(struct server *s, uint64_t id, uint64_t status,
         queue_append(&s->retry, &s->asked);
 }
 
-static void on_lease_answer(struct server *s, uint64_t id, uint64_t status, int64_t ttl, uint64_t index)
+static void on_lease_answer(struct server *s, uint64_t id, uint64_t status, int64_t ttl,
+                            uint64_t index)
 {
     struct op_queue all = {0};
     queue_append(&all, &s->asked_leases);
@@ -182,7 +188,8 @@ static void on_remote_done(struct server *s, struct op *op, enum kv_status statu
 {
     uint64_t answer[4] = {op->remote_id, status, op->index, 0};
     if (op->kind == OP_READ) {
-        peers_answer(s->peers, op->connection, FRAME_READ_INDEX_ANSWER, answer, 3 * sizeof(uint64_t));
+        peers_answer(s->peers, op->connection, FRAME_READ_INDEX_ANSWER, answer,
+                     3 * sizeof(uint64_t));
     } else {
         answer[2] = (uint64_t)op->ttl;
         answer[3] = op->index;
@@ -203,13 +210,15 @@ static struct op *remote_op(struct server *s, enum op_kind kind, uint64_t connec
     return op;
 }
 
-static void on_propose(struct server *s, uint64_t from, uint64_t connection, const uint8_t *p, size_t len)
+static void on_propose(struct server *s, uint64_t from, uint64_t connection, const uint8_t *p,
+                       size_t len)
 {
     struct entry_reader r;
     if (len < 8 || !entry_open(&r, p + 8, len - 8) || r.origin.member != from)
         return;
     int rc;
-    if (node_is_leader(s) && s->raft.current_term == frame_u64(p) && node_propose(s, p + 8, len - 8, &rc))
+    if (node_is_leader(s) && s->raft.current_term == frame_u64(p) &&
+        node_propose(s, p + 8, len - 8, &rc))
         return;
     cleanup_buf struct buf seqs = {0};
     uint64_t seq;
@@ -218,7 +227,8 @@ static void on_propose(struct server *s, uint64_t from, uint64_t connection, con
     peers_answer(s->peers, connection, FRAME_PROPOSE_REFUSED, buf_str(&seqs), seqs.len);
 }
 
-void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_t type, const uint8_t *p, size_t len)
+void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_t type,
+                    const uint8_t *p, size_t len)
 {
     switch (type) {
     case FRAME_PROPOSE:
@@ -258,7 +268,8 @@ void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_
         break;
     case FRAME_LEASE_ANSWER:
         if (len >= 32)
-            on_lease_answer(s, frame_u64(p), frame_u64(p + 8), (int64_t)frame_u64(p + 16), frame_u64(p + 24));
+            on_lease_answer(s, frame_u64(p), frame_u64(p + 8), (int64_t)frame_u64(p + 16),
+                            frame_u64(p + 24));
         break;
     }
 }
@@ -309,7 +320,8 @@ void reads_peer_down(struct server *s, uint64_t peer)
 
 void reads_tick(struct server *s, int64_t now)
 {
-    struct op_queue *queues[] = {&s->reads, &s->retry, &s->round, &s->asked, &s->asked_leases, &s->waiting};
+    struct op_queue *queues[] = {&s->reads, &s->retry,        &s->round,
+                                 &s->asked, &s->asked_leases, &s->waiting};
     for (size_t i = 0; i < ARRAY_LEN(queues); i++)
         queue_expire(s, queues[i], now);
     queue_append(&s->reads, &s->retry);
@@ -323,7 +335,8 @@ void reads_tick(struct server *s, int64_t now)
 
 void reads_fail_all(struct server *s, enum kv_status status)
 {
-    struct op_queue *queues[] = {&s->reads, &s->retry, &s->round, &s->asked, &s->asked_leases, &s->waiting};
+    struct op_queue *queues[] = {&s->reads, &s->retry,        &s->round,
+                                 &s->asked, &s->asked_leases, &s->waiting};
     for (size_t i = 0; i < ARRAY_LEN(queues); i++)
         for (struct op *op; (op = queue_pop(queues[i]));)
             op_finish(s, op, status);

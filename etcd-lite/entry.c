@@ -2,7 +2,8 @@
 #include <string.h>
 #include <zlib.h>
 
-/* Little-endian. crc covers all that follows it. size excludes the padding (libraft wants multiples of 8). */
+/* Little-endian. crc covers all that follows it. size excludes the padding (libraft wants multiples
+ * of 8). */
 struct header {
     uint16_t magic;
     uint16_t version;
@@ -15,12 +16,13 @@ struct item {
     uint32_t len;
     uint32_t reserved;
 };
-#define MAGIC 0x4b53 /* "SK" */
+#define MAGIC    0x4b53 /* "SK" */
 #define CRC_FROM (offsetof(struct header, crc) + sizeof(uint32_t))
 
 void entry_begin(struct buf *b, struct entry_origin origin)
 {
-    struct header h = {.magic = MAGIC, .version = ENTRY_VERSION, .member = origin.member, .boot = origin.boot};
+    struct header h = {
+        .magic = MAGIC, .version = ENTRY_VERSION, .member = origin.member, .boot = origin.boot};
     buf_add(b, &h, sizeof(h));
 }
 
@@ -65,7 +67,10 @@ bool entry_open(struct entry_reader *r, const void *data, size_t len)
         return false;
     if ((uint32_t)crc32(0, (const Bytef *)data + CRC_FROM, (uInt)(h.size - CRC_FROM)) != h.crc)
         return false;
-    *r = (struct entry_reader){{h.member, h.boot}, (const uint8_t *)data + sizeof(h), (const uint8_t *)data + h.size, h.count};
+    *r = (struct entry_reader){{h.member, h.boot},
+                               (const uint8_t *)data + sizeof(h),
+                               (const uint8_t *)data + h.size,
+                               h.count};
     return true;
 }
 

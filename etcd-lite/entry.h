@@ -1,4 +1,5 @@
-/* A raft log entry: a batch of commands from one member, with what identifies each, under a checksum. */
+/* A raft log entry: a batch of commands from one member, with what identifies each, under a
+ * checksum. */
 #pragma once
 #include <raft.h>
 #include "common/buf.h"
@@ -24,7 +25,8 @@ struct entry_reader {
 };
 /* False when it is no entry, of an unknown version, or damaged. */
 bool entry_open(struct entry_reader *r, const void *data, size_t len);
-/* The next command; false at the end (then left is 0) or if malformed. Bytes in the command point into the entry. */
+/* The next command; false at the end (then left is 0) or if malformed. Bytes in the command point
+ * into the entry. */
 bool entry_next(struct entry_reader *r, uint64_t *seq, struct command *c, struct arena *a);
 /* Skips decoding. */
 bool entry_next_seq(struct entry_reader *r, uint64_t *seq);

@@ -137,10 +137,12 @@ static void handle(struct httpd_request *req, void *userdata)
         if (strcmp(routes[i].path, path) != 0)
             continue;
         const char *method = httpd_method(req);
-        if (routes[i].get ? strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 : strcmp(method, "POST") == 0)
+        if (routes[i].get ? strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0
+                          : strcmp(method, "POST") == 0)
             routes[i].handler(g, req);
         else
-            reply_error(req, 405, kv_status_info(KV_UNIMPLEMENTED)->grpc_code, "Method Not Allowed");
+            reply_error(req, 405, kv_status_info(KV_UNIMPLEMENTED)->grpc_code,
+                        "Method Not Allowed");
         return;
     }
     reply_error(req, 404, kv_status_info(KV_LEASE_NOT_FOUND)->grpc_code, "Not Found");

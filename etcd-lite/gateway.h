@@ -12,7 +12,8 @@ struct gateway_options {
     size_t max_request;
 };
 /* Several may share a server (one a listen URL). */
-struct gateway *gateway_start(struct server *s, const struct gateway_options *o, struct error **err);
+struct gateway *gateway_start(struct server *s, const struct gateway_options *o,
+                              struct error **err);
 int gateway_port(const struct gateway *g);
 /* After server_stop(). */
 void gateway_stop(struct gateway *g);

@@ -25,7 +25,8 @@ static void on_status(struct server *s, struct op *op, enum kv_status status)
                                    .raft_applied_index = (int64_t)st.applied};
     if (!st.leader) {
         static const char no_leader[] = "etcdserver: no leader";
-        *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) = (struct bytes){no_leader, sizeof(no_leader) - 1};
+        *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) =
+            (struct bytes){no_leader, sizeof(no_leader) - 1};
     }
     call_answer(c, &status_response_type, &resp);
 }
@@ -101,7 +102,8 @@ void handle_member_list(struct gateway *g, struct httpd_request *req)
 {
     struct call *c = call_new(g, req);
     if (call_parse(c, &member_list_request_type))
-        call_submit(c, ((struct member_list_request *)c->request)->linearizable ? OP_READ : OP_CALL, on_member_list);
+        call_submit(c, ((struct member_list_request *)c->request)->linearizable ? OP_READ : OP_CALL,
+                    on_member_list);
 }
 
 /* --- monitors --- */
@@ -114,7 +116,8 @@ void handle_version(struct gateway *g, struct httpd_request *req)
 
 void handle_health(struct gateway *g, struct httpd_request *req)
 {
-    static const char good[] = "{\"health\":\"true\",\"reason\":\"\"}", bad[] = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}";
+    static const char good[] = "{\"health\":\"true\",\"reason\":\"\"}",
+                      bad[] = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}";
     if (server_ready(g->server))
         httpd_reply(req, 200, "application/json", good, sizeof(good) - 1);
     else
@@ -133,21 +136,31 @@ void handle_metrics(struct gateway *g, struct httpd_request *req)
     struct state *state = server_state(g->server);
     cleanup_buf struct buf b = {0};
     metrics_render(&b);
-    gauge(&b, "etcd_server_has_leader", "gauge", "Whether or not a leader exists. 1 is existence, 0 is not.", st.leader != 0);
-    gauge(&b, "etcd_server_is_leader", "gauge", "Whether or not this member is a leader. 1 if is, 0 otherwise.", st.is_leader);
-    gauge(&b, "etcd_server_proposals_applied_total", "gauge", "The index of the last log entry that was applied.", (double)st.applied);
-    gauge(&b, "etcd_server_proposals_committed_total", "gauge", "The index of the last entry in the log.", (double)st.index);
+    gauge(&b, "etcd_server_has_leader", "gauge",
+          "Whether or not a leader exists. 1 is existence, 0 is not.", st.leader != 0);
+    gauge(&b, "etcd_server_is_leader", "gauge",
+          "Whether or not this member is a leader. 1 if is, 0 otherwise.", st.is_leader);
+    gauge(&b, "etcd_server_proposals_applied_total", "gauge",
+          "The index of the last log entry that was applied.", (double)st.applied);
+    gauge(&b, "etcd_server_proposals_committed_total", "gauge",
+          "The index of the last entry in the log.", (double)st.index);
     pthread_rwlock_rdlock(&state->lock);
-    size_t bytes = mvcc_bytes(state->kv), keys = mvcc_key_count(state->kv), history = mvcc_log_size(state->kv);
+    size_t bytes = mvcc_bytes(state->kv), keys = mvcc_key_count(state->kv),
+           history = mvcc_log_size(state->kv);
     int64_t revision = mvcc_revision(state->kv), compact = mvcc_compact_revision(state->kv);
     size_t leases = lessor_count(state->leases);
     pthread_rwlock_unlock(&state->lock);
-    gauge(&b, "etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes of memory that keys, values and history take.", (double)bytes);
-    gauge(&b, "etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "The same: nothing is allocated and unused.", (double)bytes);
+    gauge(&b, "etcd_mvcc_db_total_size_in_bytes", "gauge",
+          "Bytes of memory that keys, values and history take.", (double)bytes);
+    gauge(&b, "etcd_mvcc_db_total_size_in_use_in_bytes", "gauge",
+          "The same: nothing is allocated and unused.", (double)bytes);
     gauge(&b, "etcd_debugging_mvcc_keys_total", "gauge", "Total number of keys.", (double)keys);
-    gauge(&b, "etcd_debugging_mvcc_current_revision", "gauge", "The current revision of store.", (double)revision);
-    gauge(&b, "etcd_debugging_mvcc_compact_revision", "gauge", "The revision of the last compaction in store.", (double)compact);
-    gauge(&b, "skiff_mvcc_history_versions", "gauge", "Versions since the last compaction.", (double)history);
+    gauge(&b, "etcd_debugging_mvcc_current_revision", "gauge", "The current revision of store.",
+          (double)revision);
+    gauge(&b, "etcd_debugging_mvcc_compact_revision", "gauge",
+          "The revision of the last compaction in store.", (double)compact);
+    gauge(&b, "skiff_mvcc_history_versions", "gauge", "Versions since the last compaction.",
+          (double)history);
     gauge(&b, "skiff_leases", "gauge", "Leases granted and not revoked.", (double)leases);
     httpd_reply(req, 200, "text/plain; version=0.0.4", b.data, b.len);
 }

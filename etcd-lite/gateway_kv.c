@@ -164,7 +164,9 @@ void handle_txn(struct gateway *g, struct httpd_request *req)
     if (status)
         call_fail(c, status);
     else if (only_reads(t))
-        call_submit(c, ops_serializable(&t->success) && ops_serializable(&t->failure) ? OP_CALL : OP_READ, on_txn_confirmed);
+        call_submit(
+            c, ops_serializable(&t->success) && ops_serializable(&t->failure) ? OP_CALL : OP_READ,
+            on_txn_confirmed);
     else
         propose(c, &(struct command){.txn = c->request});
 }

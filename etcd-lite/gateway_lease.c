@@ -98,12 +98,14 @@ static void on_looked(struct server *s, struct op *op, enum kv_status status)
         return;
     }
     const struct lease_time_to_live_request *r = c->request;
-    struct lease_time_to_live_response resp = {.header = call_header(c), .id = r->id, .ttl = op->ttl};
+    struct lease_time_to_live_response resp = {
+        .header = call_header(c), .id = r->id, .ttl = op->ttl};
     const struct lease *l = op->ttl >= 0 ? lessor_find(server_state(s)->leases, r->id) : NULL;
     if (l) {
         resp.granted_ttl = l->ttl;
         for (uint32_t i = 0; r->keys && i < l->n_keys; i++)
-            *(struct bytes *)msg_list_add(&resp.keys, sizeof(struct bytes), &c->arena) = kv_key_bytes(l->keys[i]);
+            *(struct bytes *)msg_list_add(&resp.keys, sizeof(struct bytes), &c->arena) =
+                kv_key_bytes(l->keys[i]);
     } else {
         resp.ttl = -1;
     }
@@ -130,7 +132,8 @@ static void on_listed(struct server *s, struct op *op, enum kv_status status)
     size_t n;
     struct lease **all = lessor_list(server_state(s)->leases, &n);
     for (size_t i = 0; i < n; i++)
-        ((struct lease_status *)msg_list_add(&resp.leases, sizeof(struct lease_status), &c->arena))->id = all[i]->id;
+        ((struct lease_status *)msg_list_add(&resp.leases, sizeof(struct lease_status), &c->arena))
+            ->id = all[i]->id;
     free(all);
     call_answer(c, &lease_leases_response_type, &resp);
 }

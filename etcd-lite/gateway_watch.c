@@ -1,10 +1,12 @@
-/* Watches over HTTP: the body brings one or more requests, the answer is a stream of lines that ends when the client goes. */
+/* Watches over HTTP: the body brings one or more requests, the answer is a stream of lines that
+ * ends when the client goes. */
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
 #include "etcd-lite/gateway_internal.h"
 
-/* A client with so much unread is fed no further until it has read (it is fed from history then: nothing is lost). */
+/* A client with so much unread is fed no further until it has read (it is fed from history then:
+ * nothing is lost). */
 #define HIGH_WATER (1u << 20)
 #define LOW_WATER  (256u << 10)
 #define MAX_QUEUED ((size_t)1 << 40) /* our own water marks hold before */
@@ -122,7 +124,8 @@ static void forget_encoded(void *userdata, void *p)
     free(enc);
 }
 
-static void on_events(void *userdata, struct watcher *watcher, struct watch_event *const *events, size_t n, int64_t revision)
+static void on_events(void *userdata, struct watcher *watcher, struct watch_event *const *events,
+                      size_t n, int64_t revision)
 {
     (void)userdata;
     const struct watch_options *o = watch_get_options(watcher);
@@ -186,7 +189,8 @@ static bool has_room(void *userdata, struct watcher *watcher)
 
 const struct watch_sink *gateway_watch_sink(void)
 {
-    static const struct watch_sink sink = {on_events, on_progress, on_compacted, has_room, forget_encoded, NULL};
+    static const struct watch_sink sink = {on_events, on_progress,    on_compacted,
+                                           has_room,  forget_encoded, NULL};
     return &sink;
 }
 
@@ -216,7 +220,8 @@ static void create(struct server *s, struct watch_stream *w, const struct watch_
         refuse(w, mvcc_revision(kv), "etcdserver: duplicate watch ID provided on the watch stream");
         return;
     }
-    if (r->range_end.n && !(r->range_end.n == 1 && r->range_end.p[0] == '\0') && bytes_compare(r->key, r->range_end) >= 0) {
+    if (r->range_end.n && !(r->range_end.n == 1 && r->range_end.p[0] == '\0') &&
+        bytes_compare(r->key, r->range_end) >= 0) {
         refuse(w, mvcc_revision(kv), "etcdserver: mvcc: watcher range is empty");
         return;
     }
@@ -225,13 +230,14 @@ static void create(struct server *s, struct watch_stream *w, const struct watch_
             w->next_id++;
         id = w->next_id++;
     }
-    struct watch_options o = {.key = r->key.n ? r->key : (struct bytes){"", 1}, /* none: the smallest, "\0" */
-                              .range_end = r->range_end,
-                              .start_revision = r->start_revision,
-                              .prev_kv = r->prev_kv,
-                              .progress_notify = r->progress_notify,
-                              .id = id,
-                              .stream = w};
+    struct watch_options o = {
+        .key = r->key.n ? r->key : (struct bytes){"", 1}, /* none: the smallest, "\0" */
+        .range_end = r->range_end,
+        .start_revision = r->start_revision,
+        .prev_kv = r->prev_kv,
+        .progress_notify = r->progress_notify,
+        .id = id,
+        .stream = w};
     for (size_t i = 0; i < r->filters.n; i++) {
         int64_t f = ((const int64_t *)r->filters.items)[i];
         o.no_put |= f == FILTER_NOPUT;

@@ -1,12 +1,14 @@
-/* Leases: granted and revoked through the log, so every member knows them with their keys; expiry is watched by the leader alone, on
- * its own monotonic clock. A new leader starts every lease anew with its full time, as etcd does. */
+/* Leases: granted and revoked through the log, so every member knows them with their keys; expiry
+ * is watched by the leader alone, on its own monotonic clock. A new leader starts every lease anew
+ * with its full time, as etcd does. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "etcd-lite/mvcc.h"
 
-#define LEASE_MIN_TTL 2 /* seconds; shorter grants are raised to it (etcd: 1.5 election timeouts) */
+#define LEASE_MIN_TTL 2 /* seconds; shorter grants are raised to it (etcd: 1.5 election timeouts)  \
+                         */
 #define LEASE_MAX_TTL 9000000000
 
 struct lease {

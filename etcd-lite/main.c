@@ -17,9 +17,11 @@
 #define MAX_LISTENERS 8
 
 struct config {
-    char *name, *data_dir, *listen_client_urls, *advertise_client_urls, *listen_peer_urls, *initial_advertise_peer_urls;
+    char *name, *data_dir, *listen_client_urls, *advertise_client_urls, *listen_peer_urls,
+        *initial_advertise_peer_urls;
     char *initial_cluster, *initial_cluster_state, *initial_cluster_token;
-    char *cert_file, *key_file, *trusted_ca_file, *peer_cert_file, *peer_key_file, *peer_trusted_ca_file;
+    char *cert_file, *key_file, *trusted_ca_file, *peer_cert_file, *peer_key_file,
+        *peer_trusted_ca_file;
     bool client_cert_auth, peer_client_cert_auth;
     int64_t heartbeat_ms, election_ms, max_request_bytes;
 };
@@ -36,28 +38,39 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
                          .max_request_bytes = 1536 * 1024};
     const struct flag flags[] = {
         {"name", FLAG_STRING, &c->name, "this member's name in --initial-cluster"},
-        {"data-dir", FLAG_STRING, &c->data_dir, "where the log and snapshots are kept (default <name>.etcd)"},
+        {"data-dir", FLAG_STRING, &c->data_dir,
+         "where the log and snapshots are kept (default <name>.etcd)"},
         {"listen-client-urls", FLAG_STRING, &c->listen_client_urls, "where clients connect to"},
-        {"advertise-client-urls", FLAG_STRING, &c->advertise_client_urls, "what clients are told (default: where it listens)"},
+        {"advertise-client-urls", FLAG_STRING, &c->advertise_client_urls,
+         "what clients are told (default: where it listens)"},
         {"listen-peer-urls", FLAG_STRING, &c->listen_peer_urls, "where other members connect to"},
         {"initial-advertise-peer-urls", FLAG_STRING, &c->initial_advertise_peer_urls,
          "what other members are told (default: where it listens)"},
-        {"initial-cluster", FLAG_STRING, &c->initial_cluster, "name=peer-URL of each member of a new cluster, comma-separated"},
-        {"initial-cluster-state", FLAG_STRING, &c->initial_cluster_state, "\"new\" or \"existing\""},
-        {"initial-cluster-token", FLAG_STRING, &c->initial_cluster_token, "tells apart clusters of the same members"},
+        {"initial-cluster", FLAG_STRING, &c->initial_cluster,
+         "name=peer-URL of each member of a new cluster, comma-separated"},
+        {"initial-cluster-state", FLAG_STRING, &c->initial_cluster_state,
+         "\"new\" or \"existing\""},
+        {"initial-cluster-token", FLAG_STRING, &c->initial_cluster_token,
+         "tells apart clusters of the same members"},
         {"cert-file", FLAG_STRING, &c->cert_file, "server certificate for clients (PEM)"},
         {"key-file", FLAG_STRING, &c->key_file, "its key"},
         {"trusted-ca-file", FLAG_STRING, &c->trusted_ca_file, "CA of clients' certificates"},
         {"client-cert-auth", FLAG_BOOL, &c->client_cert_auth, "clients must show a certificate"},
-        {"peer-cert-file", FLAG_STRING, &c->peer_cert_file, "certificate between members (server and client)"},
+        {"peer-cert-file", FLAG_STRING, &c->peer_cert_file,
+         "certificate between members (server and client)"},
         {"peer-key-file", FLAG_STRING, &c->peer_key_file, "its key"},
-        {"peer-trusted-ca-file", FLAG_STRING, &c->peer_trusted_ca_file, "CA of members' certificates"},
-        {"peer-client-cert-auth", FLAG_BOOL, &c->peer_client_cert_auth, "always so with https peer URLs"},
-        {"heartbeat-interval", FLAG_INT, &c->heartbeat_ms, "milliseconds between a leader's heartbeats"},
-        {"election-timeout", FLAG_INT, &c->election_ms, "milliseconds without a heartbeat until an election"},
+        {"peer-trusted-ca-file", FLAG_STRING, &c->peer_trusted_ca_file,
+         "CA of members' certificates"},
+        {"peer-client-cert-auth", FLAG_BOOL, &c->peer_client_cert_auth,
+         "always so with https peer URLs"},
+        {"heartbeat-interval", FLAG_INT, &c->heartbeat_ms,
+         "milliseconds between a leader's heartbeats"},
+        {"election-timeout", FLAG_INT, &c->election_ms,
+         "milliseconds without a heartbeat until an election"},
         {"max-request-bytes", FLAG_INT, &c->max_request_bytes, "largest request"},
         {0}};
-    if (!component_parse_flags(argc, argv, flags, "A replicated key-value store that speaks etcd's v3 API.", err))
+    if (!component_parse_flags(argc, argv, flags,
+                               "A replicated key-value store that speaks etcd's v3 API.", err))
         return false;
     if (!c->data_dir)
         c->data_dir = mem_printf("%s.etcd", c->name);
@@ -68,11 +81,14 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
     if (!c->initial_cluster)
         c->initial_cluster = mem_printf("%s=%s", c->name, c->initial_advertise_peer_urls);
     if (c->heartbeat_ms < 10 || c->election_ms < 5 * c->heartbeat_ms || c->election_ms > 50000) {
-        error_setf(err, "--election-timeout must be at least 5 times --heartbeat-interval, and at most 50000");
+        error_setf(
+            err,
+            "--election-timeout must be at least 5 times --heartbeat-interval, and at most 50000");
         return false;
     }
     if (c->max_request_bytes < 1024 || c->max_request_bytes > 7 << 20) {
-        error_setf(err, "--max-request-bytes must be between 1024 and 7340032 (a log entry must fit into a segment)");
+        error_setf(err, "--max-request-bytes must be between 1024 and 7340032 (a log entry must "
+                        "fit into a segment)");
         return false;
     }
     return true;
@@ -80,15 +96,28 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
 
 static void config_clear(struct config *c)
 {
-    char **all[] = {&c->name, &c->data_dir, &c->listen_client_urls, &c->advertise_client_urls, &c->listen_peer_urls,
-                    &c->initial_advertise_peer_urls, &c->initial_cluster, &c->initial_cluster_state, &c->initial_cluster_token,
-                    &c->cert_file, &c->key_file, &c->trusted_ca_file, &c->peer_cert_file, &c->peer_key_file, &c->peer_trusted_ca_file};
+    char **all[] = {&c->name,
+                    &c->data_dir,
+                    &c->listen_client_urls,
+                    &c->advertise_client_urls,
+                    &c->listen_peer_urls,
+                    &c->initial_advertise_peer_urls,
+                    &c->initial_cluster,
+                    &c->initial_cluster_state,
+                    &c->initial_cluster_token,
+                    &c->cert_file,
+                    &c->key_file,
+                    &c->trusted_ca_file,
+                    &c->peer_cert_file,
+                    &c->peer_key_file,
+                    &c->peer_trusted_ca_file};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         free(*all[i]);
 }
 
 /* One gateway a client URL. */
-static bool start_gateways(struct server *s, const struct config *c, struct gateway **gateways, struct error **err)
+static bool start_gateways(struct server *s, const struct config *c, struct gateway **gateways,
+                           struct error **err)
 {
     cleanup_free char *urls = mem_strdup(c->listen_client_urls);
     char *save, *text;
@@ -107,8 +136,10 @@ static bool start_gateways(struct server *s, const struct config *c, struct gate
         }
         if (strcmp(url.host, "localhost") == 0)
             strcpy(url.host, "127.0.0.1");
-        cleanup_free char *address = mem_printf(strchr(url.host, ':') ? "[%s]:%s" : "%s:%s", url.host, url.port);
-        struct gateway_options o = {.address = address, .max_request = (size_t)c->max_request_bytes};
+        cleanup_free char *address =
+            mem_printf(strchr(url.host, ':') ? "[%s]:%s" : "%s:%s", url.host, url.port);
+        struct gateway_options o = {.address = address,
+                                    .max_request = (size_t)c->max_request_bytes};
         if (url.tls) {
             o.cert_file = c->cert_file;
             o.key_file = c->key_file;
@@ -130,8 +161,9 @@ static bool run(const struct config *c, struct error **err)
     struct server *server = NULL;
     struct gateway *gateways[MAX_LISTENERS] = {0};
     char **client_urls = NULL;
-    bool ok = cluster_open(&cluster, c->data_dir, c->name, c->initial_cluster, c->initial_cluster_token,
-                           c->initial_advertise_peer_urls, strcmp(c->initial_cluster_state, "existing") == 0, err);
+    bool ok = cluster_open(&cluster, c->data_dir, c->name, c->initial_cluster,
+                           c->initial_cluster_token, c->initial_advertise_peer_urls,
+                           strcmp(c->initial_cluster_state, "existing") == 0, err);
     if (ok) {
         client_urls = cluster_split(c->advertise_client_urls);
         struct server_options o = {.name = c->name,
@@ -151,7 +183,8 @@ static bool run(const struct config *c, struct error **err)
                                    .election_ms = (unsigned)c->election_ms,
                                    .watch_sink = gateway_watch_sink()};
         server = server_start(&o, err);
-        ok = server != NULL && (!cluster.fresh || cluster_note(&cluster, err)) && start_gateways(server, c, gateways, err);
+        ok = server != NULL && (!cluster.fresh || cluster_note(&cluster, err)) &&
+             start_gateways(server, c, gateways, err);
     }
     if (ok) {
         component_wait();

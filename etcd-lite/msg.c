@@ -38,9 +38,9 @@ static void put_varint(struct buf *b, uint64_t v)
 
 static size_t item_size(const struct msg_field *f)
 {
-    return f->kind == MSG_SUB                               ? f->sub->size
+    return f->kind == MSG_SUB                              ? f->sub->size
            : f->kind == MSG_BYTES || f->kind == MSG_STRING ? sizeof(struct bytes)
-                                                            : sizeof(int64_t);
+                                                           : sizeof(int64_t);
 }
 
 static bool is_bytes(const struct msg_field *f)
@@ -50,7 +50,8 @@ static bool is_bytes(const struct msg_field *f)
 
 static uint64_t scalar(const struct msg_field *f, const void *p)
 {
-    return f->kind == MSG_BOOL && !f->repeated ? (uint64_t) * (const bool *)p : (uint64_t) * (const int64_t *)p;
+    return f->kind == MSG_BOOL && !f->repeated ? (uint64_t) * (const bool *)p
+                                               : (uint64_t) * (const int64_t *)p;
 }
 
 size_t msg_wire_size(const struct msg_type *t, const void *msg)
@@ -146,15 +147,16 @@ static void store_scalar(const struct msg_field *f, char *msg, uint64_t v, struc
     else if (f->kind == MSG_UINT32)
         v = (uint32_t)v;
     if (f->repeated)
-        *(int64_t *)msg_list_add((struct msg_list *)(msg + f->offset), sizeof(int64_t), a) = (int64_t)v;
+        *(int64_t *)msg_list_add((struct msg_list *)(msg + f->offset), sizeof(int64_t), a) =
+            (int64_t)v;
     else if (f->kind == MSG_BOOL)
         *(bool *)(msg + f->offset) = v != 0;
     else
         *(int64_t *)(msg + f->offset) = (int64_t)v;
 }
 
-static bool decode(const struct msg_type *t, const unsigned char *p, const unsigned char *end, char *msg, struct arena *a,
-                   int depth)
+static bool decode(const struct msg_type *t, const unsigned char *p, const unsigned char *end,
+                   char *msg, struct arena *a, int depth)
 {
     if (depth > MSG_MAX_DEPTH)
         return false;
@@ -210,8 +212,9 @@ static bool decode(const struct msg_type *t, const unsigned char *p, const unsig
         } else if (is_bytes(f)) {
             if (!length_delimited)
                 return false;
-            struct bytes *b = f->repeated ? msg_list_add((struct msg_list *)(msg + f->offset), sizeof(*b), a)
-                                          : (struct bytes *)(msg + f->offset);
+            struct bytes *b =
+                f->repeated ? msg_list_add((struct msg_list *)(msg + f->offset), sizeof(*b), a)
+                            : (struct bytes *)(msg + f->offset);
             *b = (struct bytes){(const char *)body, v};
         } else if (length_delimited) { /* packed */
             if (!f->repeated)

@@ -1,4 +1,5 @@
-/* The JSON side of messages. The parser reads the text directly into the struct, without a document tree. */
+/* The JSON side of messages. The parser reads the text directly into the struct, without a document
+ * tree. */
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -127,7 +128,8 @@ static bool fail(struct parser *s, const char *what)
     if (s->p >= s->end)
         error_set(s->err, 400, "", "unexpected end of JSON input");
     else
-        error_set(s->err, 400, "", "invalid character '%c' %s", *s->p >= ' ' && *s->p < 127 ? *s->p : '?', what);
+        error_set(s->err, 400, "", "invalid character '%c' %s",
+                  *s->p >= ' ' && *s->p < 127 ? *s->p : '?', what);
     return false;
 }
 
@@ -162,7 +164,9 @@ static int hex4(const char *p, const char *end)
     int v = 0;
     for (int i = 0; i < 4; i++) {
         char c = p[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
         if (d < 0)
             return -1;
         v = v * 16 + d;
@@ -246,7 +250,8 @@ static bool number(struct parser *s, struct bytes *out)
 {
     skip_space(s);
     const char *start = s->p;
-    while (s->p < s->end && ((*s->p >= '0' && *s->p <= '9') || *s->p == '-' || *s->p == '+' || *s->p == '.' || (*s->p | 32) == 'e'))
+    while (s->p < s->end && ((*s->p >= '0' && *s->p <= '9') || *s->p == '-' || *s->p == '+' ||
+                             *s->p == '.' || (*s->p | 32) == 'e'))
         s->p++;
     if (s->p == start)
         return fail(s, "looking for beginning of value");
@@ -285,7 +290,8 @@ static bool bad_value(struct parser *s, const struct msg_type *t, const struct m
     return false;
 }
 
-static bool value(struct parser *s, const struct msg_type *t, const struct msg_field *f, void *slot, int depth)
+static bool value(struct parser *s, const struct msg_type *t, const struct msg_field *f, void *slot,
+                  int depth)
 {
     struct bytes text;
     skip_space(s);
@@ -325,7 +331,8 @@ static bool value(struct parser *s, const struct msg_type *t, const struct msg_f
             return false;
         if (f->kind == MSG_ENUM && quoted)
             for (int i = 0; f->enum_names[i]; i++)
-                if (strlen(f->enum_names[i]) == text.n && memcmp(f->enum_names[i], text.p, text.n) == 0) {
+                if (strlen(f->enum_names[i]) == text.n &&
+                    memcmp(f->enum_names[i], text.p, text.n) == 0) {
                     *(int64_t *)slot = i;
                     return true;
                 }
@@ -350,7 +357,8 @@ static bool name_is(const char *name, struct bytes key)
     return *name == '\0';
 }
 
-static bool field(struct parser *s, const struct msg_type *t, const struct msg_field *f, char *msg, int depth)
+static bool field(struct parser *s, const struct msg_type *t, const struct msg_field *f, char *msg,
+                  int depth)
 {
     char *slot = msg + f->offset;
     skip_space(s);
@@ -397,7 +405,8 @@ static bool message(struct parser *s, const struct msg_type *t, char *msg, int d
             if (name_is(t->fields[i].name, key))
                 f = &t->fields[i];
         if (!f) {
-            error_set(s->err, 400, "", "unknown field \"%.*s\" in %s", (int)(key.n < 100 ? key.n : 100), key.p, t->name);
+            error_set(s->err, 400, "", "unknown field \"%.*s\" in %s",
+                      (int)(key.n < 100 ? key.n : 100), key.p, t->name);
             return false;
         }
         if (!eat(s, ':'))
@@ -408,7 +417,8 @@ static bool message(struct parser *s, const struct msg_type *t, char *msg, int d
     return eat(s, '}') || fail(s, "after object key:value pair");
 }
 
-bool msg_parse_json(const struct msg_type *t, const char *text, size_t len, size_t *used, void *msg, struct arena *a, struct error **err)
+bool msg_parse_json(const struct msg_type *t, const char *text, size_t len, size_t *used, void *msg,
+                    struct arena *a, struct error **err)
 {
     struct parser s = {text, text + len, a, err, {0}};
     bool ok = message(&s, t, msg, 0);

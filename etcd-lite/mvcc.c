@@ -343,9 +343,10 @@ struct kv_version *mvcc_delete(struct mvcc *m, struct kv_key *k)
 }
 
 /* --- compaction ---
- * Versions leave the revision log in order. One that leaves, at a main revision below the compact revision, makes all older versions of
- * its key unreachable. A deletion that leaves as the newest version takes its key along; if there is a newer version, that
- * one frees the deletion when its own turn comes. */
+ * Versions leave the revision log in order. One that leaves, at a main revision below the compact
+ * revision, makes all older versions of its key unreachable. A deletion that leaves as the newest
+ * version takes its key along; if there is a newer version, that one frees the deletion when its
+ * own turn comes. */
 void mvcc_compact(struct mvcc *m, int64_t revision)
 {
     assert(revision > m->compact_revision && revision <= m->revision);
@@ -413,8 +414,8 @@ struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key)
     return k;
 }
 
-void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create, int64_t version, int64_t lease,
-                       struct bytes value)
+void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create,
+                       int64_t version, int64_t lease, struct bytes value)
 {
     struct kv_version *v = add_version(m, k, value);
     v->mod = mod;
@@ -427,7 +428,8 @@ void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t s
 
 static int by_revision(const void *a, const void *b)
 {
-    const struct kv_version *x = *(struct kv_version *const *)a, *y = *(struct kv_version *const *)b;
+    const struct kv_version *x = *(struct kv_version *const *)a,
+                            *y = *(struct kv_version *const *)b;
     if (x->mod != y->mod)
         return x->mod < y->mod ? -1 : 1;
     return (x->sub > y->sub) - (x->sub < y->sub);

@@ -1,11 +1,12 @@
-/* Multi-version key-value store: every change makes a version, stamped with a revision (main, sub): main counts
- * transactions that changed something, sub the changes inside one.
+/* Multi-version key-value store: every change makes a version, stamped with a revision (main, sub):
+ * main counts transactions that changed something, sub the changes inside one.
  *
- * Keys stand in an ordered index (a skip list); each holds its versions, newest first. All versions since the last compaction also
- * stand in the revision log, in order, from which watches read history. A value is kept once, inside its version.
+ * Keys stand in an ordered index (a skip list); each holds its versions, newest first. All versions
+ * since the last compaction also stand in the revision log, in order, from which watches read
+ * history. A value is kept once, inside its version.
  *
- * Threads: one writer. Everybody else reads under the lock that the owner of the store keeps (struct state); a version
- * that must outlive the lock is referenced. */
+ * Threads: one writer. Everybody else reads under the lock that the owner of the store keeps
+ * (struct state); a version that must outlive the lock is referenced. */
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -60,7 +61,8 @@ static inline struct kv_key *mvcc_next(const struct kv_key *k)
 {
     return k->next[0];
 }
-/* What a reader at that revision sees (0: the newest, unfinished changes included); NULL when it sees none. */
+/* What a reader at that revision sees (0: the newest, unfinished changes included); NULL when it
+ * sees none. */
 struct kv_version *mvcc_visible(const struct kv_key *k, int64_t revision);
 /* etcd's ranges: end empty: the key alone; end "\0": all keys from key on; else [key, end). */
 struct kv_key *mvcc_range_first(const struct mvcc *m, struct bytes key, struct bytes end);
@@ -73,7 +75,8 @@ size_t mvcc_log_size(const struct mvcc *m);
 struct kv_version *mvcc_log_at(const struct mvcc *m, size_t i);
 size_t mvcc_log_seek(const struct mvcc *m, int64_t revision);
 
-/* --- writing: between begin and end, which makes the changes one revision (if there were any) --- */
+/* --- writing: between begin and end, which makes the changes one revision (if there were any) ---
+ */
 void mvcc_begin(struct mvcc *m);
 int64_t mvcc_write_revision(const struct mvcc *m); /* the one that the next change gets */
 bool mvcc_changed(const struct mvcc *m);
@@ -82,9 +85,11 @@ struct kv_version *mvcc_delete(struct mvcc *m, struct kv_key *k); /* a living ke
 void mvcc_end(struct mvcc *m);
 
 /* --- compaction --- */
-/* From now on history below `revision` is gone, logically; what only it needs is freed bit by bit by mvcc_collect. */
+/* From now on history below `revision` is gone, logically; what only it needs is freed bit by bit
+ * by mvcc_collect. */
 void mvcc_compact(struct mvcc *m, int64_t revision);
-/* Frees what about `budget` dead versions hold; true when there is more to do. Does nothing while the store is held. */
+/* Frees what about `budget` dead versions hold; true when there is more to do. Does nothing while
+ * the store is held. */
 bool mvcc_collect(struct mvcc *m, size_t budget);
 /* While held (a snapshot is being written), no key or version that is in the store goes away. */
 void mvcc_hold(struct mvcc *m);
@@ -92,9 +97,10 @@ void mvcc_release(struct mvcc *m);
 
 /* --- restoring from a snapshot: keys in any order, versions of a key oldest first --- */
 struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key);
-void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create, int64_t version,
-                       int64_t lease, struct bytes value);
+void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create,
+                       int64_t version, int64_t lease, struct bytes value);
 void mvcc_load_done(struct mvcc *m, int64_t revision, int64_t compact_revision);
 
-/* CRC-32 of all that is visible at the revision and of history from the compact revision on: equal on all members. */
+/* CRC-32 of all that is visible at the revision and of history from the compact revision on: equal
+ * on all members. */
 uint32_t mvcc_hash(const struct mvcc *m, int64_t revision);

@@ -5,8 +5,8 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define RECONNECT_MIN 20
-#define RECONNECT_MAX 1000
+#define RECONNECT_MIN   20
+#define RECONNECT_MAX   1000
 #define WRITE_QUEUE_MAX (64u << 20) /* a member that takes nothing is cut off */
 
 struct remote;
@@ -248,7 +248,8 @@ bool peers_send(struct peers *p, uint64_t id, uint8_t type, const void *payload,
     return false;
 }
 
-void peers_answer(struct peers *p, uint64_t connection, uint8_t type, const void *payload, size_t len)
+void peers_answer(struct peers *p, uint64_t connection, uint8_t type, const void *payload,
+                  size_t len)
 {
     for (struct connection *c = p->connections; c; c = c->next)
         if (c->serial == connection) {

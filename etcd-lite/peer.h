@@ -1,5 +1,6 @@
-/* Our own messages between members, beside raft's: forwarded proposals, leadership confirmation, leases. Each member keeps one connection to
- * every other; requests go out on it and their answers come back on it. */
+/* Our own messages between members, beside raft's: forwarded proposals, leadership confirmation,
+ * leases. Each member keeps one connection to every other; requests go out on it and their answers
+ * come back on it. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,14 +9,14 @@
 
 /* Frames: length (of type and payload), type, payload; integers are little-endian, 8 bytes. */
 enum frame_type {
-    FRAME_PROPOSE = 1,        /* term, entry */
-    FRAME_PROPOSE_REFUSED,    /* sequence numbers: surely not in the log */
-    FRAME_PING,               /* term, round */
-    FRAME_PONG,               /* round, 1 if the term is still current */
-    FRAME_READ_INDEX,         /* id */
-    FRAME_READ_INDEX_ANSWER,  /* id, status, index */
-    FRAME_LEASE,              /* id, 1 renew or 0 look, lease */
-    FRAME_LEASE_ANSWER,       /* id, status, time to live, index */
+    FRAME_PROPOSE = 1,       /* term, entry */
+    FRAME_PROPOSE_REFUSED,   /* sequence numbers: surely not in the log */
+    FRAME_PING,              /* term, round */
+    FRAME_PONG,              /* round, 1 if the term is still current */
+    FRAME_READ_INDEX,        /* id */
+    FRAME_READ_INDEX_ANSWER, /* id, status, index */
+    FRAME_LEASE,             /* id, 1 renew or 0 look, lease */
+    FRAME_LEASE_ANSWER,      /* id, status, time to live, index */
 };
 #define FRAME_MAX (64u << 20)
 
@@ -24,7 +25,8 @@ struct peers_options {
     uv_loop_t *loop;
     struct transport *transport;
     /* connection: to answer on. */
-    void (*on_frame)(void *userdata, uint64_t from, uint64_t connection, uint8_t type, const uint8_t *payload, size_t len);
+    void (*on_frame)(void *userdata, uint64_t from, uint64_t connection, uint8_t type,
+                     const uint8_t *payload, size_t len);
     void (*on_up)(void *userdata, uint64_t peer);   /* requests can be sent */
     void (*on_down)(void *userdata, uint64_t peer); /* answers to what was sent won't come */
     void *userdata;
@@ -35,7 +37,8 @@ void peers_accept(struct peers *p, uint64_t from, uv_stream_t *stream); /* takes
 /* False when there is no connection. Copies. */
 bool peers_send(struct peers *p, uint64_t id, uint8_t type, const void *payload, size_t len);
 /* On the connection that a request came on; dropped when that is gone. */
-void peers_answer(struct peers *p, uint64_t connection, uint8_t type, const void *payload, size_t len);
+void peers_answer(struct peers *p, uint64_t connection, uint8_t type, const void *payload,
+                  size_t len);
 void peers_stop(struct peers *p); /* closes all; then run the loop dry */
 void peers_free(struct peers *p);
 

@@ -10,23 +10,27 @@
 #include "common/mem.h"
 #include "etcd-lite/server_internal.h"
 
-/* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot writes all data anew. Then some log
- * is kept for members that are a little behind. libraft keeps the log in memory, so this bounds memory too. */
-#define SNAPSHOT_NEVER     (1u << 30) /* libraft counts entries, we bytes */
-#define DAMAGE_ADVICE \
-    "its data is damaged: check the disk; replace this member by a fresh one that the others bring up to date, or restore a backup"
-#define ENTRY_OVERHEAD     128        /* what libraft keeps of an entry beside its bytes */
+/* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot
+ * writes all data anew. Then some log is kept for members that are a little behind. libraft keeps
+ * the log in memory, so this bounds memory too. */
+#define SNAPSHOT_NEVER (1u << 30) /* libraft counts entries, we bytes */
+#define DAMAGE_ADVICE                                                                              \
+    "its data is damaged: check the disk; replace this member by a fresh one that the others "     \
+    "bring up to date, or restore a backup"
+#define ENTRY_OVERHEAD     128 /* what libraft keeps of an entry beside its bytes */
 #define SNAPSHOT_BYTES_MIN (4u << 20)
 #define SNAPSHOT_BYTES_MAX (256u << 20)
 #define TRAILING_ENTRIES   512
 #define TRAILING_BYTES     (4u << 20)
 
-/* Until the first leader is known, elections are tried fast: there is nobody to disturb (and pre-votes keep a member that comes back
- * from disturbing a leader that it has not heard of yet). */
+/* Until the first leader is known, elections are tried fast: there is nobody to disturb (and
+ * pre-votes keep a member that comes back from disturbing a leader that it has not heard of yet).
+ */
 #define FIRST_ELECTION_MS 60
 #define TICK_MS           25
 
-/* libraft refuses to append at once more than a segment holds (8 MB), yet a leader sends all that a member lacks in one message. */
+/* libraft refuses to append at once more than a segment holds (8 MB), yet a leader sends all that a
+ * member lacks in one message. */
 #define APPEND_MAX_BYTES (4u << 20)
 
 struct split_append {
@@ -49,7 +53,8 @@ static void on_piece(struct raft_io_append *piece, int status)
     req->cb(req, status);
 }
 
-static int split_append(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
+static int split_append(struct raft_io *io, struct raft_io_append *req,
+                        const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct server *s = ((struct raft *)io->data)->data;
     size_t total = 0;
@@ -81,7 +86,8 @@ static int split_append(struct raft_io *io, struct raft_io_append *req, const st
             return rc;
         }
         if (rc) {
-            /* What was given to the disk cannot be taken back; the whole has failed when that is done. */
+            /* What was given to the disk cannot be taken back; the whole has failed when that is
+             * done. */
             sp->status = rc;
             sp->left -= count - k;
             break;
@@ -148,7 +154,9 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
             lessor_promote(s->state.leases, server_now_ms());
     }
     size_t limit = mvcc_bytes(s->state.kv) / 3;
-    limit = limit < SNAPSHOT_BYTES_MIN ? SNAPSHOT_BYTES_MIN : limit > SNAPSHOT_BYTES_MAX ? SNAPSHOT_BYTES_MAX : limit;
+    limit = limit < SNAPSHOT_BYTES_MIN   ? SNAPSHOT_BYTES_MIN
+            : limit > SNAPSHOT_BYTES_MAX ? SNAPSHOT_BYTES_MAX
+                                         : limit;
     if (s->log_bytes > limit)
         raft_set_snapshot_threshold(&s->raft, 1);
     return 0;
@@ -164,7 +172,9 @@ static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigne
     *n_bufs = 0;
     size_t average = s->log_bytes / (s->log_entries ? s->log_entries : 1) + 1;
     size_t trailing = TRAILING_BYTES / average;
-    raft_set_snapshot_trailing(&s->raft, (unsigned)(trailing > TRAILING_ENTRIES ? TRAILING_ENTRIES : trailing < 16 ? 16 : trailing));
+    raft_set_snapshot_trailing(&s->raft, (unsigned)(trailing > TRAILING_ENTRIES ? TRAILING_ENTRIES
+                                                    : trailing < 16             ? 16
+                                                                                : trailing));
     raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
     s->log_bytes = s->log_entries = 0;
     s->snapshot = snapshot_begin(&s->state);
@@ -226,17 +236,19 @@ unsigned node_voters(const struct server *s)
 }
 
 /* --- telling followers what is committed ---
- * A follower applies, and so answers its clients, when it hears from the leader that its entries are committed. libraft tells it with the
- * next entries or the next heartbeat, up to 100 ms later. So a heartbeat is made due as soon as there is news, by way of
- * libraft's own tick. */
-static int capture_tick(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv)
+ * A follower applies, and so answers its clients, when it hears from the leader that its entries
+ * are committed. libraft tells it with the next entries or the next heartbeat, up to 100 ms later.
+ * So a heartbeat is made due as soon as there is news, by way of libraft's own tick. */
+static int capture_tick(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
+                        raft_io_recv_cb recv)
 {
     struct server *s = ((struct raft *)io->data)->data;
     s->raft_tick = tick;
     return s->uv_start(io, msecs, tick, recv);
 }
 
-/* Entries that are sent to a member carry the commit index; it can use it as far as its log reaches. */
+/* Entries that are sent to a member carry the commit index; it can use it as far as its log
+ * reaches. */
 static raft_index tellable(const struct server *s, unsigned i)
 {
     raft_index match = s->raft.leader_state.progress[i].match_index;
@@ -257,7 +269,8 @@ void node_tell_commit(struct server *s)
     bool news = false;
     for (unsigned i = 0; i < s->raft.configuration.n && i < MAX_MEMBERS; i++) {
         struct raft_progress *p = &s->raft.leader_state.progress[i];
-        if (s->raft.configuration.servers[i].id == s->o.member_id || p->state != PROGRESS_PIPELINE || s->told[i] >= tellable(s, i))
+        if (s->raft.configuration.servers[i].id == s->o.member_id ||
+            p->state != PROGRESS_PIPELINE || s->told[i] >= tellable(s, i))
             continue;
         s->told[i] = tellable(s, i);
         p->last_send = 0;
@@ -330,7 +343,8 @@ void node_look(struct server *s)
         static const char *const names[] = {"unavailable", "follower", "candidate", "leader"};
         char text[20];
         if (role != s->role || leader != s->leader)
-            log_info("Raft", "role", names[role], "term", log_int((long long)s->raft.current_term), "leader", id_text(leader, text));
+            log_info("Raft", "role", names[role], "term", log_int((long long)s->raft.current_term),
+                     "leader", id_text(leader, text));
         s->role = role;
         s->term = s->raft.current_term;
         s->leader = leader;
@@ -339,10 +353,12 @@ void node_look(struct server *s)
         if (leader && s->fast_election) {
             s->fast_election = false;
             raft_set_heartbeat_timeout(&s->raft, s->o.heartbeat_ms);
-            /* libraft's call for this would keep a follower's drawn timeout, and start a leader's timer. */
+            /* libraft's call for this would keep a follower's drawn timeout, and start a leader's
+             * timer. */
             s->raft.election_timeout = s->o.election_ms;
             if (role == RAFT_FOLLOWER)
-                s->raft.follower_state.randomized_election_timeout = s->o.election_ms + (unsigned)rand() % s->o.election_ms;
+                s->raft.follower_state.randomized_election_timeout =
+                    s->o.election_ms + (unsigned)rand() % s->o.election_ms;
         }
         connect_members(s);
         reads_leader_changed(s);
@@ -356,9 +372,10 @@ void node_look(struct server *s)
     atomic_store(&s->seen_index, raft_last_index(&s->raft));
     atomic_store(&s->seen_applied, raft_last_applied(&s->raft));
     atomic_store(&s->ready, !atomic_load(&s->failed) && leader != 0 &&
-                                (role == RAFT_LEADER ? s->noop_applied == s->raft.current_term
-                                                     : raft_last_applied(&s->raft) > 0 &&
-                                                           raft_last_applied(&s->raft) >= s->raft.commit_index));
+                                (role == RAFT_LEADER
+                                     ? s->noop_applied == s->raft.current_term
+                                     : raft_last_applied(&s->raft) > 0 &&
+                                           raft_last_applied(&s->raft) >= s->raft.commit_index));
 }
 
 void server_list_members(struct server *s, struct arena *a, struct msg_list *out)
@@ -375,7 +392,8 @@ void server_list_members(struct server *s, struct arena *a, struct msg_list *out
             continue;
         m->name = (struct bytes){info->name, strlen(info->name)};
         for (char **u = info->client_urls; *u; u++)
-            *(struct bytes *)msg_list_add(&m->client_urls, sizeof(struct bytes), a) = (struct bytes){*u, strlen(*u)};
+            *(struct bytes *)msg_list_add(&m->client_urls, sizeof(struct bytes), a) =
+                (struct bytes){*u, strlen(*u)};
     }
 }
 
@@ -386,7 +404,8 @@ static void on_rpc(void *userdata, uint64_t from, uv_stream_t *stream)
     peers_accept(s->peers, from, stream);
 }
 
-static void on_frame(void *userdata, uint64_t from, uint64_t connection, uint8_t type, const uint8_t *payload, size_t len)
+static void on_frame(void *userdata, uint64_t from, uint64_t connection, uint8_t type,
+                     const uint8_t *payload, size_t len)
 {
     struct server *s = userdata;
     if (!s->stopping)
@@ -423,7 +442,8 @@ static bool bootstrap(struct server *s, struct error **err)
     raft_configuration_init(&conf);
     int rc = 0;
     for (size_t i = 0; i < s->o.n_members && rc == 0; i++)
-        rc = raft_configuration_add(&conf, s->o.members[i].id, s->o.members[i].peer_url, RAFT_VOTER);
+        rc =
+            raft_configuration_add(&conf, s->o.members[i].id, s->o.members[i].peer_url, RAFT_VOTER);
     if (rc == 0)
         rc = raft_bootstrap(&s->raft, &conf);
     raft_configuration_close(&conf);
@@ -447,7 +467,8 @@ bool node_init(struct server *s, struct error **err)
     s->transport = transport_new(&to, err);
     if (!s->transport)
         return false;
-    s->peers = peers_new(&(struct peers_options){&s->loop, s->transport, on_frame, on_up, on_down, s});
+    s->peers =
+        peers_new(&(struct peers_options){&s->loop, s->transport, on_frame, on_up, on_down, s});
     s->fsm = (struct raft_fsm){.version = 3,
                                .data = s,
                                .apply = on_apply,
@@ -471,7 +492,8 @@ bool node_init(struct server *s, struct error **err)
     s->io.start = capture_tick;
     rc = raft_init(&s->raft, &s->io, &s->fsm, s->o.member_id, s->o.advertise_peer_url);
     if (rc != 0) {
-        error_setf(err, "cannot use the data directory %s: %s", dir, *s->io.errmsg ? s->io.errmsg : raft_strerror(rc));
+        error_setf(err, "cannot use the data directory %s: %s", dir,
+                   *s->io.errmsg ? s->io.errmsg : raft_strerror(rc));
         raft_uv_close(&s->io);
         return false;
     }
@@ -489,7 +511,9 @@ bool node_init(struct server *s, struct error **err)
     if (!check_rc(s, raft_start(&s->raft), "cannot start from the log on disk", err))
         return false;
     if (s->raft.configuration.n == 0) {
-        error_setf(err, "the data directory %s has lost its log: remove it and let this member join anew", s->o.data_dir);
+        error_setf(
+            err, "the data directory %s has lost its log: remove it and let this member join anew",
+            s->o.data_dir);
         return false;
     }
     connect_members(s);

@@ -1,4 +1,5 @@
-/* Range reads: one snapshot of an interval of keys, sorted, filtered and limited as etcd does it. */
+/* Range reads: one snapshot of an interval of keys, sorted, filtered and limited as etcd does it.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
@@ -25,13 +26,16 @@ void version_pins_clear(struct version_pins *p)
 static void pin(struct version_pins *p, struct kv_version *v)
 {
     if (p->n == p->cap)
-        p->items = mem_realloc(p->items, (p->cap = p->cap ? p->cap * 2 : 16) * sizeof(struct kv_version *));
+        p->items = mem_realloc(p->items,
+                               (p->cap = p->cap ? p->cap * 2 : 16) * sizeof(struct kv_version *));
     p->items[p->n++] = kv_ref(v);
 }
 
 static int64_t order_of(const struct key_value *kv, int64_t target)
 {
-    return target == SORT_BY_VERSION ? kv->version : target == SORT_BY_CREATE ? kv->create_revision : kv->mod_revision;
+    return target == SORT_BY_VERSION  ? kv->version
+           : target == SORT_BY_CREATE ? kv->create_revision
+                                      : kv->mod_revision;
 }
 
 struct sorting {
@@ -55,8 +59,8 @@ static int compare_items(const void *a, const void *b, void *arg)
     return s->descend ? -c : c;
 }
 
-enum kv_status state_range(const struct state *s, const struct range_request *r, struct arena *a, struct range_response *out,
-                           struct version_pins *pins)
+enum kv_status state_range(const struct state *s, const struct range_request *r, struct arena *a,
+                           struct range_response *out, struct version_pins *pins)
 {
     const struct mvcc *m = s->kv;
     int64_t current = mvcc_changed(m) ? mvcc_write_revision(m) : mvcc_revision(m);
@@ -65,14 +69,17 @@ enum kv_status state_range(const struct state *s, const struct range_request *r,
     if (r->revision > 0 && r->revision < mvcc_compact_revision(m))
         return KV_COMPACTED;
     int64_t at = r->revision > 0 ? r->revision : 0;
-    bool filtered = r->min_mod_revision || r->max_mod_revision || r->min_create_revision || r->max_create_revision;
+    bool filtered = r->min_mod_revision || r->max_mod_revision || r->min_create_revision ||
+                    r->max_create_revision;
     struct sorting sorting = {r->sort_target, r->sort_order == SORT_DESCEND};
     /* Keys come in order already. */
-    bool sorted = (r->sort_order != SORT_NONE && !(r->sort_target == SORT_BY_KEY && !sorting.descend)) ||
-                  (r->sort_order == SORT_NONE && r->sort_target != SORT_BY_KEY);
+    bool sorted =
+        (r->sort_order != SORT_NONE && !(r->sort_target == SORT_BY_KEY && !sorting.descend)) ||
+        (r->sort_order == SORT_NONE && r->sort_target != SORT_BY_KEY);
     int64_t fetch = sorted || filtered || r->limit <= 0 ? INT64_MAX : r->limit;
 
-    for (struct kv_key *k = mvcc_range_first(m, r->key, r->range_end); k; k = mvcc_range_next(k, r->range_end)) {
+    for (struct kv_key *k = mvcc_range_first(m, r->key, r->range_end); k;
+         k = mvcc_range_next(k, r->range_end)) {
         struct kv_version *v = mvcc_visible(k, at);
         if (!v)
             continue;
@@ -83,7 +90,8 @@ enum kv_status state_range(const struct state *s, const struct range_request *r,
             out->more = true;
             continue;
         }
-        if (filtered && ((r->min_mod_revision && v->mod < r->min_mod_revision) || (r->max_mod_revision && v->mod > r->max_mod_revision) ||
+        if (filtered && ((r->min_mod_revision && v->mod < r->min_mod_revision) ||
+                         (r->max_mod_revision && v->mod > r->max_mod_revision) ||
                          (r->min_create_revision && v->create < r->min_create_revision) ||
                          (r->max_create_revision && v->create > r->max_create_revision)))
             continue;

@@ -7,13 +7,14 @@
 #include "common/timefmt.h"
 #include "etcd-lite/server_internal.h"
 
-#define TICK_MS          100
-#define PROGRESS_MS      200  /* how often watchers that want it hear of a revision that brought them nothing */
-#define MAX_IN_FLIGHT    4    /* entries; what comes meanwhile goes into the next one together */
+#define TICK_MS 100
+#define PROGRESS_MS                                                                                \
+    200 /* how often watchers that want it hear of a revision that brought them nothing */
+#define MAX_IN_FLIGHT    4 /* entries; what comes meanwhile goes into the next one together */
 #define MAX_ENTRY_BYTES  (1u << 20)
 #define MAX_ENTRY_OPS    1024
 #define HAND_OVER_MS     500
-#define COLLECT_VERSIONS 500  /* freed in one go, between other work */
+#define COLLECT_VERSIONS 500 /* freed in one go, between other work */
 
 int64_t server_now_ms(void)
 {
@@ -113,7 +114,8 @@ static int by_seq(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static void pending_collect(struct server *s, uint64_t before_term, int64_t expired_ms, struct op_queue *q)
+static void pending_collect(struct server *s, uint64_t before_term, int64_t expired_ms,
+                            struct op_queue *q)
 {
     if (!s->n_pending)
         return;
@@ -160,7 +162,8 @@ void proposals_lost_before(struct server *s, uint64_t term)
     struct op_queue back = {0};
     pending_collect(s, term, INT64_MIN, &back);
     if (back.head)
-        log_info("Proposing again what a former leader did not commit", "term", log_int((long long)term));
+        log_info("Proposing again what a former leader did not commit", "term",
+                 log_int((long long)term));
     queue_append(&back, &s->unsent);
     queue_append(&s->unsent, &back);
     s->in_flight = 0;
@@ -179,7 +182,8 @@ static size_t fill_entry(struct server *s, struct buf *entry, struct op_queue *b
 {
     size_t n = 0;
     entry_begin(entry, s->origin);
-    while (s->unsent.head && n < MAX_ENTRY_OPS && (n == 0 || entry->len + s->unsent.head->wire.len < MAX_ENTRY_BYTES)) {
+    while (s->unsent.head && n < MAX_ENTRY_OPS &&
+           (n == 0 || entry->len + s->unsent.head->wire.len < MAX_ENTRY_BYTES)) {
         struct op *op = queue_pop(&s->unsent);
         if (!op->seq)
             op->seq = ++s->next_seq;
@@ -248,7 +252,8 @@ static void publish(struct server *s)
     const struct member_info *known = state_member(&s->state, s->o.member_id);
     if (known && strcmp(known->name, s->o.name) == 0) {
         size_t i = 0;
-        while (s->o.client_urls[i] && known->client_urls[i] && strcmp(s->o.client_urls[i], known->client_urls[i]) == 0)
+        while (s->o.client_urls[i] && known->client_urls[i] &&
+               strcmp(s->o.client_urls[i], known->client_urls[i]) == 0)
             i++;
         if (!s->o.client_urls[i] && !known->client_urls[i]) {
             s->published = true;
@@ -310,7 +315,8 @@ static void on_collect(uv_idle_t *idle)
 static bool has_garbage(const struct server *s)
 {
     const struct mvcc *m = s->state.kv;
-    return mvcc_log_size(m) > 0 && mvcc_log_at(m, 0)->mod < mvcc_compact_revision(m) && !s->snapshot;
+    return mvcc_log_size(m) > 0 && mvcc_log_at(m, 0)->mod < mvcc_compact_revision(m) &&
+           !s->snapshot;
 }
 
 void server_work(struct server *s)
@@ -328,7 +334,8 @@ void server_work(struct server *s)
     proposals_flush(s);
     reads_work(s);
     node_tell_commit(s);
-    if (s->watches && atomic_exchange(&s->wake_watches, false) && watch_catch_up(s->watches, s->state.kv)) {
+    if (s->watches && atomic_exchange(&s->wake_watches, false) &&
+        watch_catch_up(s->watches, s->state.kv)) {
         atomic_store(&s->wake_watches, true);
         uv_async_send(&s->wake);
     }
@@ -574,7 +581,8 @@ void server_fill_header(struct server *s, struct response_header *h)
 
 void server_get_status(struct server *s, struct server_status *out)
 {
-    *out = (struct server_status){atomic_load(&s->seen_leader), atomic_load(&s->seen_term), atomic_load(&s->seen_index),
-                                  atomic_load(&s->seen_applied), false};
+    *out =
+        (struct server_status){atomic_load(&s->seen_leader), atomic_load(&s->seen_term),
+                               atomic_load(&s->seen_index), atomic_load(&s->seen_applied), false};
     out->is_leader = out->leader == s->o.member_id;
 }

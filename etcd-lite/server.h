@@ -1,10 +1,12 @@
 /* One member: the raft thread with the replicated state, and the way for other threads to ask it.
  *
- * An operation (struct op) is handed over by server_submit() from any thread and comes back through its done(), on the raft thread. Promises:
- *  - OP_PROPOSE: KV_OK only after a majority has the command on disk and it was applied here. The command is applied at most
- *    once: it is proposed again only when it surely is not and will not be in the log.
- *  - OP_READ: when done, the local state has everything that was acknowledged before the operation was submitted
- *    (Raft, section 6.4, without writing to the log).
+ * An operation (struct op) is handed over by server_submit() from any thread and comes back through
+ * its done(), on the raft thread. Promises:
+ *  - OP_PROPOSE: KV_OK only after a majority has the command on disk and it was applied here. The
+ * command is applied at most once: it is proposed again only when it surely is not and will not be
+ * in the log.
+ *  - OP_READ: when done, the local state has everything that was acknowledged before the operation
+ * was submitted (Raft, section 6.4, without writing to the log).
  *  - OP_LEASE: renews or looks at a lease where its clock runs, on the leader.
  *  - OP_CALL: done() just runs on the raft thread. */
 #pragma once
@@ -22,10 +24,10 @@ enum op_kind { OP_PROPOSE, OP_READ, OP_LEASE, OP_CALL };
 typedef void op_done(struct server *s, struct op *op, enum kv_status status);
 struct op {
     enum op_kind kind;
-    struct buf wire;    /* OP_PROPOSE: the encoded command */
-    int64_t lease;      /* OP_LEASE */
+    struct buf wire; /* OP_PROPOSE: the encoded command */
+    int64_t lease;   /* OP_LEASE */
     bool renew;
-    op_done *done;      /* owns the op from then on */
+    op_done *done; /* owns the op from then on */
     void *data;
     /* Results. */
     struct apply_result *result; /* OP_PROPOSE; valid during done() */
@@ -45,7 +47,7 @@ struct server_options {
     struct cluster_member {
         uint64_t id;
         char *name, *peer_url;
-    } *members; /* of a new cluster, self included */
+    } * members; /* of a new cluster, self included */
     size_t n_members;
     bool fresh; /* the data directory is new: bootstrap */
     const char *listen_peer_url, *advertise_peer_url;
@@ -66,7 +68,8 @@ void server_wake_watches(struct server *s);
 /* Runs work on a helper thread. Raft thread. */
 void server_offload(struct server *s, void (*work)(void *data), void *data);
 bool server_ready(struct server *s); /* a leader is known and this member follows it; any thread */
-void server_fill_header(struct server *s, struct response_header *h); /* cluster, member, term; any thread */
+void server_fill_header(struct server *s,
+                        struct response_header *h); /* cluster, member, term; any thread */
 
 struct server_status { /* any thread */
     uint64_t leader, term, index, applied;

@@ -1,5 +1,5 @@
-/* What the parts of the server share: server.c (hand-over, proposals), confirm.c (reads and leases), raft_node.c (libraft). All on the
- * raft thread. */
+/* What the parts of the server share: server.c (hand-over, proposals), confirm.c (reads and
+ * leases), raft_node.c (libraft). All on the raft thread. */
 #pragma once
 #include <pthread.h>
 #include <raft.h>
@@ -49,7 +49,8 @@ struct server {
     struct raft raft;
     struct raft_io io;
     struct raft_fsm fsm;
-    int (*uv_append)(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
+    int (*uv_append)(struct raft_io *io, struct raft_io_append *req,
+                     const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
     int (*uv_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_tick_cb raft_tick;
     raft_index told[MAX_MEMBERS]; /* as the leader: what each member knows to be committed */
@@ -72,15 +73,15 @@ struct server {
     struct op_queue unsent;
     struct op *pending[PENDING_BUCKETS]; /* by seq */
     size_t n_pending;
-    unsigned in_flight; /* entries of ours, not yet applied */
-    bool forward_blocked; /* the leader we know refused: wait for news */
+    unsigned in_flight;                   /* entries of ours, not yet applied */
+    bool forward_blocked;                 /* the leader we know refused: wait for news */
     uint64_t noop_proposed, noop_applied; /* terms */
     bool publish_in_flight, published;
 
     /* confirm.c: reads */
-    struct op_queue reads;     /* to be confirmed */
-    struct op_queue retry;     /* to be asked again at the next tick or news */
-    struct op_queue round;     /* being confirmed by us as the leader */
+    struct op_queue reads; /* to be confirmed */
+    struct op_queue retry; /* to be asked again at the next tick or news */
+    struct op_queue round; /* being confirmed by us as the leader */
     uint64_t round_id, round_index;
     int64_t round_sent_ms;
     unsigned round_acks;
@@ -116,7 +117,8 @@ void reads_work(struct server *s);
 void reads_leader_changed(struct server *s);
 void reads_tick(struct server *s, int64_t now);
 void reads_fail_all(struct server *s, enum kv_status status);
-void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_t type, const uint8_t *p, size_t len);
+void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_t type,
+                    const uint8_t *p, size_t len);
 void reads_peer_up(struct server *s, uint64_t peer);
 void reads_peer_down(struct server *s, uint64_t peer);
 void queue_expire(struct server *s, struct op_queue *q, int64_t now);

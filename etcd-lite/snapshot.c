@@ -9,14 +9,15 @@
  *   revision, compact revision
  *   leases: count, then id, TTL of each
  *   members: count, then id, name, count of URLs, URLs (strings: length, bytes)
- *   keys in order: 'K', key, count of versions, then oldest first: mod, sub, create, version, lease, value
- *   'E', and CRC-32 (u32, little-endian) of all before it; padded with zeros to 8 bytes. */
-#define MAGIC   "SKIFFSNP"
-#define VERSION 1
-#define HEADER  16
-#define CHUNK   (256u << 10)
+ *   keys in order: 'K', key, count of versions, then oldest first: mod, sub, create, version,
+ * lease, value 'E', and CRC-32 (u32, little-endian) of all before it; padded with zeros to 8 bytes.
+ */
+#define MAGIC          "SKIFFSNP"
+#define VERSION        1
+#define HEADER         16
+#define CHUNK          (256u << 10)
 #define REFERENCE_FROM 256 /* shorter values are copied */
-#define SLICE   512        /* keys per read lock */
+#define SLICE          512 /* keys per read lock */
 
 struct chunk {
     struct chunk *next;
@@ -118,9 +119,10 @@ static void put_bytes(struct snapshot_job *j, const char *p, size_t n)
     }
 }
 
-/* The versions of a key that the snapshot carries, newest first: history from the compact revision on, and the one below that
- * it started from. */
-static size_t versions(const struct snapshot_job *j, const struct kv_key *k, const struct kv_version ***list, size_t *cap)
+/* The versions of a key that the snapshot carries, newest first: history from the compact revision
+ * on, and the one below that it started from. */
+static size_t versions(const struct snapshot_job *j, const struct kv_key *k,
+                       const struct kv_version ***list, size_t *cap)
 {
     size_t n = 0;
     for (const struct kv_version *v = k->latest; v; v = v->prev) {
@@ -314,9 +316,11 @@ static void read_key(struct reader *r, struct mvcc *kv)
     for (uint64_t i = 0; i < n && !r->bad; i++) {
         int64_t mod = (int64_t)get_int(r);
         uint64_t sub = get_int(r);
-        int64_t create = (int64_t)get_int(r), version = (int64_t)get_int(r), lease = (int64_t)get_int(r);
+        int64_t create = (int64_t)get_int(r), version = (int64_t)get_int(r),
+                lease = (int64_t)get_int(r);
         struct bytes value = get_bytes(r);
-        if (mod < last_mod || (mod == last_mod && (int64_t)sub <= last_sub) || mod <= 0 || sub > UINT32_MAX || create < 0 || version < 0)
+        if (mod < last_mod || (mod == last_mod && (int64_t)sub <= last_sub) || mod <= 0 ||
+            sub > UINT32_MAX || create < 0 || version < 0)
             r->bad = true;
         if (!r->bad)
             mvcc_load_version(kv, k, mod, (uint32_t)sub, create, version, lease, value);
@@ -345,14 +349,16 @@ static bool read_all(struct reader *r, struct state *fresh)
     for (uint64_t i = 0; i < n && !r->bad; i++) {
         int64_t id = (int64_t)get_int(r), ttl = (int64_t)get_int(r);
         if (!r->bad)
-            lessor_grant(fresh->leases, id, ttl < 0 || ttl > LEASE_MAX_TTL ? LEASE_MAX_TTL : ttl, fresh->now_ms());
+            lessor_grant(fresh->leases, id, ttl < 0 || ttl > LEASE_MAX_TTL ? LEASE_MAX_TTL : ttl,
+                         fresh->now_ms());
     }
     read_members(r, fresh);
     while (!r->bad && r->p < r->end && *r->p == 'K') {
         r->p++;
         read_key(r, fresh->kv);
     }
-    if (r->bad || r->end - r->p != 1 || *r->p != 'E' || revision < 1 || compact < 0 || compact > revision)
+    if (r->bad || r->end - r->p != 1 || *r->p != 'E' || revision < 1 || compact < 0 ||
+        compact > revision)
         return false;
     mvcc_load_done(fresh->kv, revision, compact);
     attach_leases(fresh->kv, fresh->leases);

@@ -1,7 +1,8 @@
 /* The state as one file: written by libraft to disk, and sent to members that are too far behind.
  *
- * Writing does not stop the store: begin marks the revision and holds versions in place; the walk over the keys runs on another thread,
- * giving the read lock up between slices; values are referenced, not copied. A checksum stands at the end. */
+ * Writing does not stop the store: begin marks the revision and holds versions in place; the walk
+ * over the keys runs on another thread, giving the read lock up between slices; values are
+ * referenced, not copied. A checksum stands at the end. */
 #pragma once
 #include <raft.h>
 #include <stdbool.h>

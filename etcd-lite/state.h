@@ -1,5 +1,5 @@
-/* The replicated state machine: all that the raft log builds up. Applying the same log gives the same state on every member, so
- * nothing here looks at clocks, chance or who leads. */
+/* The replicated state machine: all that the raft log builds up. Applying the same log gives the
+ * same state on every member, so nothing here looks at clocks, chance or who leads. */
 #pragma once
 #include <pthread.h>
 #include "etcd-lite/api.h"
@@ -15,7 +15,8 @@ struct member_info {
 };
 
 struct state {
-    /* The raft thread writes under the write lock and reads without; all others read under the read lock. */
+    /* The raft thread writes under the write lock and reads without; all others read under the read
+     * lock. */
     pthread_rwlock_t lock;
     struct mvcc *kv;
     struct lessor *leases;
@@ -29,8 +30,9 @@ void state_clear(struct state *s);
 const struct member_info *state_member(const struct state *s, uint64_t id);
 void member_info_clear(struct member_info *m);
 
-/* The answer to a command; only the one that fits is set. Keys and values point into the store: use them before the
- * state changes again. Headers carry the revision only; whoever answers the client adds the rest. */
+/* The answer to a command; only the one that fits is set. Keys and values point into the store: use
+ * them before the state changes again. Headers carry the revision only; whoever answers the client
+ * adds the rest. */
 struct apply_result {
     enum kv_status status;
     const struct msg_type *type; /* of response; NULL on failure */
@@ -38,17 +40,18 @@ struct apply_result {
     struct response_header *header; /* response's */
 };
 /* Needs the write lock. */
-void state_apply(struct state *s, const struct command *c, struct arena *a, struct apply_result *out);
+void state_apply(struct state *s, const struct command *c, struct arena *a,
+                 struct apply_result *out);
 
-/* Needs the read lock, or the raft thread. pins: NULL, or gets all versions that the answer points into, referenced, so that it may be used
- * after the lock is given up (kv_unref each). */
+/* Needs the read lock, or the raft thread. pins: NULL, or gets all versions that the answer points
+ * into, referenced, so that it may be used after the lock is given up (kv_unref each). */
 struct version_pins {
     struct kv_version **items;
     size_t n, cap;
 };
 void version_pins_clear(struct version_pins *p);
-enum kv_status state_range(const struct state *s, const struct range_request *r, struct arena *a, struct range_response *out,
-                           struct version_pins *pins);
+enum kv_status state_range(const struct state *s, const struct range_request *r, struct arena *a,
+                           struct range_response *out, struct version_pins *pins);
 void key_value_fill(struct key_value *out, const struct kv_version *v);
 
 /* Checks that need no state; etcd makes them before a request enters the log. */

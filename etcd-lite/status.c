@@ -1,6 +1,14 @@
 #include "etcd-lite/status.h"
 
-enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, FAILED_PRECONDITION = 9, OUT_OF_RANGE = 11, UNIMPLEMENTED = 12, UNAVAILABLE = 14 };
+enum {
+    INVALID_ARGUMENT = 3,
+    NOT_FOUND = 5,
+    RESOURCE_EXHAUSTED = 8,
+    FAILED_PRECONDITION = 9,
+    OUT_OF_RANGE = 11,
+    UNIMPLEMENTED = 12,
+    UNAVAILABLE = 14
+};
 
 static const struct kv_status_info infos[KV_STATUS_COUNT] = {
     [KV_OK] = {0, 200, ""},
@@ -11,7 +19,8 @@ static const struct kv_status_info infos[KV_STATUS_COUNT] = {
     [KV_TOO_MANY_OPS] = {INVALID_ARGUMENT, 400, "etcdserver: too many operations in txn request"},
     [KV_DUPLICATE_KEY] = {INVALID_ARGUMENT, 400, "etcdserver: duplicate key given in txn request"},
     [KV_COMPACTED] = {OUT_OF_RANGE, 400, "etcdserver: mvcc: required revision has been compacted"},
-    [KV_FUTURE_REVISION] = {OUT_OF_RANGE, 400, "etcdserver: mvcc: required revision is a future revision"},
+    [KV_FUTURE_REVISION] = {OUT_OF_RANGE, 400,
+                            "etcdserver: mvcc: required revision is a future revision"},
     [KV_INVALID_SORT_OPTION] = {INVALID_ARGUMENT, 400, "etcdserver: invalid sort option"},
     [KV_LEASE_NOT_FOUND] = {NOT_FOUND, 404, "etcdserver: requested lease not found"},
     [KV_LEASE_EXISTS] = {FAILED_PRECONDITION, 400, "etcdserver: lease already exists"},
@@ -22,7 +31,9 @@ static const struct kv_status_info infos[KV_STATUS_COUNT] = {
     [KV_NO_LEADER] = {UNAVAILABLE, 503, "etcdserver: no leader"},
     [KV_NOT_LEADER] = {FAILED_PRECONDITION, 400, "etcdserver: not leader"},
     [KV_TIMEOUT] = {UNAVAILABLE, 503, "etcdserver: request timed out"},
-    [KV_TIMEOUT_LEADER_LOST] = {UNAVAILABLE, 503, "etcdserver: request timed out, possibly due to previous leader failure"},
+    [KV_TIMEOUT_LEADER_LOST] =
+        {UNAVAILABLE, 503,
+         "etcdserver: request timed out, possibly due to previous leader failure"},
     [KV_STOPPED] = {UNAVAILABLE, 503, "etcdserver: server stopped"},
     [KV_INVALID_ARGUMENT] = {INVALID_ARGUMENT, 400, "etcdserver: invalid argument"},
     [KV_UNIMPLEMENTED] = {UNIMPLEMENTED, 501, "etcdserver: not implemented"},

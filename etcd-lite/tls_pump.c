@@ -31,7 +31,8 @@ struct pump {
     struct flow in, out; /* in: network -> plain */
 };
 
-struct tls_credentials *tls_credentials_load(const char *cert_file, const char *key_file, const char *ca_file, struct error **err)
+struct tls_credentials *tls_credentials_load(const char *cert_file, const char *key_file,
+                                             const char *ca_file, struct error **err)
 {
     struct tls_credentials *c = mem_alloc(sizeof(*c));
     int rc = gnutls_certificate_allocate_credentials(&c->x509);
@@ -42,7 +43,8 @@ struct tls_credentials *tls_credentials_load(const char *cert_file, const char *
         rc = GNUTLS_E_NO_CERTIFICATE_FOUND;
     if (rc >= 0) {
         what = cert_file;
-        rc = gnutls_certificate_set_x509_key_file(c->x509, cert_file, key_file, GNUTLS_X509_FMT_PEM);
+        rc =
+            gnutls_certificate_set_x509_key_file(c->x509, cert_file, key_file, GNUTLS_X509_FMT_PEM);
     }
     if (rc >= 0) {
         what = "TLS priorities";
@@ -182,7 +184,8 @@ static void step(struct pump *p)
                 gnutls_datum_t text = {0};
                 unsigned verdict = gnutls_session_get_verify_cert_status(p->session);
                 if (rc == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR &&
-                    gnutls_certificate_verification_status_print(verdict, GNUTLS_CRT_X509, &text, 0) == 0) {
+                    gnutls_certificate_verification_status_print(verdict, GNUTLS_CRT_X509, &text,
+                                                                 0) == 0) {
                     p->on_failed((const char *)text.data);
                     gnutls_free(text.data);
                 } else {
@@ -224,7 +227,8 @@ static void on_event(uv_poll_t *h, int status, int events)
         step(p);
 }
 
-int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const char *host, void (*on_failed)(const char *why))
+int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const char *host,
+                   void (*on_failed)(const char *why))
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -237,7 +241,8 @@ int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const cha
     p->on_failed = on_failed;
     p->host = mem_strdup(host);
     unsigned flags = (host ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL;
-    bool ok = gnutls_init(&p->session, flags) >= 0 && gnutls_priority_set(p->session, c->priority) >= 0 &&
+    bool ok = gnutls_init(&p->session, flags) >= 0 &&
+              gnutls_priority_set(p->session, c->priority) >= 0 &&
               gnutls_credentials_set(p->session, GNUTLS_CRD_CERTIFICATE, c->x509) >= 0;
     if (!ok) {
         if (p->session)
@@ -250,7 +255,8 @@ int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const cha
         return -1;
     }
     gnutls_transport_set_int(p->session, fd);
-    gnutls_handshake_set_timeout(p->session, GNUTLS_INDEFINITE_TIMEOUT); /* the owner of the plain end watches the time */
+    gnutls_handshake_set_timeout(
+        p->session, GNUTLS_INDEFINITE_TIMEOUT); /* the owner of the plain end watches the time */
     if (host) {
         struct in6_addr address;
         if (inet_pton(AF_INET, host, &address) != 1 && inet_pton(AF_INET6, host, &address) != 1)

@@ -12,10 +12,10 @@
 #include "common/mem.h"
 #include "etcd-lite/tls_pump.h"
 
-#define GREETING_MAGIC   0x31504b53u /* "SKP1" */
-#define URL_MAX          512
+#define GREETING_MAGIC    0x31504b53u /* "SKP1" */
+#define URL_MAX           512
 #define HANDSHAKE_TIMEOUT 5000
-#define MAX_PENDING      64 /* connections that have not said who they are */
+#define MAX_PENDING       64 /* connections that have not said who they are */
 
 /* All integers little-endian; the URL follows. */
 struct greeting {
@@ -24,7 +24,11 @@ struct greeting {
     uint16_t url_len;
     uint64_t cluster_id, from, to;
 };
-enum greeting_answer { GREETING_OK = 'Y', GREETING_OTHER_CLUSTER = 'C', GREETING_OTHER_MEMBER = 'M' };
+enum greeting_answer {
+    GREETING_OK = 'Y',
+    GREETING_OTHER_CLUSTER = 'C',
+    GREETING_OTHER_MEMBER = 'M'
+};
 
 struct handshake {
     struct handshake *next, **link;
@@ -87,8 +91,9 @@ bool url_parse(const char *text, struct url *out, struct error **err)
     }
     const char *port = *p == ':' ? p + 1 : NULL;
     size_t port_len = port ? strcspn(port, "/") : 0;
-    if (!end || end == host || (size_t)(end - host) >= sizeof(out->host) || port_len == 0 || port_len >= sizeof(out->port) ||
-        strspn(port, "0123456789") < port_len || (port[port_len] && port[port_len + 1])) {
+    if (!end || end == host || (size_t)(end - host) >= sizeof(out->host) || port_len == 0 ||
+        port_len >= sizeof(out->port) || strspn(port, "0123456789") < port_len ||
+        (port[port_len] && port[port_len + 1])) {
         error_setf(err, "\"%s\" is no URL with host and port", text);
         return false;
     }
@@ -196,7 +201,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct handshake *h = handle->data;
-    *buf = h ? uv_buf_init(h->in + h->in_len, (unsigned)(h->in_want - h->in_len)) : uv_buf_init(NULL, 0);
+    *buf = h ? uv_buf_init(h->in + h->in_len, (unsigned)(h->in_want - h->in_len))
+             : uv_buf_init(NULL, 0);
 }
 
 static void answer_greeting(struct handshake *h);
@@ -241,10 +247,12 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     if (h->in[0] == GREETING_OTHER_CLUSTER)
-        log_error("A member refuses us: it belongs to another cluster; is its or our data directory another cluster's?", "peer",
-                  h->url.host, "port", h->url.port);
+        log_error("A member refuses us: it belongs to another cluster; is its or our data "
+                  "directory another cluster's?",
+                  "peer", h->url.host, "port", h->url.port);
     else if (h->in[0] == GREETING_OTHER_MEMBER)
-        log_error("A member refuses us: it has another id than we expect", "peer", h->url.host, "port", h->url.port);
+        log_error("A member refuses us: it has another id than we expect", "peer", h->url.host,
+                  "port", h->url.port);
     finish(h, h->in[0] == GREETING_OK && h->written);
 }
 
@@ -252,7 +260,8 @@ static void answer_greeting(struct handshake *h)
 {
     struct greeting g;
     memcpy(&g, h->in, sizeof(g));
-    if (g.magic != GREETING_MAGIC || (g.kind != CONNECTION_RAFT && g.kind != CONNECTION_RPC) || g.url_len >= URL_MAX) {
+    if (g.magic != GREETING_MAGIC || (g.kind != CONNECTION_RAFT && g.kind != CONNECTION_RPC) ||
+        g.url_len >= URL_MAX) {
         finish(h, false);
         return;
     }
@@ -265,7 +274,8 @@ static void answer_greeting(struct handshake *h)
     h->out[0] = GREETING_OK;
     h->out_len = 1;
     if (g.cluster_id != h->t->o.cluster_id) {
-        log_error("Refusing a member of another cluster", "url", memchr(h->in + sizeof(g), '"', g.url_len) ? "?" : "see its log");
+        log_error("Refusing a member of another cluster", "url",
+                  memchr(h->in + sizeof(g), '"', g.url_len) ? "?" : "see its log");
         h->out[0] = GREETING_OTHER_CLUSTER;
     } else if (g.to != h->t->o.member_id) {
         h->out[0] = GREETING_OTHER_MEMBER;
@@ -289,7 +299,8 @@ static void start_stream(struct handshake *h, int fd, bool tls)
     uv_stream_t *stream;
     int rc;
     if (tls) {
-        fd = tls_pump_start(h->t->o.loop, h->t->credentials, fd, h->incoming ? NULL : h->url.host, on_tls_failed);
+        fd = tls_pump_start(h->t->o.loop, h->t->credentials, fd, h->incoming ? NULL : h->url.host,
+                            on_tls_failed);
         if (fd < 0) {
             finish(h, false);
             return;
@@ -318,7 +329,8 @@ static void start_stream(struct handshake *h, int fd, bool tls)
     } else {
         h->in_want = 1;
         size_t url_len = strlen(h->t->advertise_url);
-        struct greeting g = {GREETING_MAGIC, (uint16_t)h->kind, (uint16_t)url_len, h->t->o.cluster_id, h->t->o.member_id, h->peer};
+        struct greeting g = {GREETING_MAGIC,     (uint16_t)h->kind, (uint16_t)url_len,
+                             h->t->o.cluster_id, h->t->o.member_id, h->peer};
         memcpy(h->out, &g, sizeof(g));
         memcpy(h->out + sizeof(g), h->t->advertise_url, url_len);
         h->out_len = sizeof(g) + url_len;
@@ -345,7 +357,8 @@ static void on_connected(uv_poll_t *poll, int status, int events)
     h->fd = -1;
     h->poll_active = false;
     uv_poll_stop(poll);
-    /* Another handle will watch this socket: the poll must be off it first. Duplicating is simplest. */
+    /* Another handle will watch this socket: the poll must be off it first. Duplicating is
+     * simplest. */
     int dup_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     h->fd = fd;
     uv_close((uv_handle_t *)poll, on_poll_closed);
@@ -380,7 +393,8 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *r
     release(h);
 }
 
-bool transport_connect(struct transport *t, enum connection_kind kind, uint64_t to, const char *url, transport_connected *done, void *userdata)
+bool transport_connect(struct transport *t, enum connection_kind kind, uint64_t to, const char *url,
+                       transport_connected *done, void *userdata)
 {
     struct url parsed;
     if (t->stopped || !url_parse(url, &parsed, NULL) || (parsed.tls && !t->credentials))
@@ -425,7 +439,10 @@ static void on_incoming(uv_poll_t *poll, int status, int events)
 
 static bool start_listening(struct transport *t, struct error **err)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *res;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE},
+                    *res;
     int rc = getaddrinfo(t->listen.host, t->listen.port, &hints, &res);
     if (rc != 0) {
         error_setf(err, "cannot resolve %s: %s", t->listen.host, gai_strerror(rc));
@@ -434,7 +451,8 @@ static bool start_listening(struct transport *t, struct error **err)
     int one = 1;
     t->listen_fd = socket(res->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(t->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    bool ok = t->listen_fd >= 0 && bind(t->listen_fd, res->ai_addr, res->ai_addrlen) == 0 && listen(t->listen_fd, 64) == 0;
+    bool ok = t->listen_fd >= 0 && bind(t->listen_fd, res->ai_addr, res->ai_addrlen) == 0 &&
+              listen(t->listen_fd, 64) == 0;
     if (!ok)
         error_set_errno(err, errno, "cannot listen for members on %s", t->o.listen_url);
     freeaddrinfo(res);
@@ -462,11 +480,14 @@ static void on_raft_connected(void *userdata, uv_stream_t *stream)
     req->cb(req, stream, stream ? 0 : RAFT_NOCONNECTION);
 }
 
-static int raft_connect(struct raft_uv_transport *r, struct raft_uv_connect *req, raft_id id, const char *address, raft_uv_connect_cb cb)
+static int raft_connect(struct raft_uv_transport *r, struct raft_uv_connect *req, raft_id id,
+                        const char *address, raft_uv_connect_cb cb)
 {
     struct transport *t = r->impl;
     req->cb = cb;
-    return transport_connect(t, CONNECTION_RAFT, id, address, on_raft_connected, req) ? 0 : RAFT_NOCONNECTION;
+    return transport_connect(t, CONNECTION_RAFT, id, address, on_raft_connected, req)
+               ? 0
+               : RAFT_NOCONNECTION;
 }
 
 static void raft_close_transport(struct raft_uv_transport *r, raft_uv_transport_close_cb cb)
@@ -502,7 +523,9 @@ struct transport *transport_new(const struct transport_options *o, struct error 
         t->credentials = tls_credentials_load(o->cert_file, o->key_file, o->ca_file, err);
         ok = t->credentials != NULL;
     } else if (ok && t->listen.tls) {
-        error_setf(err, "https peer URLs need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file");
+        error_setf(
+            err,
+            "https peer URLs need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file");
         ok = false;
     }
     if (!ok || !start_listening(t, err)) {

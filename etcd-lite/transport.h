@@ -1,5 +1,6 @@
-/* Connections between members: plain TCP, or mutual TLS. Each starts with a short greeting that names the cluster, both members and what
- * the connection carries: raft messages (handed to libraft) or our own RPC (peer.h). */
+/* Connections between members: plain TCP, or mutual TLS. Each starts with a short greeting that
+ * names the cluster, both members and what the connection carries: raft messages (handed to
+ * libraft) or our own RPC (peer.h). */
 #pragma once
 #include <raft.h>
 #include <raft/uv.h>
@@ -11,7 +12,7 @@ enum connection_kind { CONNECTION_RAFT = 1, CONNECTION_RPC = 2 };
 
 struct transport_options {
     uv_loop_t *loop;
-    const char *listen_url; /* "https://10.0.0.1:2380" */
+    const char *listen_url;                     /* "https://10.0.0.1:2380" */
     const char *cert_file, *key_file, *ca_file; /* for https */
     uint64_t cluster_id, member_id;
     const char *advertise_url;
@@ -24,10 +25,11 @@ struct transport *transport_new(const struct transport_options *o, struct error 
 /* The face that libraft sees. Addresses of servers are peer URLs. */
 struct raft_uv_transport *transport_raft(struct transport *t);
 
-/* done is called once, later, with a stream or NULL. Streams are closed with transport_close_stream. */
+/* done is called once, later, with a stream or NULL. Streams are closed with
+ * transport_close_stream. */
 typedef void transport_connected(void *userdata, uv_stream_t *stream);
-bool transport_connect(struct transport *t, enum connection_kind kind, uint64_t to, const char *url, transport_connected *done,
-                       void *userdata);
+bool transport_connect(struct transport *t, enum connection_kind kind, uint64_t to, const char *url,
+                       transport_connected *done, void *userdata);
 void transport_close_stream(uv_stream_t *stream);
 /* Ends listening and pending connects (whose done is called); free when the loop has run dry. */
 void transport_stop(struct transport *t);

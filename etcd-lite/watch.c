@@ -3,9 +3,9 @@
 #include <string.h>
 #include "common/mem.h"
 
-#define BATCH_EVENTS 1000     /* sent at once to a watcher that is behind (whole revisions) */
-#define BATCH_BYTES (1u << 20)
-#define SCAN_VERSIONS 100000  /* looked at in one go */
+#define BATCH_EVENTS  1000 /* sent at once to a watcher that is behind (whole revisions) */
+#define BATCH_BYTES   (1u << 20)
+#define SCAN_VERSIONS 100000 /* looked at in one go */
 
 struct watcher {
     struct watch_options o;
@@ -206,7 +206,8 @@ static void fall_behind(struct watch_hub *h, struct watcher *w)
     attach(h, w, false);
 }
 
-static void deliver(struct watch_hub *h, struct watcher *w, struct watch_event *const *events, size_t n, int64_t revision)
+static void deliver(struct watch_hub *h, struct watcher *w, struct watch_event *const *events,
+                    size_t n, int64_t revision)
 {
     if (!h->sink.has_room(h->sink.userdata, w)) {
         fall_behind(h, w); /* next_revision stays: it is fed from the log later */
@@ -236,7 +237,8 @@ void watch_notify(struct watch_hub *h, const struct mvcc *m, size_t from)
             deliver(h, w, h->picked, picked, revision);
     }
     for (size_t i = 0; i < n && h->n_single; i++) {
-        /* A watcher whose key changed several times gets all of it at the first of them, and the rest no more concerns it. */
+        /* A watcher whose key changed several times gets all of it at the first of them, and the
+         * rest no more concerns it. */
         struct bytes key = kv_key_bytes(h->events[i].version->key);
         for (struct watcher *w = h->single[hash(key) & (h->n_buckets - 1)], *next; w; w = next) {
             next = w->next;
@@ -244,7 +246,8 @@ void watch_notify(struct watch_hub *h, const struct mvcc *m, size_t from)
                 continue;
             size_t picked = 0;
             for (size_t k = i; k < n; k++)
-                if (h->events[k].version->key == h->events[i].version->key && concerns(w, h->events[k].version))
+                if (h->events[k].version->key == h->events[i].version->key &&
+                    concerns(w, h->events[k].version))
                     h->picked[picked++] = &h->events[k];
             deliver(h, w, h->picked, picked, revision);
         }
@@ -265,7 +268,8 @@ void watch_resync(struct watch_hub *h)
 static bool feed(struct watch_hub *h, const struct mvcc *m, struct watcher *w)
 {
     int64_t now = mvcc_revision(m), reached = w->next_revision - 1;
-    size_t size = mvcc_log_size(m), picked = 0, i = mvcc_log_seek(m, w->next_revision), scanned = 0, bytes = 0;
+    size_t size = mvcc_log_size(m), picked = 0, i = mvcc_log_seek(m, w->next_revision), scanned = 0,
+           bytes = 0;
     while (i < size && picked < BATCH_EVENTS && bytes < BATCH_BYTES && scanned < SCAN_VERSIONS) {
         int64_t revision = mvcc_log_at(m, i)->mod;
         for (; i < size && mvcc_log_at(m, i)->mod == revision; i++, scanned++) {

@@ -1,7 +1,8 @@
 /* Watches: each event once, in order, from any revision that is not compacted.
  *
- * A watcher is either synced (it hears of changes as they are applied) or behind (it started in the past, or its client
- * reads slowly): then it is fed from the revision log when its client has room. Nothing is queued for it here: a slow client costs no memory. */
+ * A watcher is either synced (it hears of changes as they are applied) or behind (it started in the
+ * past, or its client reads slowly): then it is fed from the revision log when its client has room.
+ * Nothing is queued for it here: a slow client costs no memory. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,8 +10,8 @@
 #include "etcd-lite/mvcc.h"
 
 struct watcher;
-/* One event as some watchers get it. encoded: for whoever sends, to keep its form of the event while the same one goes to several watchers;
- * [1] is the form with the previous value. */
+/* One event as some watchers get it. encoded: for whoever sends, to keep its form of the event
+ * while the same one goes to several watchers; [1] is the form with the previous value. */
 struct watch_event {
     struct kv_version *version;
     struct kv_version *prev; /* NULL when there was none or it is compacted */
@@ -19,7 +20,8 @@ struct watch_event {
 
 struct watch_sink {
     /* Events of complete revisions up to `revision`; never empty. */
-    void (*events)(void *userdata, struct watcher *w, struct watch_event *const *events, size_t n, int64_t revision);
+    void (*events)(void *userdata, struct watcher *w, struct watch_event *const *events, size_t n,
+                   int64_t revision);
     void (*progress)(void *userdata, struct watcher *w, int64_t revision);
     /* What it waits for is compacted; the watcher is freed after this. */
     void (*compacted)(void *userdata, struct watcher *w, int64_t compact_revision);
@@ -48,8 +50,10 @@ const struct watch_options *watch_get_options(const struct watcher *w);
 void watch_notify(struct watch_hub *h, const struct mvcc *m, size_t from);
 /* The store was replaced (a snapshot came): all watchers look again at the log. */
 void watch_resync(struct watch_hub *h);
-/* Feeds those behind; true when some could go on at once. Call again also when a client has room again. */
+/* Feeds those behind; true when some could go on at once. Call again also when a client has room
+ * again. */
 bool watch_catch_up(struct watch_hub *h, const struct mvcc *m);
-/* Tells synced watchers with progress_notify the revision, if they have not heard of it. force: all of this stream. */
+/* Tells synced watchers with progress_notify the revision, if they have not heard of it. force: all
+ * of this stream. */
 void watch_send_progress(struct watch_hub *h, const struct mvcc *m, const void *force_stream);
 bool watch_is_synced(const struct watcher *w);

@@ -1,5 +1,5 @@
-/* Fuzz target: commands of a log entry, as another member or the disk may bring them, applied to a store. The checksum is made right,
- * else nothing would get past it. */
+/* Fuzz target: commands of a log entry, as another member or the disk may bring them, applied to a
+ * store. The checksum is made right, else nothing would get past it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Fuzz target: JSON requests of the gateway, and what is printed back. The first byte chooses the message. */
+/* Fuzz target: JSON requests of the gateway, and what is printed back. The first byte chooses the
+ * message. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -7,9 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct msg_type *const types[] = {&txn_request_type,  &range_request_type,        &put_request_type,
-                                                   &watch_request_type, &delete_range_request_type, &lease_time_to_live_request_type,
-                                                   &member_type,        &watch_response_type};
+    static const struct msg_type *const types[] = {
+        &txn_request_type,   &range_request_type,        &put_request_type,
+        &watch_request_type, &delete_range_request_type, &lease_time_to_live_request_type,
+        &member_type,        &watch_response_type};
     if (size < 1)
         return 0;
     const struct msg_type *t = types[data[0] % (sizeof(types) / sizeof(types[0]))];

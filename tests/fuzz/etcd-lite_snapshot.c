@@ -1,4 +1,5 @@
-/* Fuzz target: a snapshot, as the disk or another member may bring it. The checksum is made right. */
+/* Fuzz target: a snapshot, as the disk or another member may bring it. The checksum is made right.
+ */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

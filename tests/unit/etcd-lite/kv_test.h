@@ -13,12 +13,12 @@ static inline int64_t test_now_ms(void)
     return test_clock_ms;
 }
 
-static inline struct bytes B(const char *s)
-{
+static inline struct bytes B(const char *s) {
     return (struct bytes){s, strlen(s)};
 }
 
-static inline bool bytes_are(struct bytes b, const char *s)
+static inline bool
+bytes_are(struct bytes b, const char *s)
 {
     return b.n == strlen(s) && memcmp(b.p, s, b.n) == 0;
 }

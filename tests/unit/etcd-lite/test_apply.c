@@ -59,20 +59,29 @@ START_TEST(compare_targets)
         ck_assert_msg(txn(json)->succeeded == cases[i].holds, "%s", cases[i].compare);
     }
     /* An absent key: numbers are 0, a value it has none. */
-    ck_assert(txn("{\"compare\":[{\"key\":\"eA==\",\"target\":\"MOD\",\"mod_revision\":\"0\"}]}")->succeeded);
-    ck_assert(!txn("{\"compare\":[{\"key\":\"eA==\",\"target\":\"VALUE\",\"result\":\"NOT_EQUAL\",\"value\":\"bQ==\"}]}")->succeeded);
+    ck_assert(txn("{\"compare\":[{\"key\":\"eA==\",\"target\":\"MOD\",\"mod_revision\":\"0\"}]}")
+                  ->succeeded);
+    ck_assert(!txn("{\"compare\":[{\"key\":\"eA==\",\"target\":\"VALUE\",\"result\":\"NOT_EQUAL\","
+                   "\"value\":\"bQ==\"}]}")
+                   ->succeeded);
     /* A range: all must hold. */
     put(&s, "l", "x", 0);
-    ck_assert(txn("{\"compare\":[{\"key\":\"aw==\",\"range_end\":\"bQ==\",\"target\":\"MOD\",\"result\":\"GREATER\",\"mod_revision\":2}]}")->succeeded);
-    ck_assert(!txn("{\"compare\":[{\"key\":\"aw==\",\"range_end\":\"bQ==\",\"target\":\"MOD\",\"result\":\"GREATER\",\"mod_revision\":3}]}")->succeeded);
+    ck_assert(txn("{\"compare\":[{\"key\":\"aw==\",\"range_end\":\"bQ==\",\"target\":\"MOD\","
+                  "\"result\":\"GREATER\",\"mod_revision\":2}]}")
+                  ->succeeded);
+    ck_assert(!txn("{\"compare\":[{\"key\":\"aw==\",\"range_end\":\"bQ==\",\"target\":\"MOD\","
+                   "\"result\":\"GREATER\",\"mod_revision\":3}]}")
+                   ->succeeded);
 }
 END_TEST
 
 START_TEST(one_revision_and_what_it_sees)
 {
     int64_t before = mvcc_revision(s.kv);
-    struct txn_response *t = txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\",\"value\":\"MQ==\"}},{\"request_range\":{\"key\":\"YQ==\"}},"
-                                 "{\"request_put\":{\"key\":\"Yg==\"}},{\"request_delete_range\":{\"key\":\"Yw==\",\"range_end\":\"AA==\"}}]}");
+    struct txn_response *t = txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\",\"value\":\"MQ=="
+                                 "\"}},{\"request_range\":{\"key\":\"YQ==\"}},"
+                                 "{\"request_put\":{\"key\":\"Yg==\"}},{\"request_delete_range\":{"
+                                 "\"key\":\"Yw==\",\"range_end\":\"AA==\"}}]}");
     ck_assert(t->succeeded && t->responses.n == 4);
     struct response_op *op = t->responses.items;
     ck_assert_uint_eq(op[1].range->kvs.n, 1);
@@ -82,7 +91,8 @@ START_TEST(one_revision_and_what_it_sees)
     ck_assert_uint_eq(mvcc_log_size(s.kv), 2);
     ck_assert_uint_eq(mvcc_log_at(s.kv, 1)->sub, 1);
     /* The comparison failed and nothing is to be done then. */
-    t = txn("{\"compare\":[{\"key\":\"YQ==\",\"target\":\"VERSION\",\"version\":\"9\"}],\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}]}");
+    t = txn("{\"compare\":[{\"key\":\"YQ==\",\"target\":\"VERSION\",\"version\":\"9\"}],"
+            "\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}]}");
     ck_assert(!t->succeeded && t->responses.n == 0);
     ck_assert_int_eq(mvcc_revision(s.kv), before + 1);
 }
@@ -92,10 +102,12 @@ START_TEST(nested)
 {
     put(&s, "a", "1", 0);
     /* The inner comparison sees the state before the transaction, as in etcd. */
-    struct txn_response *t = txn(
-        "{\"success\":[{\"request_put\":{\"key\":\"Yg==\",\"value\":\"Mg==\"}},"
-        "{\"request_txn\":{\"compare\":[{\"key\":\"Yg==\",\"target\":\"CREATE\",\"create_revision\":\"0\"}],"
-        "\"success\":[{\"request_put\":{\"key\":\"Yw==\",\"value\":\"Mw==\"}}],\"failure\":[{\"request_put\":{\"key\":\"ZA==\"}}]}}]}");
+    struct txn_response *t =
+        txn("{\"success\":[{\"request_put\":{\"key\":\"Yg==\",\"value\":\"Mg==\"}},"
+            "{\"request_txn\":{\"compare\":[{\"key\":\"Yg==\",\"target\":\"CREATE\",\"create_"
+            "revision\":\"0\"}],"
+            "\"success\":[{\"request_put\":{\"key\":\"Yw==\",\"value\":\"Mw==\"}}],\"failure\":[{"
+            "\"request_put\":{\"key\":\"ZA==\"}}]}}]}");
     struct response_op *op = t->responses.items;
     ck_assert(op[1].txn->succeeded);
     ck_assert_str_eq(value_at(&s, "c", 0), "3");
@@ -106,11 +118,14 @@ END_TEST
 START_TEST(whole_or_not_at_all)
 {
     int64_t before = mvcc_revision(s.kv);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"Yg==\",\"lease\":\"99\"}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"Yg==\","
+        "\"lease\":\"99\"}}]}");
     ck_assert_int_eq(r.status, KV_LEASE_NOT_FOUND);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_range\":{\"key\":\"Yg==\",\"revision\":\"99\"}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_range\":{\"key\":\"Yg==\","
+        "\"revision\":\"99\"}}]}");
     ck_assert_int_eq(r.status, KV_FUTURE_REVISION);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"Yg==\",\"ignore_value\":true}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"Yg==\","
+        "\"ignore_value\":true}}]}");
     ck_assert_int_eq(r.status, KV_KEY_NOT_FOUND);
     ck_assert_int_eq(mvcc_revision(s.kv), before);
     ck_assert_ptr_null(mvcc_find(s.kv, B("a")));
@@ -119,15 +134,20 @@ END_TEST
 
 START_TEST(refused_before_the_log)
 {
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"YQ==\"}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_put\":{\"key\":\"YQ==\"}}]"
+        "}");
     ck_assert_int_eq(r.status, KV_DUPLICATE_KEY);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_delete_range\":{\"key\":\"YQ==\",\"range_end\":\"Yg==\"}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_delete_range\":{\"key\":"
+        "\"YQ==\",\"range_end\":\"Yg==\"}}]}");
     ck_assert_int_eq(r.status, KV_DUPLICATE_KEY);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_txn\":{\"failure\":[{\"request_put\":{\"key\":\"YQ==\"}}]}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_txn\":{\"failure\":[{"
+        "\"request_put\":{\"key\":\"YQ==\"}}]}}]}");
     ck_assert_int_eq(r.status, KV_DUPLICATE_KEY);
-    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}],\"failure\":[{\"request_put\":{\"key\":\"YQ==\"}}]}");
+    txn("{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}],\"failure\":[{\"request_put\":{"
+        "\"key\":\"YQ==\"}}]}");
     ck_assert_int_eq(r.status, KV_OK);
-    txn("{\"success\":[{\"request_txn\":{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}],\"failure\":[{\"request_put\":{\"key\":\"YQ==\"}}]}}]}");
+    txn("{\"success\":[{\"request_txn\":{\"success\":[{\"request_put\":{\"key\":\"YQ==\"}}],"
+        "\"failure\":[{\"request_put\":{\"key\":\"YQ==\"}}]}}]}");
     ck_assert_int_eq(r.status, KV_OK);
     txn("{\"compare\":[{\"target\":\"MOD\"}]}");
     ck_assert_int_eq(r.status, KV_EMPTY_KEY);
@@ -141,8 +161,12 @@ START_TEST(refused_before_the_log)
     txn(b.data);
     ck_assert_int_eq(r.status, KV_TOO_MANY_OPS);
     buf_free(&b);
-    ck_assert_int_eq(check_put(&(struct put_request){.key = B("a"), .value = B("b"), .ignore_value = true}), KV_VALUE_PROVIDED);
-    ck_assert_int_eq(check_put(&(struct put_request){.key = B("a"), .lease = 1, .ignore_lease = true}), KV_LEASE_PROVIDED);
+    ck_assert_int_eq(
+        check_put(&(struct put_request){.key = B("a"), .value = B("b"), .ignore_value = true}),
+        KV_VALUE_PROVIDED);
+    ck_assert_int_eq(
+        check_put(&(struct put_request){.key = B("a"), .lease = 1, .ignore_lease = true}),
+        KV_LEASE_PROVIDED);
 }
 END_TEST
 
@@ -181,7 +205,7 @@ START_TEST(leases_and_keys)
     put(&s, "a", "", 7);
     put(&s, "b", "", 7);
     put(&s, "c", "", 7);
-    put(&s, "b", "", 9);  /* moves to another lease */
+    put(&s, "b", "", 9); /* moves to another lease */
     put(&s, "d", "", 7);
     delete_range(&s, "d", "");
     put(&s, "c", "", 0); /* leaves its lease */
@@ -262,7 +286,8 @@ START_TEST(entries)
     uint64_t seq;
     struct command c;
     ck_assert(entry_next(&reader, &seq, &c, &a));
-    ck_assert(seq == 100 && c.put && bytes_are(c.put->key, "k") && bytes_are(c.put->value, "v") && !c.noop);
+    ck_assert(seq == 100 && c.put && bytes_are(c.put->key, "k") && bytes_are(c.put->value, "v") &&
+              !c.noop);
     ck_assert(entry_next(&reader, &seq, &c, &a));
     ck_assert(seq == 101 && c.noop->term == 12);
     ck_assert(!entry_next(&reader, &seq, &c, &a));

@@ -1,5 +1,5 @@
-/* Messages: JSON as grpc-gateway maps it, the wire format, and what malformed input does. The fuzz targets are run
- * here too, over mutations of a small corpus (the same at every run). */
+/* Messages: JSON as grpc-gateway maps it, the wire format, and what malformed input does. The fuzz
+ * targets are run here too, over mutations of a small corpus (the same at every run). */
 #include "kv_test.h"
 #include "etcd-lite/snapshot.h"
 
@@ -42,15 +42,21 @@ static const char *parse_error(const struct msg_type *t, const char *json)
 START_TEST(json_in)
 {
     struct range_request r = {0};
-    const char *json = " {\"key\":\"Zm9v\", \"range_end\" : \"Zm9w\",\"limit\":\"10\",\"revision\":7,\"sortOrder\":\"DESCEND\",\"sort_target\":3,"
-                       "\"keys_only\":true,\"minModRevision\":\"-1\",\"count_only\":null}\n";
+    const char *json =
+        " {\"key\":\"Zm9v\", \"range_end\" : "
+        "\"Zm9w\",\"limit\":\"10\",\"revision\":7,\"sortOrder\":\"DESCEND\",\"sort_target\":3,"
+        "\"keys_only\":true,\"minModRevision\":\"-1\",\"count_only\":null}\n";
     ck_assert(msg_parse_json(&range_request_type, json, strlen(json), NULL, &r, &a, NULL));
-    ck_assert(bytes_are(r.key, "foo") && bytes_are(r.range_end, "fop") && r.limit == 10 && r.revision == 7);
-    ck_assert(r.sort_order == SORT_DESCEND && r.sort_target == SORT_BY_MOD && r.keys_only && r.min_mod_revision == -1 && !r.count_only);
+    ck_assert(bytes_are(r.key, "foo") && bytes_are(r.range_end, "fop") && r.limit == 10 &&
+              r.revision == 7);
+    ck_assert(r.sort_order == SORT_DESCEND && r.sort_target == SORT_BY_MOD && r.keys_only &&
+              r.min_mod_revision == -1 && !r.count_only);
     struct member m = {0};
-    json = "{\"ID\":\"18446744073709551615\",\"name\":\"\\u00e4\\n\\ud83d\\ude00\",\"peerURLs\":[\"a\",\"b\"],\"clientURLs\":[]}";
+    json = "{\"ID\":\"18446744073709551615\",\"name\":\"\\u00e4\\n\\ud83d\\ude00\",\"peerURLs\":["
+           "\"a\",\"b\"],\"clientURLs\":[]}";
     ck_assert(msg_parse_json(&member_type, json, strlen(json), NULL, &m, &a, NULL));
-    ck_assert((uint64_t)m.id == UINT64_MAX && bytes_are(m.name, "\xc3\xa4\n\xf0\x9f\x98\x80") && m.peer_urls.n == 2 && m.client_urls.n == 0);
+    ck_assert((uint64_t)m.id == UINT64_MAX && bytes_are(m.name, "\xc3\xa4\n\xf0\x9f\x98\x80") &&
+              m.peer_urls.n == 2 && m.client_urls.n == 0);
     /* Several documents, one after another. */
     json = "{\"create_request\":{}} {\"progress_request\":{}}";
     struct watch_request w = {0};
@@ -63,10 +69,26 @@ END_TEST
 START_TEST(json_errors)
 {
     ck_assert_str_eq(parse_error(&range_request_type, "{}"), "");
-    ck_assert_str_eq(parse_error(&range_request_type, "{\"kez\":1}"), "unknown field \"kez\" in etcdserverpb.RangeRequest");
-    static const char *const bad[] = {"",          "{",           "[]",         "{\"key\"}",    "{\"key\":1}",  "{\"key\":\"*\"}", "{\"limit\":\"x\"}",
-                                      "{\"limit\":1.5}", "{\"limit\":99999999999999999999}", "{\"serializable\":1}", "{} {}", "{\"key\":\"\\x\"}",
-                                      "{\"sort_order\":\"UP\"}", "{\"limit\":}", "{\"key\":\"YQ==\",}", "nul", "{\"key\":\"Y\n\"}", "{\"limit\":[1]}"};
+    ck_assert_str_eq(parse_error(&range_request_type, "{\"kez\":1}"),
+                     "unknown field \"kez\" in etcdserverpb.RangeRequest");
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "{\"key\"}",
+                                      "{\"key\":1}",
+                                      "{\"key\":\"*\"}",
+                                      "{\"limit\":\"x\"}",
+                                      "{\"limit\":1.5}",
+                                      "{\"limit\":99999999999999999999}",
+                                      "{\"serializable\":1}",
+                                      "{} {}",
+                                      "{\"key\":\"\\x\"}",
+                                      "{\"sort_order\":\"UP\"}",
+                                      "{\"limit\":}",
+                                      "{\"key\":\"YQ==\",}",
+                                      "nul",
+                                      "{\"key\":\"Y\n\"}",
+                                      "{\"limit\":[1]}"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         ck_assert_msg(*parse_error(&range_request_type, bad[i]), "%s", bad[i]);
     struct buf deep = {0};
@@ -79,14 +101,19 @@ END_TEST
 
 START_TEST(json_out)
 {
-    struct key_value kv = {.key = B("foo"), .create_revision = 2, .mod_revision = INT64_MAX, .version = 1};
+    struct key_value kv = {
+        .key = B("foo"), .create_revision = 2, .mod_revision = INT64_MAX, .version = 1};
     struct event e = {.type = EVENT_DELETE, .kv = &kv};
     struct response_header h = {.cluster_id = -1, .revision = -5};
-    struct watch_response r = {.header = &h, .created = true, .cancel_reason = B("a\"\x01"), .events = {&e, 1}};
+    struct watch_response r = {
+        .header = &h, .created = true, .cancel_reason = B("a\"\x01"), .events = {&e, 1}};
     struct buf b = {0};
     msg_print_json(&watch_response_type, &r, &b);
-    ck_assert_str_eq(b.data, "{\"header\":{\"cluster_id\":\"18446744073709551615\",\"revision\":\"-5\"},\"created\":true,\"cancel_reason\":\"a\\\"\\u0001\","
-                             "\"events\":[{\"type\":\"DELETE\",\"kv\":{\"key\":\"Zm9v\",\"create_revision\":\"2\",\"mod_revision\":\"9223372036854775807\",\"version\":\"1\"}}]}");
+    ck_assert_str_eq(
+        b.data, "{\"header\":{\"cluster_id\":\"18446744073709551615\",\"revision\":\"-5\"},"
+                "\"created\":true,\"cancel_reason\":\"a\\\"\\u0001\","
+                "\"events\":[{\"type\":\"DELETE\",\"kv\":{\"key\":\"Zm9v\",\"create_revision\":"
+                "\"2\",\"mod_revision\":\"9223372036854775807\",\"version\":\"1\"}}]}");
     buf_free(&b);
     struct empty none;
     msg_print_json(&empty_type, &none, &b);
@@ -109,7 +136,8 @@ START_TEST(wire)
     ck_assert_uint_eq(b.len, msg_wire_size(&put_request_type, &p));
     ck_assert(b.len == 15 && memcmp(b.data, put_bytes, 13) == 0);
     buf_free(&b);
-    for (size_t n = 1; n < sizeof(put_bytes) - 1; n++) { /* cut anywhere: no crash, and never more than was there */
+    for (size_t n = 1; n < sizeof(put_bytes) - 1;
+         n++) { /* cut anywhere: no crash, and never more than was there */
         char *cut = malloc(n);
         memcpy(cut, put_bytes, n);
         struct put_request q = {0};
@@ -133,7 +161,8 @@ START_TEST(wire)
 END_TEST
 
 /* --- the fuzz targets, over a small corpus --- */
-static void mutate(int (*target)(const uint8_t *, size_t), const uint8_t *seed_input, size_t len, unsigned rounds)
+static void mutate(int (*target)(const uint8_t *, size_t), const uint8_t *seed_input, size_t len,
+                   unsigned rounds)
 {
     uint64_t seed = len * 31 + 7;
     target(seed_input, len);
@@ -170,10 +199,12 @@ static void mutate(int (*target)(const uint8_t *, size_t), const uint8_t *seed_i
 START_TEST(fuzz_corpus_json)
 {
     static const char *const corpus[] = {
-        "0{\"compare\":[{\"target\":\"VALUE\",\"key\":\"YQ==\",\"value\":\"Yg==\"}],\"success\":[{\"request_put\":{\"key\":\"YQ==\"}},{\"request_txn\":"
-        "{\"failure\":[{\"request_delete_range\":{\"key\":\"Yg==\",\"range_end\":\"AA==\"}}]}}]}",
+        ("0{\"compare\":[{\"target\":\"VALUE\",\"key\":\"YQ==\",\"value\":\"Yg==\"}],\"success\":[{"
+         "\"request_put\":{\"key\":\"YQ==\"}},{\"request_txn\":"
+         "{\"failure\":[{\"request_delete_range\":{\"key\":\"Yg==\",\"range_end\":\"AA==\"}}]}}]}"),
         "1{\"key\":\"YQ==\",\"sort_order\":\"ASCEND\",\"limit\":\"5\"}",
-        "3{\"create_request\":{\"key\":\"YQ==\",\"filters\":[\"NOPUT\",1],\"start_revision\":\"5\"}}",
+        "3{\"create_request\":{\"key\":\"YQ==\",\"filters\":[\"NOPUT\",1],\"start_revision\":\"5\"}"
+        "}",
         "6{\"ID\":\"5\",\"name\":\"\\u00e4\\\"x\",\"peerURLs\":[\"http://a:1\"]}",
     };
     for (size_t i = 0; i < sizeof(corpus) / sizeof(corpus[0]); i++)
@@ -193,7 +224,9 @@ START_TEST(fuzz_corpus_entry)
     struct request_op op = {.put = &p1};
     struct compare cmp = {.target = COMPARE_VALUE, .key = B("a"), .value = B("b")};
     struct txn_request t = {.compare = {&cmp, 1}, .success = {&op, 1}};
-    struct command all[] = {{.put = &p1}, {.lease_grant = &g}, {.put = &p2}, {.txn = &t}, {.lease_revoke = &rv}, {.compaction = &c}, {.delete_range = &d}};
+    struct command all[] = {{.put = &p1},        {.lease_grant = &g},   {.put = &p2},
+                            {.txn = &t},         {.lease_revoke = &rv}, {.compaction = &c},
+                            {.delete_range = &d}};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         struct buf wire = {0};
         msg_encode(&command_type, &all[i], &wire);
@@ -235,7 +268,8 @@ START_TEST(fuzz_corpus_snapshot)
     struct state copy;
     state_init(&copy, test_now_ms);
     ck_assert(snapshot_restore(&copy, b.data, b.len, NULL));
-    ck_assert_uint_eq(mvcc_hash(copy.kv, mvcc_revision(s.kv)), mvcc_hash(s.kv, mvcc_revision(s.kv)));
+    ck_assert_uint_eq(mvcc_hash(copy.kv, mvcc_revision(s.kv)),
+                      mvcc_hash(s.kv, mvcc_revision(s.kv)));
     ck_assert_uint_eq(lessor_find(copy.leases, 5)->n_keys, 1);
     state_clear(&copy);
     state_clear(&s);

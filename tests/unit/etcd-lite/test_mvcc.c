@@ -60,7 +60,8 @@ START_TEST(ranges)
     r = (struct range_response){0};
     state_range(&s, &q, &a, &r, NULL);
     ck_assert(r.kvs.n == 1 && r.more && bytes_are(((struct key_value *)r.kvs.items)->key, "c"));
-    q = (struct range_request){.key = B("a"), .range_end = B("d"), .min_mod_revision = 3, .max_mod_revision = 4};
+    q = (struct range_request){
+        .key = B("a"), .range_end = B("d"), .min_mod_revision = 3, .max_mod_revision = 4};
     r = (struct range_response){0};
     state_range(&s, &q, &a, &r, NULL);
     ck_assert(r.kvs.n == 2 && r.count == 4 && !r.more);
@@ -172,7 +173,8 @@ static void random_walk(uint64_t seed, bool with_snapshots)
         if (mvcc_revision(s.kv) > before)
             history[mvcc_revision(s.kv)] = now;
         /* Look at some revision that is not compacted. */
-        int64_t low = compacted > 1 ? compacted : 1, at = low + chance(&seed, (unsigned)(mvcc_revision(s.kv) - low + 1));
+        int64_t low = compacted > 1 ? compacted : 1,
+                at = low + chance(&seed, (unsigned)(mvcc_revision(s.kv) - low + 1));
         size_t alive = 0;
         for (unsigned i = 0; i < KEYS; i++) {
             snprintf(key, sizeof(key), "k%02u", i);

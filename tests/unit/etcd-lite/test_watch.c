@@ -13,7 +13,8 @@ struct client {
     unsigned messages;
 };
 
-static void on_events(void *u, struct watcher *w, struct watch_event *const *events, size_t n, int64_t revision)
+static void on_events(void *u, struct watcher *w, struct watch_event *const *events, size_t n,
+                      int64_t revision)
 {
     (void)u;
     struct client *c = watch_get_options(w)->stream;
@@ -24,10 +25,12 @@ static void on_events(void *u, struct watcher *w, struct watch_event *const *eve
         ck_assert(v->mod > c->last_revision || v->mod <= revision);
         size_t len = strlen(c->got);
         struct bytes k = kv_key_bytes(v->key);
-        snprintf(c->got + len, sizeof(c->got) - len, "%s%.*s=%.*s", kv_is_delete(v) ? "-" : "", (int)k.n, k.p, (int)v->value_len, v->value);
+        snprintf(c->got + len, sizeof(c->got) - len, "%s%.*s=%.*s", kv_is_delete(v) ? "-" : "",
+                 (int)k.n, k.p, (int)v->value_len, v->value);
         len = strlen(c->got);
         if (watch_get_options(w)->prev_kv && events[i]->prev)
-            snprintf(c->got + len, sizeof(c->got) - len, "<%.*s", (int)events[i]->prev->value_len, events[i]->prev->value);
+            snprintf(c->got + len, sizeof(c->got) - len, "<%.*s", (int)events[i]->prev->value_len,
+                     events[i]->prev->value);
         strcat(c->got, " ");
     }
     ck_assert(revision > c->last_revision);
@@ -62,7 +65,8 @@ static void forget(void *u, void *encoded)
 static void setup(void)
 {
     state_init(&s, test_now_ms);
-    hub = watch_hub_new(&(struct watch_sink){on_events, on_progress, on_compacted, has_room, forget, NULL});
+    hub = watch_hub_new(
+        &(struct watch_sink){on_events, on_progress, on_compacted, has_room, forget, NULL});
 }
 
 static void teardown(void)
@@ -92,7 +96,12 @@ static void do_delete(const char *key, const char *end)
 
 static struct watcher *add(struct client *c, const char *key, const char *end, int64_t from)
 {
-    return watch_add(hub, s.kv, &(struct watch_options){.key = B(key), .range_end = B(end), .start_revision = from, .stream = c, .progress_notify = true});
+    return watch_add(hub, s.kv,
+                     &(struct watch_options){.key = B(key),
+                                             .range_end = B(end),
+                                             .start_revision = from,
+                                             .stream = c,
+                                             .progress_notify = true});
 }
 
 START_TEST(live)
@@ -121,7 +130,12 @@ START_TEST(from_the_past_and_on)
         do_put("k", v);
     }
     add(&c, "k", "", 4);
-    watch_add(hub, s.kv, &(struct watch_options){.key = B("k"), .start_revision = 2, .stream = &prev, .prev_kv = true, .no_delete = true});
+    watch_add(hub, s.kv,
+              &(struct watch_options){.key = B("k"),
+                                      .start_revision = 2,
+                                      .stream = &prev,
+                                      .prev_kv = true,
+                                      .no_delete = true});
     ck_assert(!watch_catch_up(hub, s.kv));
     do_put("k", "5");
     do_delete("k", "");
@@ -245,7 +259,8 @@ START_TEST(random_pace)
             put(&s, key, value, 0);
             for (unsigned i = 0; i < N; i++)
                 if (to[i] ? k >= from[i] && k < to[i] : k == from[i])
-                    snprintf(want[i] + strlen(want[i]), sizeof(want[i]) - strlen(want[i]), "%s=%s ", key, value);
+                    snprintf(want[i] + strlen(want[i]), sizeof(want[i]) - strlen(want[i]), "%s=%s ",
+                             key, value);
         }
         notify_since(before);
         for (unsigned i = 0; i < N; i++)
