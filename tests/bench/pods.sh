@@ -14,7 +14,8 @@ measure() { # replicas
         kn create deployment d --image="$BUSYBOX" --replicas="$1" -- sleep 100000 >/dev/null
         kn wait deployment/d --for=jsonpath='{.status.readyReplicas}'="$1" --timeout=120s >/dev/null || return 1
         runs+=($(($(now_ms) - t)))
-        kn delete deployment d --cascade=foreground --wait=true >/dev/null
+        kn delete deployment d --wait=true >/dev/null
+        kn delete pods --all --grace-period=1 --wait=true >/dev/null 2>&1
         eventually 60 bash -c "[ -z \"\$('$KUBECTL' -n $NS get pods -o name)\" ]"
     done
     median "${runs[@]}"
