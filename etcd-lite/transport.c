@@ -274,8 +274,8 @@ static void answer_greeting(struct handshake *h)
     h->out[0] = GREETING_OK;
     h->out_len = 1;
     if (g.cluster_id != h->t->o.cluster_id) {
-        log_error("Refusing a member of another cluster", "url",
-                  memchr(h->in + sizeof(g), '"', g.url_len) ? "?" : "see its log");
+        h->in[h->in_len] = '\0';
+        log_error("Refusing a member of another cluster", "url", h->in + sizeof(g));
         h->out[0] = GREETING_OTHER_CLUSTER;
     } else if (g.to != h->t->o.member_id) {
         h->out[0] = GREETING_OTHER_MEMBER;
