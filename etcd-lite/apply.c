@@ -216,7 +216,8 @@ static struct txn_response *run_path(struct state *s, const struct txn_request *
             state_range(s, op->range, a, r->range, NULL);
         }
     }
-    resp->header = new_header(a, revision_now(s));
+    /* etcd leaves the header of a nested transaction empty. */
+    resp->header = arena_alloc(a, sizeof(*resp->header));
     return resp;
 }
 
@@ -230,6 +231,7 @@ static enum kv_status txn(struct state *s, const struct txn_request *t, struct a
     if (!st) {
         at = 0;
         *out = run_path(s, t, &path, &at, a);
+        (*out)->header->revision = revision_now(s);
     }
     free(path.took_success);
     return st;

@@ -105,30 +105,49 @@ static bool has_put(const struct key_set *s, struct bytes key)
     return false;
 }
 
-static bool collides(const struct key_set *a, const struct key_set *b)
+/* etcd takes the end of a deleted range literally here: "\0" ends nothing above it. */
+static bool is_deleted(const struct key_set *s, struct bytes key)
 {
-    for (size_t i = 0; i < b->n_puts; i++) {
-        if (has_put(a, b->puts[i]))
+    for (size_t i = 0; i < s->n_deletes; i++) {
+        struct bytes from = s->deletes[i]->key, end = s->deletes[i]->range_end;
+        if (end.n ? bytes_compare(key, from) >= 0 && bytes_compare(key, end) < 0
+                  : bytes_compare(key, from) == 0)
             return true;
-        for (size_t k = 0; k < a->n_deletes; k++)
-            if (mvcc_range_contains(a->deletes[k]->key, a->deletes[k]->range_end, b->puts[i]))
-                return true;
     }
     return false;
-}
-
-static void merge(struct key_set *into, const struct key_set *from)
-{
-    for (size_t i = 0; i < from->n_puts; i++)
-        add_put(into, from->puts[i]);
-    for (size_t i = 0; i < from->n_deletes; i++)
-        add_delete(into, from->deletes[i]);
 }
 
 static void key_set_clear(struct key_set *s)
 {
     free(s->puts);
     free(s->deletes);
+}
+
+static bool branch_is_valid(const struct msg_list *ops, struct key_set *out);
+
+/* Adds what a nested transaction may change. Its branches exclude each other. */
+static bool add_nested(const struct txn_request *t, struct key_set *out)
+{
+    struct key_set yes = {0}, no = {0};
+    bool ok = branch_is_valid(&t->success, &yes) && branch_is_valid(&t->failure, &no);
+    for (size_t i = 0; i < yes.n_puts && ok; i++) {
+        ok = !has_put(out, yes.puts[i]) && !is_deleted(out, yes.puts[i]);
+        if (ok)
+            add_put(out, yes.puts[i]);
+    }
+    for (size_t i = 0; i < no.n_puts && ok; i++) {
+        bool also_yes = has_put(&yes, no.puts[i]);
+        ok = (also_yes || !has_put(out, no.puts[i])) && !is_deleted(out, no.puts[i]);
+        if (ok && !also_yes)
+            add_put(out, no.puts[i]);
+    }
+    for (size_t i = 0; i < yes.n_deletes && ok; i++)
+        add_delete(out, yes.deletes[i]);
+    for (size_t i = 0; i < no.n_deletes && ok; i++)
+        add_delete(out, no.deletes[i]);
+    key_set_clear(&yes);
+    key_set_clear(&no);
+    return ok;
 }
 
 static bool branch_is_valid(const struct msg_list *ops, struct key_set *out)
@@ -138,25 +157,13 @@ static bool branch_is_valid(const struct msg_list *ops, struct key_set *out)
         if (op[i].delete_range)
             add_delete(out, op[i].delete_range);
     bool ok = true;
-    for (size_t i = 0; i < ops->n && ok; i++) {
-        if (!op[i].txn)
-            continue;
-        struct key_set yes = {0}, no = {0};
-        ok = branch_is_valid(&op[i].txn->success, &yes) &&
-             branch_is_valid(&op[i].txn->failure, &no) && !collides(out, &yes) &&
-             !collides(&yes, out) && !collides(out, &no) && !collides(&no, out);
-        if (ok) {
-            merge(out, &yes);
-            merge(out, &no);
-        }
-        key_set_clear(&yes);
-        key_set_clear(&no);
-    }
+    for (size_t i = 0; i < ops->n && ok; i++)
+        if (op[i].txn)
+            ok = add_nested(op[i].txn, out);
     for (size_t i = 0; i < ops->n && ok; i++) {
         if (!op[i].put)
             continue;
-        struct key_set one = {.puts = &op[i].put->key, .n_puts = 1};
-        ok = !collides(out, &one);
+        ok = !has_put(out, op[i].put->key) && !is_deleted(out, op[i].put->key);
         if (ok)
             add_put(out, op[i].put->key);
     }

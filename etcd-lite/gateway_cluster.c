@@ -47,7 +47,7 @@ void handle_alarm(struct gateway *g, struct httpd_request *req)
         call_fail(c, KV_UNIMPLEMENTED);
         return;
     }
-    struct alarm_response resp = {.header = call_header(c)};
+    struct alarm_response resp = {0};
     call_answer(c, &alarm_response_type, &resp);
 }
 

@@ -386,12 +386,42 @@ static bool field(struct parser *s, const struct msg_type *t, const struct msg_f
     return eat(s, ']') || fail(s, "after array element");
 }
 
+static bool too_deep(struct parser *s, int depth)
+{
+    if (depth > MSG_MAX_DEPTH)
+        error_set(s->err, 400, "", "exceeded max depth");
+    return depth > MSG_MAX_DEPTH;
+}
+
+static bool skip_value(struct parser *s, int depth)
+{
+    struct bytes text;
+    if (too_deep(s, depth))
+        return false;
+    skip_space(s);
+    if (s->p < s->end && *s->p == '"')
+        return string(s, &text);
+    if (literal(s, "null") || literal(s, "true") || literal(s, "false"))
+        return true;
+    bool object = eat(s, '{');
+    if (!object && !eat(s, '['))
+        return number(s, &text);
+    char close = object ? '}' : ']';
+    if (eat(s, close))
+        return true;
+    do {
+        if (object && (!string(s, &text) || (!eat(s, ':') && !fail(s, "after object key"))))
+            return false;
+        if (!skip_value(s, depth + 1))
+            return false;
+    } while (eat(s, ','));
+    return eat(s, close) || fail(s, object ? "after object key:value pair" : "after array element");
+}
+
 static bool message(struct parser *s, const struct msg_type *t, char *msg, int depth)
 {
-    if (depth > MSG_MAX_DEPTH) {
-        error_set(s->err, 400, "", "exceeded max depth");
+    if (too_deep(s, depth))
         return false;
-    }
     if (!eat(s, '{'))
         return fail(s, "looking for beginning of value");
     if (eat(s, '}'))
@@ -404,14 +434,10 @@ static bool message(struct parser *s, const struct msg_type *t, char *msg, int d
         for (size_t i = 0; i < t->n_fields && !f; i++)
             if (name_is(t->fields[i].name, key))
                 f = &t->fields[i];
-        if (!f) {
-            error_set(s->err, 400, "", "unknown field \"%.*s\" in %s",
-                      (int)(key.n < 100 ? key.n : 100), key.p, t->name);
-            return false;
-        }
         if (!eat(s, ':'))
             return fail(s, "after object key");
-        if (!field(s, t, f, msg, depth))
+        /* As in etcd, fields of a later version are passed over. */
+        if (f ? !field(s, t, f, msg, depth) : !skip_value(s, depth + 1))
             return false;
     } while (eat(s, ','));
     return eat(s, '}') || fail(s, "after object key:value pair");

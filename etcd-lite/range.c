@@ -76,7 +76,9 @@ enum kv_status state_range(const struct state *s, const struct range_request *r,
     bool sorted =
         (r->sort_order != SORT_NONE && !(r->sort_target == SORT_BY_KEY && !sorting.descend)) ||
         (r->sort_order == SORT_NONE && r->sort_target != SORT_BY_KEY);
-    int64_t fetch = sorted || filtered || r->limit <= 0 ? INT64_MAX : r->limit;
+    /* As in etcd, a limit without an order is applied before sorting by another target. */
+    int64_t fetch =
+        r->sort_order != SORT_NONE || filtered || r->limit <= 0 ? INT64_MAX : r->limit + 1;
 
     for (struct kv_key *k = mvcc_range_first(m, r->key, r->range_end); k;
          k = mvcc_range_next(k, r->range_end)) {
@@ -86,10 +88,8 @@ enum kv_status state_range(const struct state *s, const struct range_request *r,
         out->count++;
         if (r->count_only)
             continue;
-        if ((int64_t)out->kvs.n >= fetch) {
-            out->more = true;
+        if ((int64_t)out->kvs.n >= fetch)
             continue;
-        }
         if (filtered && ((r->min_mod_revision && v->mod < r->min_mod_revision) ||
                          (r->max_mod_revision && v->mod > r->max_mod_revision) ||
                          (r->min_create_revision && v->create < r->min_create_revision) ||

@@ -103,7 +103,7 @@ check "a future revision" "$(call $third kv/range "{\"key\":\"$(b64 a)\",\"revis
 check "serializable" "$(call "$lead" kv/range "{\"key\":\"$(b64 a)\",\"serializable\":true}" | jq -r '.kvs[0].value|@base64d')" 2
 check "prev_kv" "$(call $follow kv/put "{\"key\":\"$(b64 a)\",\"value\":\"$(b64 4)\",\"prev_kv\":true}" | jq -r '.prev_kv.value|@base64d')" 2
 check "an empty key" "$(call $follow kv/put '{"value":"YQ=="}' | jq -r .message)" "etcdserver: key is not provided"
-check "an unknown field" "$("${CURL[@]}" -o /dev/null -w '%{http_code}' "https://127.0.0.1:$((PORT + 1))/v3/kv/put" -d '{"kay":"YQ=="}')" 400
+check "malformed JSON" "$("${CURL[@]}" -o /dev/null -w '%{http_code}' "https://127.0.0.1:$((PORT + 1))/v3/kv/put" -d '{"key":"YQ=="')" 400
 check "no path" "$("${CURL[@]}" -o /dev/null -w '%{http_code}' "https://127.0.0.1:$((PORT + 1))/v3/nothing" -d '{}')" 404
 check "without a client certificate" "$(curl -s --cacert "$DIR/ca.crt" -m 5 "https://127.0.0.1:$((PORT + 1))/v3/kv/range" -d '{"key":"YQ=="}' | grep -c kvs)" 0
 head -c 4000000 /dev/zero | tr '\0' A >"$DIR/big"

@@ -69,8 +69,11 @@ END_TEST
 START_TEST(json_errors)
 {
     ck_assert_str_eq(parse_error(&range_request_type, "{}"), "");
-    ck_assert_str_eq(parse_error(&range_request_type, "{\"kez\":1}"),
-                     "unknown field \"kez\" in etcdserverpb.RangeRequest");
+    ck_assert_str_eq(
+        parse_error(&range_request_type,
+                    "{\"kez\":1,\"key\":\"YQ==\",\"new\":{\"a\":[1,\"b\",{}],\"c\":null}}"),
+        "");
+    ck_assert(*parse_error(&range_request_type, "{\"new\":{\"a\":[1,]}}"));
     static const char *const bad[] = {"",
                                       "{",
                                       "[]",
