@@ -28,7 +28,7 @@ static void release(void *arg)
 
 void kubelet_release_soon(struct kubelet *k)
 {
-    enum { LATER_MS = 1500 };
+    enum { LATER_MS = 800 };
     if (!atomic_load(&k->stopping) && !atomic_exchange(&k->release_due, true))
         pool_run_after(k->pool, LATER_MS, release, k);
 }

@@ -135,6 +135,26 @@ static bool read_log_options(struct httpd_request *r, struct log_options *o)
     return true;
 }
 
+/* Why a container has no log yet, in Kubernetes' words. With the pod's lock held. */
+static char *why_no_log(const struct pod *p, const char *container)
+{
+    const char *reason = "ContainerCreating";
+    static const char *const arrays[] = {"containerStatuses", "initContainerStatuses"};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++) {
+        const cJSON *s;
+        cJSON_ArrayForEach(s, json_get(p->status, arrays[i]))
+        {
+            if (strcmp(json_str_or(s, "name", ""), container) == 0)
+                reason = json_str_or(s, "state.waiting.reason", reason);
+        }
+    }
+    if (strcmp(reason, "ErrImagePull") == 0)
+        reason = "image can't be pulled";
+    else if (strcmp(reason, "ImagePullBackOff") == 0)
+        reason = "trying and failing to pull image";
+    return mem_printf("container \"%s\" in pod \"%s\" is waiting to start: %s", container, p->object->name, reason);
+}
+
 /* /containerLogs/<namespace>/<pod>/<container> */
 static void container_logs(struct kubelet *k, struct httpd_request *r, const char *rest)
 {
@@ -165,7 +185,11 @@ static void container_logs(struct kubelet *k, struct httpd_request *r, const cha
         code = 404;
         why = mem_printf("container \"%s\" not found in pod \"%s\"", container, name);
     } else {
-        int wanted = previous ? 1 : 0, seen = 0;
+        /* Between two runs (back-off), the one that ended last is the previous one already. */
+        const struct pod_container_state *state = pod_state(p, container);
+        const struct runtime_container *newest = pod_instance(p, container, NULL);
+        bool between = state && state->waiting_reason && newest && newest->state == CONTAINER_EXITED;
+        int wanted = previous && !between ? 1 : 0, seen = 0;
         for (size_t i = 0; i < p->containers.count && !path; i++) {
             const struct runtime_container *c = &p->containers.items[i];
             if (strcmp(c->name, container) != 0 || c->state == CONTAINER_CREATED || seen++ != wanted)
@@ -173,12 +197,10 @@ static void container_logs(struct kubelet *k, struct httpd_request *r, const cha
             path = mem_strdup(c->log_path);
             id = mem_strdup(c->id);
         }
-        struct pod_container_state *s = pod_state(p, container);
         if (!path && previous)
             why = mem_printf("previous terminated container \"%s\" in pod \"%s\" not found", container, name);
         else if (!path)
-            why = mem_printf("container \"%s\" in pod \"%s\" is waiting to start: %s", container, name,
-                             s && s->waiting_reason ? s->waiting_reason : "ContainerCreating");
+            why = why_no_log(p, container);
     }
     pthread_mutex_unlock(&p->lock);
     if (!path) {
