@@ -412,19 +412,23 @@ START_TEST(fails_in_initialization)
 }
 END_TEST
 
+/* The first container's "ready" as the API has it; false before there is a status. */
+static bool stored_ready(void)
+{
+    pthread_mutex_lock(&api_lock);
+    const cJSON *statuses = json_path(stored, "status.containerStatuses");
+    bool ready = statuses && json_bool(statuses->child, "ready", false);
+    pthread_mutex_unlock(&api_lock);
+    return ready;
+}
+
 START_TEST(is_adopted_after_a_restart)
 {
     create("{\"containers\":[{\"name\":\"app\",\"image\":\"i:1\",\"readinessProbe\":{\"exec\":{\"command\":[\"true\"]},\"periodSeconds\":1}}]}");
     wait_call("Exec(app,true)");
-    for (int i = 0; i < 3000; i++) {
-        pthread_mutex_lock(&api_lock);
-        bool ready = json_bool(json_path(stored, "status.containerStatuses")->child, "ready", false);
-        pthread_mutex_unlock(&api_lock);
-        if (ready)
-            break;
+    for (int i = 0; i < 3000 && !stored_ready(); i++)
         usleep(1000);
-    }
-    ck_assert(json_bool(json_path(stored, "status.containerStatuses")->child, "ready", false));
+    ck_assert(stored_ready());
     restart_kubelet();
     int before = patches;
     /* A field that a newer API server would default: no reason to start anything anew. */
