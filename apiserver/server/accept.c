@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
 #include "common/mem.h"
 
@@ -16,8 +17,9 @@ static char *trim(char *s)
     return s;
 }
 
-/* One media range; false when it is nothing that we make. */
-static bool parse_range(char *text, struct api_accept *out, double *q)
+/* One media range; false when it is nothing that we make for this resource. */
+static bool parse_range(char *text, const struct resource *r, bool watch, struct api_accept *out,
+                        double *q)
 {
     char *save = NULL;
     char *type = strtok_r(text, ";", &save);
@@ -43,27 +45,33 @@ static bool parse_range(char *text, struct api_accept *out, double *q)
         else if (!strcmp(p, "q"))
             *q = strtod(value, NULL);
     }
-    if (!strcasecmp(type, "application/yaml"))
+    if (!strcasecmp(type, PROTOBUF_MEDIA_TYPE))
+        out->protobuf = true;
+    else if (!strcasecmp(type, "application/yaml"))
         out->yaml = true;
     else if (strcasecmp(type, "application/json") != 0 && strcmp(type, "*/*") != 0 &&
              strcmp(type, "application/*") != 0)
         return false;
+    if (out->yaml && watch) /* nothing marks where one document ends */
+        return false;
     if (!*as)
-        return true;
+        return !out->protobuf || (r && schema_find(r->group, r->version, r->kind));
     if (strcmp(group, "meta.k8s.io") != 0 ||
         (strcmp(version, "v1") != 0 && strcmp(version, "v1beta1") != 0))
         return false;
     out->meta_version = strcmp(version, "v1") ? "v1beta1" : "v1";
-    if (!strcmp(as, "Table"))
+    if (!strcmp(as, "Table") && !out->protobuf)
         out->form = FORM_TABLE;
-    else if (!strcmp(as, "PartialObjectMetadata") || !strcmp(as, "PartialObjectMetadataList"))
+    else if ((!strcmp(as, "PartialObjectMetadata") || !strcmp(as, "PartialObjectMetadataList")) &&
+             !(out->protobuf && strcmp(version, "v1") != 0))
         out->form = FORM_PARTIAL_METADATA;
     else
         return false;
     return true;
 }
 
-bool accept_parse(const char *header, struct api_accept *out, struct error **err)
+bool accept_parse(const char *header, const struct resource *r, bool watch, struct api_accept *out,
+                  struct error **err)
 {
     bool pretty = out->pretty;
     *out = (struct api_accept){.form = FORM_OBJECT, .meta_version = "v1", .pretty = pretty};
@@ -76,7 +84,7 @@ bool accept_parse(const char *header, struct api_accept *out, struct error **err
     for (char *range = strtok_r(list, ",", &save); range; range = strtok_r(NULL, ",", &save)) {
         struct api_accept a;
         double q;
-        if (parse_range(range, &a, &q) && q > best) {
+        if (parse_range(range, r, watch, &a, &q) && q > best) {
             best = q;
             *out = a;
             out->pretty = pretty;
@@ -84,8 +92,8 @@ bool accept_parse(const char *header, struct api_accept *out, struct error **err
         }
     }
     if (!found)
-        error_set(
-            err, 406, "NotAcceptable",
-            "only the following media types are accepted: application/json, application/yaml");
+        error_set(err, 406, "NotAcceptable",
+                  "only the following media types are accepted: application/json, "
+                  "application/yaml, " PROTOBUF_MEDIA_TYPE);
     return found;
 }

@@ -194,7 +194,8 @@ static void serve_resource(struct server_request *q)
     cleanup_error struct error *err = NULL;
     enum resource_verb verb = request_verb(req->info.verb);
     if (!check_route(req, verb, &err) ||
-        !accept_parse(httpd_header(req->http, "Accept"), &req->accept, &err)) {
+        !accept_parse(httpd_header(req->http, "Accept"), req->resource, verb == VERB_WATCH,
+                      &req->accept, &err)) {
         reply_error_done(q, err);
         return;
     }

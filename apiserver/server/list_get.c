@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "apiserver/registry/table.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -211,10 +212,43 @@ static void print_table(const struct server_request *q, const struct list *l, st
     table_close(b);
 }
 
+/* Item by item: a long list as one document in memory would be many times its size. */
+static bool reply_protobuf(struct server_request *q, const struct list *l)
+{
+    const struct resource *r = q->pub.resource;
+    bool partial = q->pub.accept.form == FORM_PARTIAL_METADATA;
+    cleanup_buf struct buf head = {0};
+    if (partial) {
+        print_list_meta(l, "PartialObjectMetadata", "meta.k8s.io/v1", &head);
+    } else {
+        cleanup_free char *version =
+            mem_printf("%s%s%s", r->group, *r->group ? "/" : "", r->version);
+        print_list_meta(l, r->kind, version, &head);
+    }
+    buf_adds(&head, "]}");
+    cleanup_json cJSON *list = json_parse(head.data, head.len, NULL);
+    struct protobuf_list p;
+    if (!protobuf_list_open(&p, list))
+        return false;
+    for (size_t i = 0; i < l->count; i++) {
+        cleanup_json cJSON *object = parse_item(r, l->items[i]);
+        protobuf_list_add(&p, object); /* of PartialObjectMetadata: what it has, the metadata */
+    }
+    struct buf b = {0};
+    protobuf_list_close(&p, &b);
+    size_t len = b.len;
+    reply_encoded(q, 200, PROTOBUF_MEDIA_TYPE, buf_take(&b), len);
+    return true;
+}
+
 static void reply_list(struct server_request *q)
 {
     struct list *l = q->state;
     struct buf b = {0};
+    if (q->pub.accept.protobuf && reply_protobuf(q, l)) {
+        request_done(q);
+        return;
+    }
     switch (q->pub.accept.form) {
     case FORM_OBJECT:
         print_objects(q, l, &b);
@@ -242,7 +276,7 @@ static void dispatch(struct server_request *q)
 {
     struct list *l = q->state;
     if (tree_count(l->root) <= SMALL_LIST && q->pub.accept.form == FORM_OBJECT &&
-        !q->pub.accept.pretty)
+        !q->pub.accept.pretty && !q->pub.accept.protobuf && !q->pub.accept.yaml)
         list_from_snapshot(q);
     else
         request_to_worker(q, list_from_snapshot);

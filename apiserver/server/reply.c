@@ -4,7 +4,9 @@
 #include <zlib.h>
 
 #include "apiserver/registry/table.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
+#include "apiserver/yaml/yaml.h"
 #include "common/json.h"
 #include "common/mem.h"
 
@@ -137,16 +139,30 @@ static bool compress_gzip(const char *text, size_t len, char **out, size_t *out_
     return ok;
 }
 
-static const char *content_type(const struct server_request *q)
+/* JSON in the media type that the client asked for; false when it cannot be shown in that one. */
+static bool translate(const struct api_accept *a, const char *text, size_t len, struct buf *out)
 {
-    /* JSON is YAML (YAML 1.2 section 1.3). */
-    return q->pub.accept.yaml ? "application/yaml" : "application/json";
+    cleanup_json cJSON *object = json_parse(text, len, NULL);
+    if (!object)
+        return false;
+    if (a->protobuf)
+        return protobuf_encode(object, out);
+    yaml_print(object, out);
+    return true;
 }
 
 void reply_text(struct server_request *q, int status, char *text, size_t len)
 {
-    const char *type = content_type(q);
-    if (q->pub.accept.pretty) {
+    const struct api_accept *a = &q->pub.accept;
+    struct buf other = {0};
+    if ((a->protobuf || a->yaml) && translate(a, text, len, &other)) {
+        free(text);
+        len = other.len;
+        reply_encoded(q, status, a->protobuf ? PROTOBUF_MEDIA_TYPE : "application/yaml",
+                      buf_take(&other), len);
+        return;
+    }
+    if (a->pretty) {
         struct buf b = {0};
         json_indent(text, len, &b);
         buf_addc(&b, '\n');
@@ -154,6 +170,11 @@ void reply_text(struct server_request *q, int status, char *text, size_t len)
         len = b.len;
         text = buf_take(&b);
     }
+    reply_encoded(q, status, "application/json", text, len);
+}
+
+void reply_encoded(struct server_request *q, int status, const char *type, char *text, size_t len)
+{
     char *packed;
     size_t packed_len;
     if (q->gzip && len >= GZIP_MIN && status == 200 &&
@@ -170,13 +191,14 @@ void reply_text(struct server_request *q, int status, char *text, size_t len)
 void reply_bytes(struct server_request *q, int status, const char *text, size_t len,
                  void (*release)(void *), void *owner)
 {
-    if (q->pub.accept.pretty || (q->gzip && len >= GZIP_MIN)) {
+    const struct api_accept *a = &q->pub.accept;
+    if (a->pretty || a->protobuf || a->yaml || (q->gzip && len >= GZIP_MIN)) {
         reply_text(q, status, mem_dup(text, len), len);
         release(owner);
         return;
     }
-    httpd_reply_shared(api_answered(&q->pub, status), status, content_type(q), text, len, release,
-                       owner);
+    httpd_reply_shared(api_answered(&q->pub, status), status, "application/json", text, len,
+                       release, owner);
 }
 
 static void reply_buf(struct api_request *req, int status, struct buf *b)

@@ -44,6 +44,7 @@ enum api_form { FORM_OBJECT, FORM_TABLE, FORM_PARTIAL_METADATA };
 struct api_accept {
     enum api_form form;
     bool yaml;                /* application/yaml */
+    bool protobuf;            /* application/vnd.kubernetes.protobuf */
     bool pretty;              /* ?pretty=true */
     const char *meta_version; /* "v1" or "v1beta1": of the Table or PartialObjectMetadata */
 };

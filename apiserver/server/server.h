@@ -39,8 +39,9 @@ void request_info_clear(struct request_info *i);
 enum resource_verb request_verb(const char *verb); /* 0 for others */
 
 /* --- accept.c --- */
-/* False with 406. list: a collection is asked for (watch too). */
-bool accept_parse(const char *header, struct api_accept *out, struct error **err);
+/* The best of the media ranges in which r can be shown (NULL: no resource). False with 406. */
+bool accept_parse(const char *header, const struct resource *r, bool watch, struct api_accept *out,
+                  struct error **err);
 
 /* --- the request's life (front.c) --- */
 /* The request as the server knows it. `pub` is first: an api_request * is one of these. */
@@ -72,7 +73,9 @@ void workers_stop(struct workers *w);            /* waits for all */
 
 /* --- reply.c --- */
 void reply_init(void);
-/* JSON text (taken) as the client wants it (pretty, gzip). */
+/* Bytes of this media type (taken), gzipped if the client takes that. */
+void reply_encoded(struct server_request *q, int status, const char *type, char *text, size_t len);
+/* JSON text (taken) as the client wants it (pretty, YAML, protobuf, gzip). */
 void reply_text(struct server_request *q, int status, char *text, size_t len);
 /* Shared bytes, compact JSON. */
 void reply_bytes(struct server_request *q, int status, const char *text, size_t len,

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "apiserver/registry/table.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -72,6 +73,21 @@ static cJSON *parse_line(const struct encoded *line)
     return event ? cJSON_DetachItemFromObjectCaseSensitive(event, "object") : NULL;
 }
 
+/* An event written as JSON, in the media type of this watch. */
+static void write_line(struct watch *w, const char *type, const struct buf *object)
+{
+    cleanup_buf struct buf b = {0};
+    if (w->accept.protobuf) {
+        cleanup_json cJSON *parsed = json_parse(object->data, object->len, NULL);
+        protobuf_encode_watch_event(type, parsed, &b);
+    } else {
+        buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
+        buf_add(&b, object->data, object->len);
+        buf_adds(&b, "}\n");
+    }
+    write_text(w, &b);
+}
+
 /* An event in any form but the stored one. object: the stored form, parsed; taken. */
 static void write_converted(struct watch *w, const char *type, cJSON *object)
 {
@@ -81,7 +97,6 @@ static void write_converted(struct watch *w, const char *type, cJSON *object)
         object = converted;
     }
     cleanup_buf struct buf b = {0};
-    buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
     switch (w->accept.form) {
     case FORM_OBJECT:
         json_print(object, &b);
@@ -98,9 +113,8 @@ static void write_converted(struct watch *w, const char *type, cJSON *object)
         table_close(&b);
         break;
     }
-    buf_adds(&b, "}\n");
     cJSON_Delete(object);
-    write_text(w, &b);
+    write_line(w, type, &b);
 }
 
 static bool shares_bytes(const struct watch *w)
@@ -116,11 +130,13 @@ static void send_event(struct watch *w, struct cache_event *e)
     if (!was && !is)
         return;
     enum event_type as = is ? (was ? EVENT_MODIFIED : EVENT_ADDED) : EVENT_DELETED;
-    struct encoded *line = cache_event_line(e, as);
-    if (!shares_bytes(w))
-        write_converted(w, event_type_text[as], parse_line(line));
-    else if (!httpd_stream_write_shared(w->stream, line->bytes, line->len, encoded_unref,
-                                        encoded_ref(line)))
+    if (!shares_bytes(w)) {
+        write_converted(w, event_type_text[as], parse_line(cache_event_line(e, as)));
+        return;
+    }
+    struct encoded *line = w->accept.protobuf ? cache_event_frame(e, as) : cache_event_line(e, as);
+    if (!httpd_stream_write_shared(w->stream, line->bytes, line->len, encoded_unref,
+                                   encoded_ref(line)))
         w->over = true;
 }
 
@@ -155,10 +171,8 @@ static void watch_reset(struct cache_watcher *base)
 static void write_error(struct watch *w, const struct error *err)
 {
     cleanup_buf struct buf b = {0};
-    buf_adds(&b, "{\"type\":\"ERROR\",\"object\":");
     status_print(err, &b);
-    buf_adds(&b, "}\n");
-    write_text(w, &b);
+    write_line(w, "ERROR", &b);
 }
 
 static void write_bookmark(struct watch *w, uint64_t revision, bool initial_end)
@@ -170,22 +184,20 @@ static void write_bookmark(struct watch *w, uint64_t revision, bool initial_end)
     if (w->accept.form == FORM_TABLE) {
         char text[24];
         snprintf(text, sizeof text, "%" PRIu64, revision);
-        buf_adds(&b, "{\"type\":\"BOOKMARK\",\"object\":");
         table_open(&b, r, w->accept.meta_version, text, NULL, -1, !w->table_started);
         w->table_started = true;
         table_close(&b);
-        buf_adds(&b, "}\n");
     } else {
         bool partial = w->accept.form == FORM_PARTIAL_METADATA;
         buf_printf(&b,
-                   "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"%s\",\"apiVersion\":\"%s%s%s\","
+                   "{\"kind\":\"%s\",\"apiVersion\":\"%s%s%s\","
                    "\"metadata\":{"
-                   "\"resourceVersion\":\"%" PRIu64 "\",\"creationTimestamp\":null%s}}}\n",
+                   "\"resourceVersion\":\"%" PRIu64 "\",\"creationTimestamp\":null%s}}",
                    partial ? "PartialObjectMetadata" : r->kind, partial ? "meta.k8s.io" : r->group,
                    partial || *r->group ? "/" : "", partial ? w->accept.meta_version : r->version,
                    revision, annotation);
     }
-    write_text(w, &b);
+    write_line(w, "BOOKMARK", &b);
 }
 
 static void release_stored(void *s)
@@ -195,7 +207,7 @@ static void release_stored(void *s)
 
 static void write_initial(struct watch *w, struct stored *s)
 {
-    if (!shares_bytes(w)) {
+    if (!shares_bytes(w) || w->accept.protobuf) {
         write_converted(w, "ADDED", json_parse(s->json, s->len, NULL));
         return;
     }
@@ -394,8 +406,9 @@ static bool enlist(struct server_request *q)
 /* Answers with the stream; consumes q. queue: what it may hold at once. */
 static void start_stream(struct server_request *q, struct watch *w, size_t queue)
 {
-    w->stream =
-        httpd_stream_start(api_answered(&q->pub, 200), 200, "application/json", queue, on_gone, w);
+    const char *type =
+        w->accept.protobuf ? PROTOBUF_MEDIA_TYPE ";stream=watch" : "application/json";
+    w->stream = httpd_stream_start(api_answered(&q->pub, 200), 200, type, queue, on_gone, w);
     request_done(q);
 }
 

@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/storage/storage_internal.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
@@ -57,6 +59,8 @@ void cache_event_unref(struct cache_event *e)
     stored_unref(e->old);
     for (size_t i = 0; i < ARRAY_LEN(e->line); i++)
         encoded_unref(e->line[i]);
+    for (size_t i = 0; i < ARRAY_LEN(e->frame); i++)
+        encoded_unref(e->frame[i]);
     free(e);
 }
 
@@ -71,19 +75,35 @@ static struct encoded *encode(const struct stored *s, enum event_type type)
     return e;
 }
 
+/* The object as somebody sees it for whom the event is of this type; a reference. */
+static struct stored *shown(struct cache_event *e, enum event_type as)
+{
+    /* It left a selector: shown as it was, at the revision of the change. */
+    if (as == EVENT_DELETED && e->type != EVENT_DELETED)
+        return stored_at_revision(e->old ? e->old : e->object, e->revision);
+    return stored_ref(e->object);
+}
+
 struct encoded *cache_event_line(struct cache_event *e, enum event_type as)
 {
-    if (e->line[as])
-        return e->line[as];
-    if (as == EVENT_DELETED && e->type != EVENT_DELETED) {
-        /* It left a selector: shown as it was, at the revision of the change. */
-        cleanup_stored struct stored *last =
-            stored_at_revision(e->old ? e->old : e->object, e->revision);
-        e->line[as] = encode(last, as);
-    } else {
-        e->line[as] = encode(e->object, as);
+    if (!e->line[as]) {
+        cleanup_stored struct stored *object = shown(e, as);
+        e->line[as] = encode(object, as);
     }
     return e->line[as];
+}
+
+struct encoded *cache_event_frame(struct cache_event *e, enum event_type as)
+{
+    if (!e->frame[as]) {
+        cleanup_stored struct stored *s = shown(e, as);
+        cleanup_json cJSON *object = json_parse(s->json, s->len, NULL);
+        cleanup_buf struct buf b = {0};
+        protobuf_encode_watch_event(event_type_text[as], object, &b);
+        e->frame[as] = encoded_new(b.len);
+        memcpy(e->frame[as]->bytes, buf_str(&b), b.len);
+    }
+    return e->frame[as];
 }
 
 static size_t event_bytes(const struct cache_event *e)

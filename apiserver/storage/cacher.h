@@ -34,13 +34,16 @@ struct cache_event {
     struct stored *object;   /* DELETED: the last state, with the revision of the deletion */
     struct stored *old;      /* the state before; NULL for ADDED */
     int64_t time_ms;         /* monotonic */
-    struct encoded *line[3]; /* by type; made when first asked for; under the watchers' lock */
+    /* By type; made when first asked for; under the watchers' lock. */
+    struct encoded *line[3], *frame[3];
 };
 struct cache_event *cache_event_ref(struct cache_event *e);
 void cache_event_unref(struct cache_event *e);
 /* {"type":"...","object":...}\n of the event as it looks to somebody for whom it is of this type.
  * Borrowed. Only inside of deliver(). */
 struct encoded *cache_event_line(struct cache_event *e, enum event_type as);
+/* The same as a frame of a protobuf watch; empty when the object's kind has no such form. */
+struct encoded *cache_event_frame(struct cache_event *e, enum event_type as);
 
 /* Somebody who is told of events. */
 struct cache_watcher {

@@ -72,7 +72,7 @@ static cJSON *real(const char *digits)
     return *end || !isfinite(d) ? NULL : cJSON_CreateNumber(d);
 }
 
-static cJSON *plain_scalar(const char *text)
+cJSON *yaml_plain_scalar(const char *text)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
     static const char *const trues[] = {"true", "True", "TRUE", "yes", "Yes",
@@ -105,7 +105,7 @@ static cJSON *scalar(struct conversion *c, const yaml_node_t *n)
     }
     bool tagged = n->tag && strcmp((const char *)n->tag, YAML_STR_TAG) != 0;
     if (n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE || tagged)
-        return plain_scalar(text);
+        return yaml_plain_scalar(text);
     return cJSON_CreateString(text);
 }
 

@@ -137,6 +137,26 @@ check_output "an address in use is refused" 'provided IP is already allocated' k
 check "a deleted service gives its address back" bash -c "'$KUBECTL' delete svc sa-1 && '$KUBECTL' create service clusterip taken --clusterip=$ip --tcp=80"
 check_output "cluster IP is immutable" 'spec.clusterIPs?(\[0\])?: Invalid value' k patch svc taken -p '{"spec":{"clusterIP":"10.96.9.9","clusterIPs":["10.96.9.9"]}}'
 
+# --- media types ------------------------------------------------------------------------------------
+PB=application/vnd.kubernetes.protobuf
+k create configmap media --from-literal=a=1 >/dev/null
+typed() { "${CURL[@]}" -o "$work/body" -w '%{http_code} %{content_type}' "$@"; }
+check_equal "an object in protobuf" "200 $PB" "$(typed -H "Accept: $PB, application/json" "$API/api/v1/namespaces/default/configmaps/media")"
+check_equal "it has the envelope" "6b387300" "$(head -c4 "$work/body" | xxd -p)"
+cp "$work/body" "$work/object"
+check_equal "and is taken back" "200 application/json" "$(typed -X PUT -H "Content-Type: $PB" --data-binary @"$work/object" "$API/api/v1/namespaces/default/configmaps/media")"
+check_equal "unchanged" "1" "$(jq -r .data.a "$work/body")"
+check_equal "a list in protobuf" "200 $PB" "$(typed -H "Accept: $PB" "$API/api/v1/pods?limit=500")"
+check_equal "an error in protobuf" "404 $PB" "$(typed -H "Accept: $PB" "$API/api/v1/namespaces/default/configmaps/none")"
+check_output "it is a Status" 'configmaps "none" not found' strings "$work/body"
+check_equal "Tables fall through to JSON" "200 application/json" "$(typed -H "Accept: $PB;as=Table;g=meta.k8s.io;v=v1,application/json;as=Table;g=meta.k8s.io;v=v1" "$API/api/v1/namespaces/default/configmaps")"
+check_equal "quality decides" "200 application/json" "$(typed -H "Accept: $PB;q=0.4,application/json;q=0.5" "$API/api/v1/namespaces")"
+check_equal "a watch in protobuf" "200 $PB;stream=watch" "$(typed -H "Accept: $PB;stream=watch" "$API/api/v1/namespaces/default/configmaps?watch=true&fieldSelector=metadata.name%3Dmedia&timeoutSeconds=1")"
+check_equal "one frame, as long as it says" "$(($(stat -c %s "$work/body") - 4))" "$((16#$(head -c4 "$work/body" | xxd -p)))"
+check_equal "an object in YAML" "200 application/yaml" "$(typed -H "Accept: application/yaml" "$API/api/v1/namespaces/default/configmaps/media")"
+check_output "with quotes where needed" '^  a: "1"$' cat "$work/body"
+check_equal "nothing else" "406 application/json" "$(typed -H "Accept: text/html" "$API/api/v1/namespaces")"
+
 # --- deletion ----------------------------------------------------------------------------------------
 k create configmap fin --from-literal=a=1 >/dev/null
 k patch configmap fin --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}' >/dev/null

@@ -110,11 +110,13 @@ START_TEST(test_accept)
         {"application/json;as=Table;v=v9;g=meta.k8s.io", false, FORM_OBJECT, "v1", false},
         {"application/json;as=Table;v=v9;g=meta.k8s.io, application/json", true, FORM_OBJECT, "v1",
          false},
-        {"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
+        {"application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,"
          "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
          true, FORM_PARTIAL_METADATA, "v1", false},
         {"application/vnd.kubernetes.protobuf", false, FORM_OBJECT, "v1", false},
         {"application/vnd.kubernetes.protobuf, application/json", true, FORM_OBJECT, "v1", false},
+        {"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1beta1", false,
+         FORM_OBJECT, "v1", false},
         {"text/html", false, FORM_OBJECT, "v1", false},
         {"application/json;q=0.5, application/yaml", true, FORM_OBJECT, "v1", true},
         {"application/yaml;q=0.5, application/json", true, FORM_OBJECT, "v1", false},
@@ -123,7 +125,7 @@ START_TEST(test_accept)
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         struct api_accept a = {.pretty = true};
         cleanup_error struct error *err = NULL;
-        ck_assert_msg(accept_parse(t[i].header, &a, &err) == t[i].ok, "%s", t[i].header);
+        ck_assert_msg(accept_parse(t[i].header, NULL, false, &a, &err) == t[i].ok, "%s", t[i].header);
         if (!t[i].ok) {
             ck_assert_int_eq(err->code, 406);
             continue;
@@ -132,6 +134,40 @@ START_TEST(test_accept)
         ck_assert_str_eq(a.meta_version, t[i].version);
         ck_assert_int_eq(a.yaml, t[i].yaml);
         ck_assert(a.pretty);
+    }
+}
+END_TEST
+
+START_TEST(test_accept_protobuf)
+{
+    static const struct resource pods = {.group = "", .version = "v1", .kind = "Pod"};
+    static const struct resource custom = {.group = "x.io", .version = "v1", .kind = "Thing"};
+    static const struct {
+        const char *header;
+        const struct resource *r;
+        bool watch, ok, protobuf, yaml;
+    } t[] = {
+        {"application/vnd.kubernetes.protobuf", &pods, false, true, true, false},
+        {"application/vnd.kubernetes.protobuf;stream=watch", &pods, true, true, true, false},
+        {"application/vnd.kubernetes.protobuf", &custom, false, false, false, false},
+        {"application/vnd.kubernetes.protobuf,application/json", &custom, false, true, false, false},
+        {"application/vnd.kubernetes.protobuf, */*", &pods, false, true, true, false},
+        {"application/json,application/vnd.kubernetes.protobuf", &pods, false, true, false, false},
+        {"application/json;q=0.8,application/vnd.kubernetes.protobuf;q=0.9", &pods, false, true, true,
+         false},
+        {"application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", &custom,
+         false, true, true, false},
+        {"application/yaml", &pods, false, true, false, true},
+        {"application/yaml", &pods, true, false, false, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        struct api_accept a = {0};
+        cleanup_error struct error *err = NULL;
+        ck_assert_msg(accept_parse(t[i].header, t[i].r, t[i].watch, &a, &err) == t[i].ok, "%s",
+                      t[i].header);
+        if (!t[i].ok)
+            continue;
+        ck_assert_msg(a.protobuf == t[i].protobuf && a.yaml == t[i].yaml, "%s", t[i].header);
     }
 }
 END_TEST
@@ -251,6 +287,7 @@ int main(void)
     tcase_add_loop_test(t, test_request_info, 0, (int)ARRAY_LEN(cases));
     tcase_add_test(t, test_long_paths);
     tcase_add_test(t, test_accept);
+    tcase_add_test(t, test_accept_protobuf);
     tcase_add_test(t, test_continue_tokens);
     tcase_add_test(t, test_bad_continue_tokens);
     tcase_add_test(t, test_filters);
