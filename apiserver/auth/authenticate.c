@@ -7,8 +7,7 @@
 bool auth_start(const struct api_config *config, struct storage *storage, struct error **err)
 {
     (void)config;
-    rbac_start();
-    return node_graph_start(storage, err);
+    return rbac_watch_start(storage, err) && node_graph_start(storage, err);
 }
 
 void api_user_clear(struct api_user *u)

@@ -1,7 +1,7 @@
 /* Admission: checks that depend on other objects or on who asks, in Kubernetes' order.
  * https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/ */
 #include <string.h>
-#include "apiserver/auth/auth.h"
+#include "apiserver/auth/rbac.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -202,12 +202,13 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
         return admission_pod(w, object, err);
     if (write_is(w->r, "", "Node"))
         taint_new_node(object);
-    return true;
+    return rbac_check_escalation(w->req, object, NULL, err);
 }
 
 bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err)
 {
-    return node_restriction(w, object, old, err);
+    return node_restriction(w, object, old, err) &&
+           rbac_check_escalation(w->req, object, old, err);
 }
 
 bool admission_delete(struct write *w, const cJSON *old, struct error **err)

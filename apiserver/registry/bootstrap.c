@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include "apiserver/auth/rbac.h"
 #include "apiserver/registry/cidr.h"
 #include "apiserver/registry/registry.h"
 #include "common/component.h"
@@ -252,6 +253,11 @@ static bool reconcile(struct error **err)
     return ok;
 }
 
+static bool ensure_roles(struct error **err)
+{
+    return rbac_bootstrap(self.storage, err);
+}
+
 static void pause_ms(int ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
@@ -288,7 +294,7 @@ bool bootstrap_start(const struct api_config *config, struct storage *storage, s
     self.reachable = address && address_parse(address, NULL) && strcmp(address, "0.0.0.0") &&
                      strcmp(address, "::") && strncmp(address, "127.", 4);
     /* Whoever finds this apiserver ready finds the namespaces too. */
-    if (!insist(ensure_objects))
+    if (!insist(ensure_objects) || !insist(ensure_roles))
         return true;
     pthread_t thread;
     int rc = pthread_create(&thread, NULL, run, NULL);

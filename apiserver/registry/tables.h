@@ -19,6 +19,7 @@ void row_event(const cJSON *event, cJSON *cells);
 void row_deployment(const cJSON *deployment, cJSON *cells);
 void row_replicaset(const cJSON *replicaset, cJSON *cells);
 void row_lease(const cJSON *lease, cJSON *cells);
+void row_rolebinding(const cJSON *binding, cJSON *cells);
 void row_scale(const cJSON *scale, cJSON *cells);
 
 extern const struct resource_column columns_scale[];

@@ -40,4 +40,5 @@ void check_probe_handler(const cJSON *handler, const struct field_path *p, struc
 validate_fn validate_pod, validate_binding, validate_deployment, validate_replicaset, validate_scale,
     validate_service, validate_namespace, validate_node, validate_configmap, validate_secret,
     validate_serviceaccount, validate_endpoints, validate_endpointslice, validate_lease, validate_event,
-    validate_event_v1;
+    validate_event_v1, validate_role, validate_clusterrole, validate_rolebinding,
+    validate_clusterrolebinding;

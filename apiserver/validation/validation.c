@@ -24,6 +24,10 @@ static const struct {
     {"autoscaling", "Scale", validate_scale},
     {"discovery.k8s.io", "EndpointSlice", validate_endpointslice},
     {"coordination.k8s.io", "Lease", validate_lease},
+    {"rbac.authorization.k8s.io", "Role", validate_role},
+    {"rbac.authorization.k8s.io", "ClusterRole", validate_clusterrole},
+    {"rbac.authorization.k8s.io", "RoleBinding", validate_rolebinding},
+    {"rbac.authorization.k8s.io", "ClusterRoleBinding", validate_clusterrolebinding},
 };
 
 validate_fn *validation_for(const char *group, const char *version, const char *kind)
