@@ -44,8 +44,16 @@ static const char *metric_verb(const struct request_info *i)
     return "other";
 }
 
+static atomic_uint_fast64_t answers; /* since the start of the process */
+
+uint64_t health_requests(void)
+{
+    return atomic_load_explicit(&answers, memory_order_relaxed);
+}
+
 void health_count(const struct server_request *q)
 {
+    atomic_fetch_add_explicit(&answers, 1, memory_order_relaxed);
     const struct api_request *req = &q->pub;
     const struct request_info *i = &req->info;
     const struct resource *r = req->resource; /* only names that we know become labels */

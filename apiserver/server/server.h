@@ -134,3 +134,14 @@ void serve_watch(struct server_request *q); /* I/O thread; consumes q */
 bool health_serve(struct server_request *q);
 void health_count(const struct server_request *q); /* a request was answered */
 void health_init(void);
+/* So many answers were given since the start. */
+uint64_t health_requests(void);
+
+/* --- memory.c --- */
+struct memory_watch { /* zero at first */
+    int64_t at_ms;
+    uint64_t requests;
+    long resident;
+};
+/* To be called every few seconds, by one thread. */
+void memory_check(struct memory_watch *m);

@@ -6,7 +6,6 @@
  * events that come while the snapshot is written wait in `pending`. One thread, the keeper, sends
  * bookmarks, ends what has lasted long enough, and buries what is gone. */
 #include <inttypes.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -24,7 +23,7 @@
 #define PENDING_MAX      100000
 #define BOOKMARK_MS      60000
 #define BOOKMARK_LAST_MS 2000 /* one more so long before the end */
-#define TRIM_MS          15000
+#define MEMORY_CHECK_MS  5000
 #define MIN_TIMEOUT_S                                                                              \
     1800 /* Kubernetes' --min-request-timeout: a random time from this to its double */
 
@@ -269,14 +268,15 @@ static void keep(struct watch *w, int64_t now)
 static void *run_keeper(void *arg)
 {
     struct watches *all = arg;
-    int64_t trimmed = time_monotonic_ms();
+    struct memory_watch memory = {0};
+    int64_t checked = time_monotonic_ms();
     pthread_mutex_lock(&all->mutex);
     for (;;) {
         int64_t now = time_monotonic_ms();
-        if (now - trimmed > TRIM_MS) { /* what a burst of clients took goes back to the kernel */
-            trimmed = now;
+        if (now - checked > MEMORY_CHECK_MS) {
+            checked = now;
             pthread_mutex_unlock(&all->mutex);
-            malloc_trim(0);
+            memory_check(&memory);
             pthread_mutex_lock(&all->mutex);
         }
         struct watch *dead = NULL;

@@ -15,7 +15,7 @@
 #define EVENTS_MIN    128
 #define EVENTS_MAX    32768
 #define EVENTS_BYTES  ((size_t)16 * 1024 * 1024)
-#define EVENTS_AGE_MS 180000
+#define EVENTS_AGE_MS 75000 /* Kubernetes' */
 #define REMEMBER_MS   300000
 
 const char *const event_type_text[] = {"ADDED", "MODIFIED", "DELETED"};
@@ -51,16 +51,23 @@ struct cache_event *cache_event_ref(struct cache_event *e)
     return e;
 }
 
+/* Whoever still sends them has references. Who resumes later has new ones made. */
+static void forget_encodings(struct cache_event *e)
+{
+    for (size_t i = 0; i < ARRAY_LEN(e->line); i++) {
+        encoded_unref(e->line[i]);
+        encoded_unref(e->frame[i]);
+        e->line[i] = e->frame[i] = NULL;
+    }
+}
+
 void cache_event_unref(struct cache_event *e)
 {
     if (__atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL) != 0)
         return;
     stored_unref(e->object);
     stored_unref(e->old);
-    for (size_t i = 0; i < ARRAY_LEN(e->line); i++)
-        encoded_unref(e->line[i]);
-    for (size_t i = 0; i < ARRAY_LEN(e->frame); i++)
-        encoded_unref(e->frame[i]);
+    forget_encodings(e);
     free(e);
 }
 
@@ -243,6 +250,7 @@ void cache_apply(struct cache *c, const char *key, struct stored *object, uint64
         for (struct cache_watcher *w = c->watchers; w; w = w->next)
             if (revision > w->since)
                 w->deliver(w, e);
+        forget_encodings(e);
         remember_event(&c->ring, e);
     }
     pthread_mutex_unlock(&c->watchers_mutex);
@@ -329,6 +337,27 @@ void cache_remember(struct cache *c, struct tree_root *root, uint64_t revision)
         tree_root_unref(drop[i]);
 }
 
+void cache_tidy(struct cache *c)
+{
+    int64_t now = time_monotonic_ms();
+    struct tree_root *drop[REMEMBER_MAX];
+    size_t drops = 0;
+    pthread_mutex_lock(&c->watchers_mutex);
+    trim(&c->ring, now);
+    pthread_mutex_unlock(&c->watchers_mutex);
+    pthread_mutex_lock(&c->tree_mutex);
+    for (size_t i = 0; i < REMEMBER_MAX; i++) {
+        struct remembered *m = &c->remembered[i];
+        if (!m->root || now - m->time_ms <= REMEMBER_MS)
+            continue;
+        drop[drops++] = m->root;
+        *m = (struct remembered){0};
+    }
+    pthread_mutex_unlock(&c->tree_mutex);
+    for (size_t i = 0; i < drops; i++)
+        tree_root_unref(drop[i]);
+}
+
 /* --- watchers --- */
 
 static void link_watcher(struct cache *c, struct cache_watcher *w)
@@ -357,8 +386,10 @@ bool cache_watch(struct cache *c, struct cache_watcher *w, struct error **err)
             else
                 lo = mid + 1;
         }
-        for (; lo < r->count; lo++)
+        for (; lo < r->count; lo++) {
             w->deliver(w, r->items[(r->first + lo) % r->cap]);
+            forget_encodings(r->items[(r->first + lo) % r->cap]);
+        }
         link_watcher(c, w);
     }
     pthread_mutex_unlock(&c->watchers_mutex);

@@ -49,6 +49,8 @@ struct cache {
 };
 struct cache *cache_new(struct storage *s, const struct resource *r);
 void cache_free(struct cache *c);
+/* Forgets events and snapshots that are too old to be asked for. */
+void cache_tidy(struct cache *c);
 /* Replaces everything: tree (taken) as of revision. */
 void cache_load(struct cache *c, struct tree *tree, uint64_t revision);
 /* object: taken; NULL: the key was deleted. */

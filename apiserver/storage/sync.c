@@ -16,6 +16,7 @@
 #define QUESTION_TIMEOUT_MS 10000
 #define REACH_TIMEOUT_MS    8000 /* from the store's answer until the cache must have got there */
 #define STALLED_MS          1500 /* a watch that is this late is taken for dead */
+#define TIDY_MS             10000
 #define NAMED_TIMEOUT_MS    3000 /* Kubernetes' limit for a resourceVersion that is not there yet */
 
 struct cache *sync_find_cache(struct storage *s, const char *key)
@@ -202,6 +203,7 @@ static void *run_reader(void *arg)
 static void *run_timer(void *arg)
 {
     struct storage *s = arg;
+    int64_t tidied = time_monotonic_ms();
     pthread_mutex_lock(&s->mutex);
     while (!atomic_load(&s->stopping)) {
         struct timespec at;
@@ -230,6 +232,11 @@ static void *run_timer(void *arg)
         pthread_mutex_unlock(&s->mutex);
         if (stalled)
             etcd_watch_break(s->watch);
+        if (now - tidied >= TIDY_MS) {
+            tidied = now;
+            for (size_t i = 0; i < s->cache_count; i++)
+                cache_tidy(s->caches[i]);
+        }
         for (struct waiter *w = late_named, *next; w; w = next) {
             next = w->next;
             w->next = NULL;
