@@ -14,6 +14,7 @@
 static const struct controller_type *const controller_types[] = {
     &node_lifecycle_controller,   &node_monitor_controller,  &node_pods_controller,
     &taint_eviction_controller,   &node_ipam_controller,     &serviceaccount_controller,
+    &clusterrole_aggregation_controller,
     &root_ca_publisher,           &namespace_controller,     &replicaset_controller,
     &deployment_controller,       &endpointslice_controller, &endpoints_controller,
     &pod_gc_controller,           &garbage_collector,        &garbage_collector_orphan,

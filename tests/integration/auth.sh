@@ -73,6 +73,25 @@ eventually 5 may_now bind clusterroles/view --as maker
 check "who may bind may" as maker create rolebinding viewers --clusterrole=view --user=x -n team
 check_output "... that role only" 'not currently held' as maker create rolebinding admins --clusterrole=cluster-admin --user=x -n team
 
+# --- aggregation: a controller fills in admin, edit and view -------------------------------------------------
+sed "s#server: \"[^\"]*\"#server: \"$API\"#" "$work/cp/pki/admin.kubeconfig" >"$work/manager.kubeconfig"
+build/bin/controller-manager --kubeconfig="$work/manager.kubeconfig" --leader-elect=false --secure-port=0 --root-ca-file="$work/cp/pki/ca.crt" >"$work/cp/manager.log" 2>&1 &
+CP_PIDS+=($!)
+k create rolebinding jane-edits --clusterrole=edit --user=jane -n team >/dev/null
+check "edit gathers its rules" eventually 10 may_now create deployments.apps -n team --as jane
+check "... and those of view" eventually 5 may_now list events -n team --as jane
+check_output "... not those of admin" '^no$' may create roles -n team --as jane
+apply '{"kind":"ClusterRole","apiVersion":"rbac.authorization.k8s.io/v1","metadata":{"name":"more","labels":{"rbac.authorization.k8s.io/aggregate-to-edit":"true"}},"rules":[{"verbs":["approve"],"apiGroups":[""],"resources":["pods"]}]}' >/dev/null
+check "a new role joins them" eventually 5 may_now approve pods -n team --as jane
+k delete clusterrole more >/dev/null
+check "... and leaves them" eventually 5 may_no_more approve pods -n team --as jane
+check_output "auth can-i --list" 'deployments.apps +\[\] +\[\] +\[.*create' may --list -n team --as jane
+check_output "a deleted rule of a default role comes back at the next start" 'patched' k patch clusterrole system:node-proxier --type=merge -p '{"rules":[]}'
+control_plane_kill "${CP_APISERVER[1]}"
+control_plane_apiserver 1
+eventually 20 "${CURL[@]}" -f "$API2/readyz" >/dev/null
+check_output "... it is back" 'servicecidrs' k get clusterrole system:node-proxier -o yaml
+
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 [ "$FAILED" -eq 0 ] || tail -n 5 "$work"/cp/*.log
 rm -rf "$work"
