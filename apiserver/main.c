@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apiserver/auth/token_file.h"
 #include "apiserver/server/server.h"
 #include "common/component.h"
 #include "common/log.h"
@@ -16,6 +17,7 @@ struct options {
     char *etcd_servers, *etcd_ca, *etcd_cert, *etcd_key;
     char *bind_address, *tls_cert, *tls_key;
     int64_t compaction_ms, request_timeout_ms, max_requests, max_mutating;
+    char *token_file;
     char *authorization_mode; /* node and RBAC always; taken so that Kubernetes' manifests work */
     bool allow_privileged, anonymous;
     struct api_config config;
@@ -81,6 +83,8 @@ static bool parse(int argc, char **argv, struct options *o, struct error **err)
         {"request-timeout", FLAG_DURATION_MS, &o->request_timeout_ms, "limit for one request"},
         {"max-requests-inflight", FLAG_INT, &o->max_requests, "limit of reads at once"},
         {"max-mutating-requests-inflight", FLAG_INT, &o->max_mutating, "limit of writes at once"},
+        {"token-auth-file", FLAG_STRING, &o->token_file,
+         "CSV file of fixed bearer tokens: token,user,uid,\"groups\""},
         {"authorization-mode", FLAG_STRING, &o->authorization_mode, "Node,RBAC"},
         {"allow-privileged", FLAG_BOOL, &o->allow_privileged, "allow privileged containers"},
         {"anonymous-auth", FLAG_BOOL, &o->anonymous,
@@ -113,6 +117,8 @@ static unsigned io_threads(void)
 
 static bool run(struct options *o, struct error **err)
 {
+    if (o->token_file && !token_file_load(o->token_file, err))
+        return false;
     struct api_server server = {.config = o->config};
     struct storage_options storage = {.servers = o->etcd_servers,
                                       .ca_file = o->etcd_ca,

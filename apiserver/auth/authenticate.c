@@ -2,6 +2,7 @@
 #include <strings.h>
 #include "apiserver/auth/auth.h"
 #include "apiserver/auth/rbac.h"
+#include "apiserver/auth/token_file.h"
 #include "common/mem.h"
 
 bool auth_start(const struct api_config *config, struct storage *storage, struct error **err)
@@ -60,7 +61,7 @@ bool auth_authenticate(struct api_request *req, struct error **err)
     /* A token that nobody can vouch for is a failed login, not an anonymous request. */
     const char *authorization = httpd_header(http, "Authorization");
     if (authorization && !strncasecmp(authorization, "Bearer ", 7))
-        return unauthorized(err);
+        return token_file_authenticate(authorization + 7, &req->user) || unauthorized(err);
     api_user_set(&req->user, USER_ANONYMOUS, (const char *const[]){GROUP_UNAUTHENTICATED, NULL});
     return true;
 }

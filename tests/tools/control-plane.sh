@@ -3,6 +3,7 @@
 #   control_plane_stop
 # Every process is this script's child: it ends with the script.
 CP_PIDS=()
+CP_APISERVER_FLAGS=() # more flags for every apiserver
 
 # pki DIR: one CA, a server certificate for loopback, client certificates.
 control_plane_pki() {
@@ -60,7 +61,7 @@ control_plane_apiserver() { # index
         --tls-cert-file="$CP_DIR/pki/server.crt" --tls-private-key-file="$CP_DIR/pki/server.key" --client-ca-file="$CP_DIR/pki/ca.crt" \
         --service-cluster-ip-range=10.96.0.0/16 --service-node-port-range=30000-32767 \
         --kubelet-client-certificate="$CP_DIR/pki/admin.crt" --kubelet-client-key="$CP_DIR/pki/admin.key" \
-        --kubelet-certificate-authority="$CP_DIR/pki/ca.crt" >>"$CP_DIR/apiserver$i.log" 2>&1 &
+        --kubelet-certificate-authority="$CP_DIR/pki/ca.crt" "${CP_APISERVER_FLAGS[@]}" >>"$CP_DIR/apiserver$i.log" 2>&1 &
     CP_PIDS+=($!)
     CP_APISERVER[i]=$!
 }
