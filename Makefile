@@ -1,6 +1,7 @@
 # Skiff: one binary a component. `make` builds all of them into build/bin/.
 #   make up / down      start / remove a cluster of five hosts on this machine
 #   make test / bench   all tests / figures beside the peers
+#   make chaos          half an hour of faults for the store
 #   make SAN=1          AddressSanitizer + UBSan build, under build/san/
 #   make SAN=thread     ThreadSanitizer build, under build/tsan/
 #   make fuzz           runs every fuzz target (clang's libFuzzer) for FUZZ_SECONDS each
@@ -100,6 +101,9 @@ unit-tests: $(UNIT_BINS)
 unit: unit-tests
 	@tests/unit/run $(UNIT_BINS)
 
+# Programs of the chaos tests.
+-include $(wildcard tests/chaos/*/build.mk)
+
 # --- fuzzing: tests/fuzz/<component>_<thing>.c is one libFuzzer target ----------------------------
 FUZZ_SECONDS ?= 30
 FUZZ_SOURCES := $(wildcard tests/fuzz/*_*.c)
@@ -122,6 +126,12 @@ fuzz:
 lint:
 	cppcheck --quiet --enable=warning,portability --inline-suppr --suppress=varFuncNullUB --error-exitcode=1 -I. common $(COMPONENTS)
 	@$(MAKE) --no-print-directory BUILD=build/clang CC=clang all
+
+# The store under faults for CHAOS_SECONDS; SEED=N repeats a run.
+CHAOS_SECONDS ?= 1800
+.PHONY: chaos
+chaos:
+	@tests/chaos/etcd-lite.sh $(CHAOS_SECONDS) $(SEED)
 
 .PHONY: up down test bench clean format
 up:
