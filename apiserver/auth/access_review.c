@@ -3,6 +3,7 @@
 #include <string.h>
 #include "apiserver/auth/auth.h"
 #include "apiserver/auth/rbac.h"
+#include "apiserver/auth/token.h"
 #include "common/json.h"
 #include "common/mem.h"
 
@@ -21,7 +22,29 @@ static cJSON *user_json(const struct api_user *u)
     cJSON *groups = cJSON_AddArrayToObject(out, "groups");
     for (char **g = u->groups; g && *g; g++)
         cJSON_AddItemToArray(groups, cJSON_CreateString(*g));
+    if (u->extra)
+        json_map_set(out, "extra", json_dup(u->extra));
     return out;
+}
+
+/* A token that is not good is an answer, not an error. */
+static void review_token(cJSON *review)
+{
+    struct api_user user = {0};
+    cJSON *audiences = NULL, *status = cJSON_CreateObject();
+    cleanup_error struct error *why = NULL;
+    if (token_authenticate(json_str_or(review, "spec.token", ""), json_path(review, "spec.audiences"), &user,
+                           &audiences, &why)) {
+        cJSON_AddTrueToObject(status, "authenticated");
+        json_map_set(status, "user", user_json(&user));
+        json_map_set(status, "audiences", audiences);
+    } else {
+        cJSON_AddItemToObject(status, "user", cJSON_CreateObject());
+        cleanup_free char *text = mem_printf("[invalid bearer token, %s]", error_message(why));
+        json_map_set_str(status, "error", text);
+    }
+    json_map_set(review, "status", status);
+    api_user_clear(&user);
 }
 
 /* Judges spec.resourceAttributes or spec.nonResourceAttributes for the user. */
@@ -145,6 +168,14 @@ bool access_review(struct api_request *req, cJSON *object, struct error **err)
         cJSON *status = cJSON_CreateObject();
         json_map_set(status, "userInfo", user_json(&req->user));
         json_map_set(object, "status", status);
+        return true;
+    }
+    if (!strcmp(kind, "TokenReview")) {
+        if (!*json_str_or(object, "spec.token", "")) {
+            api_error_bad_request(err, "token is required for TokenReview in authentication");
+            return false;
+        }
+        review_token(object);
         return true;
     }
     if (!strcmp(kind, "SelfSubjectRulesReview")) {

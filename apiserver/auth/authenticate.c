@@ -2,13 +2,14 @@
 #include <strings.h>
 #include "apiserver/auth/auth.h"
 #include "apiserver/auth/rbac.h"
+#include "apiserver/auth/token.h"
 #include "apiserver/auth/token_file.h"
 #include "common/mem.h"
 
 bool auth_start(const struct api_config *config, struct storage *storage, struct error **err)
 {
     (void)config;
-    return rbac_watch_start(storage, err) && node_graph_start(storage, err);
+    return token_start(config, storage, err) && rbac_watch_start(storage, err) && node_graph_start(storage, err);
 }
 
 void api_user_clear(struct api_user *u)
@@ -18,6 +19,7 @@ void api_user_clear(struct api_user *u)
     for (char **g = u->groups; g && *g; g++)
         free(*g);
     free(u->groups);
+    cJSON_Delete(u->extra);
     *u = (struct api_user){0};
 }
 
@@ -60,8 +62,13 @@ bool auth_authenticate(struct api_request *req, struct error **err)
     }
     /* A token that nobody can vouch for is a failed login, not an anonymous request. */
     const char *authorization = httpd_header(http, "Authorization");
-    if (authorization && !strncasecmp(authorization, "Bearer ", 7))
-        return token_file_authenticate(authorization + 7, &req->user) || unauthorized(err);
+    if (authorization && !strncasecmp(authorization, "Bearer ", 7)) {
+        const char *token = authorization + 7;
+        while (*token == ' ')
+            token++;
+        return token_file_authenticate(token, &req->user) ||
+               token_authenticate(token, NULL, &req->user, NULL, NULL) || unauthorized(err);
+    }
     api_user_set(&req->user, USER_ANONYMOUS, (const char *const[]){GROUP_UNAUTHENTICATED, NULL});
     return true;
 }

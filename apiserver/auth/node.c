@@ -49,7 +49,7 @@ static const struct {
     {"", "persistentvolumeclaims", "", "get", ANY},
     {"", "persistentvolumes", "", "get", ANY},
     {"", "serviceaccounts", "", "get", ANY},
-    {"", "serviceaccounts", "token", "create", ANY},
+    {"", "serviceaccounts", "token", "create", OF_A_POD},
     {"node.k8s.io", "runtimeclasses", "", "get,list,watch", ANY},
     {"storage.k8s.io", "csidrivers", "", "get,list,watch", ANY},
     {"storage.k8s.io", "volumeattachments", "", "get", ANY},

@@ -163,6 +163,7 @@ static void refer_pod(struct references *r, const cJSON *spec)
     }
     cJSON_ArrayForEach(v, json_get(spec, "imagePullSecrets"))
         refer(r, "secrets", json_str(v, "name"));
+    refer(r, "serviceaccounts", json_str(spec, "serviceAccountName"));
     refer_containers(r, json_get(spec, "containers"));
     refer_containers(r, json_get(spec, "initContainers"));
     refer_containers(r, json_get(spec, "ephemeralContainers"));

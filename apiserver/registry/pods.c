@@ -1,14 +1,11 @@
 /* Pods: what is filled in when one is made. */
 #include <string.h>
-#include <time.h>
-#include "apiserver/registry/registry.h"
+#include "apiserver/admission/admission.h"
 #include "apiserver/registry/strategy.h"
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/quantity.h"
 #include "common/timefmt.h"
-
-#define MIRROR_POD_ANNOTATION "kubernetes.io/config.mirror"
 
 const char *pod_field_default(const char *path)
 {
@@ -161,60 +158,9 @@ static bool set_priority(struct write *w, cJSON *pod, struct error **err)
     return true;
 }
 
-/* --- ServiceAccount --- */
-
-/* The account of a new namespace is made by a controller: wait a moment for it, as Kubernetes does.
- */
-static struct stored *find_account(struct write *w, const char *name, struct error **err)
-{
-    enum { ATTEMPTS = 10, PAUSE_MS = 100 };
-    const struct resource *accounts = resource_find("", "v1", "serviceaccounts");
-    for (int i = 1;; i++) {
-        struct error *why = NULL;
-        struct stored *s = storage_get(w->req->storage, accounts, w->ns, name, &why);
-        if (s || !why || why->code != 404 || i == ATTEMPTS || strcmp(name, "default") != 0) {
-            error_move(err, why);
-            return s;
-        }
-        error_free(why);
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
-    }
-}
-
-static bool set_service_account(struct write *w, cJSON *pod, struct error **err)
-{
-    if (json_map_str(json_path(pod, "metadata.annotations"), MIRROR_POD_ANNOTATION))
-        return true;
-    const char *pod_name = json_str_or(pod, "metadata.name", "");
-    const char *wanted = json_str_or(pod, "spec.serviceAccountName", "");
-    if (!*wanted)
-        wanted = json_str_or(pod, "spec.serviceAccount", "");
-    cleanup_free char *name = mem_strdup(*wanted ? wanted : "default");
-    json_set_str(pod, "spec.serviceAccountName", name);
-    json_set_str(pod, "spec.serviceAccount", name);
-    cleanup_error struct error *why = NULL;
-    cleanup_stored struct stored *s = find_account(w, name, &why);
-    if (!s) {
-        cleanup_free char *text =
-            why && why->code == 404
-                ? mem_printf(
-                      "error looking up service account %s/%s: serviceaccount \"%s\" not found",
-                      w->ns, name, name)
-                : mem_printf("error looking up service account %s/%s: %s", w->ns, name,
-                             error_message(why));
-        api_error_forbidden(err, w->r, pod_name, text);
-        return false;
-    }
-    cleanup_json cJSON *account = json_parse(s->json, s->len, NULL);
-    const cJSON *secrets = json_get(account, "imagePullSecrets");
-    if (cJSON_GetArraySize(secrets) && !cJSON_GetArraySize(json_path(pod, "spec.imagePullSecrets")))
-        json_set(pod, "spec.imagePullSecrets", json_dup(secrets));
-    return true;
-}
-
 bool admission_pod(struct write *w, cJSON *pod, struct error **err)
 {
-    if (!set_service_account(w, pod, err) || !set_priority(w, pod, err))
+    if (!service_account_admit(w, pod, err) || !set_priority(w, pod, err))
         return false;
     default_tolerations(pod);
     return true;

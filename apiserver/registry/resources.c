@@ -185,6 +185,10 @@ static const struct subresource subs_namespace[] = {
     SUB_STATUS,
     SUB_END,
 };
+static const struct subresource subs_serviceaccount[] = {
+    {"token", "authentication.k8s.io", "v1", "TokenRequest", VERB_CREATE},
+    SUB_END,
+};
 static const struct subresource subs_status[] = {SUB_STATUS, SUB_END};
 static const struct subresource subs_scale_status[] = {SUB_SCALE, SUB_STATUS, SUB_END};
 
@@ -326,6 +330,7 @@ static struct resource resources[] = {
      .short_names = NAMES("sa"),
      .namespaced = true,
      .verbs = VERBS_ALL,
+     .subresources = subs_serviceaccount,
      .storage_prefix = "serviceaccounts",
      .columns = columns_serviceaccount,
      .row = row_serviceaccount},
@@ -469,6 +474,12 @@ static struct resource resources[] = {
      .kind = "SelfSubjectReview",
      .plural = "selfsubjectreviews",
      .singular = "selfsubjectreview",
+     .verbs = VERB_CREATE},
+    {.group = "authentication.k8s.io",
+     .version = "v1",
+     .kind = "TokenReview",
+     .plural = "tokenreviews",
+     .singular = "tokenreview",
      .verbs = VERB_CREATE},
     {.group = "authorization.k8s.io",
      .version = "v1",

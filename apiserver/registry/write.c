@@ -1,12 +1,13 @@
 /* Where writes enter, and what all of them share. */
 #include <string.h>
 #include <strings.h>
-#include "apiserver/auth/auth.h"
+#include "apiserver/auth/token.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/registry/strategy.h"
 #include "apiserver/schema/defaults.h"
 #include "apiserver/schema/protobuf.h"
+#include "apiserver/schema/schema.h"
 #include "apiserver/validation/validation.h"
 #include "apiserver/yaml/yaml.h"
 #include "common/json.h"
@@ -166,6 +167,18 @@ static void review(struct write *w)
         api_reply_json(w->req, 201, object);
 }
 
+/* serviceaccounts/token: answered, never stored. */
+static void give_token(struct write *w)
+{
+    cleanup_error struct error *err = NULL;
+    const struct schema_type *type = schema_find("authentication.k8s.io", "v1", "TokenRequest");
+    cleanup_json cJSON *object = write_decode(w, type, &err);
+    if (!object || !token_request(w->req, object, &err))
+        api_reply_error(w->req, err);
+    else
+        api_reply_json(w->req, 201, object);
+}
+
 static bool handle_subresource(struct write *w, const char *verb)
 {
     if (!strcmp(w->sub, "scale"))
@@ -174,6 +187,8 @@ static bool handle_subresource(struct write *w, const char *verb)
         pod_bind(w);
     else if (!strcmp(w->sub, "eviction") && !strcmp(verb, "create"))
         pod_evict(w);
+    else if (!strcmp(w->sub, "token") && !strcmp(verb, "create"))
+        give_token(w);
     else if (!strcmp(w->sub, "log") && !strcmp(verb, "get"))
         pod_log(w);
     else if (!strcmp(w->sub, "finalize") && !strcmp(verb, "update"))

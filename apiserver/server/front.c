@@ -3,6 +3,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "apiserver/auth/token.h"
 #include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
 #include "common/json.h"
@@ -54,6 +55,7 @@ static void user_clear(struct api_user *u)
     for (char **g = u->groups; g && *g; g++)
         free(*g);
     free(u->groups);
+    cJSON_Delete(u->extra);
 }
 
 void request_done(struct server_request *q)
@@ -266,7 +268,7 @@ static void on_request(struct httpd_request *http, void *userdata)
     }
     if (health_serve(q))
         return;
-    if (discovery_serve(req) || openapi_serve(req)) {
+    if (discovery_serve(req) || openapi_serve(req) || token_issuer_serve(req)) {
         request_done(q);
         return;
     }

@@ -37,6 +37,7 @@ struct request_info {
 struct api_user {
     char *name, *uid;
     char **groups; /* NULL-terminated; NULL when none */
+    cJSON *extra;  /* map of arrays of strings; NULL when none */
 };
 
 /* How the client wants objects of this answer. */
@@ -58,6 +59,8 @@ struct api_config {
     char *kubelet_client_certificate, *kubelet_client_key,
         *kubelet_certificate_authority; /* NULL when not given */
     char *client_ca_file;
+    char *service_account_key_file, *service_account_signing_key_file; /* NULL when not given */
+    char *service_account_issuer, *service_account_jwks_uri, *api_audiences; /* likewise */
 };
 
 struct api_request {

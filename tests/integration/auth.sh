@@ -92,6 +92,60 @@ control_plane_apiserver 1
 eventually 20 "${CURL[@]}" -f "$API2/readyz" >/dev/null
 check_output "... it is back" 'servicecidrs' k get clusterrole system:node-proxier -o yaml
 
+# --- tokens of service accounts -----------------------------------------------------------------------------
+bearer() { # TOKEN PATH [CURL-ARGS]
+    local token=$1 path=$2
+    shift 2
+    curl -sS --max-time 20 --cacert "$work/cp/pki/ca.crt" -A test -H "Authorization: Bearer $token" -w ' %{http_code}\n' "$@" "$API$path"
+}
+claims() { cut -d. -f2 <<<"$1" | tr _- /+ | { read -r b; printf '%s%s' "$b" "$(printf '%*s' $(((4 - ${#b} % 4) % 4)) '' | tr ' ' =)"; } | base64 -d; }
+eventually 10 k get serviceaccount default -n team >/dev/null
+check "create a service account" k create serviceaccount robot -n team
+token=$(k create token robot -n team)
+check_equal "a token says who" "system:serviceaccount:team:robot https://kubernetes.default.svc.cluster.local team robot 3600" "$(claims "$token" | jq -r '[.sub,.aud[0],.["kubernetes.io"].namespace,.["kubernetes.io"].serviceaccount.name,.exp-.iat]|join(" ")')"
+check_output "it logs in" '"username":"system:serviceaccount:team:robot","uid":"[0-9a-f-]{36}","groups":\["system:serviceaccounts","system:serviceaccounts:team","system:authenticated"\].*credential-id":\["JTI=.* 201$' bearer "$token" /apis/authentication.k8s.io/v1/selfsubjectreviews -H 'Content-Type: application/json' -d '{}'
+check_output "it may nothing yet" 'User \\"system:serviceaccount:team:robot\\" cannot list resource \\"pods\\" in API group \\"\\" in the namespace \\"team\\".* 403$' bearer "$token" /api/v1/namespaces/team/pods
+k create rolebinding robot --role=reader --serviceaccount=team:robot -n team >/dev/null
+check "bound, it may" eventually 5 bash -c "curl -sSf --cacert '$work/cp/pki/ca.crt' -H 'Authorization: Bearer $token' '$API/api/v1/namespaces/team/pods'"
+check_output "by the other apiserver too" '"kind":"PodList".* 200$' curl -sS --cacert "$work/cp/pki/ca.crt" -A test -H "Authorization: Bearer $token" -w ' %{http_code}' "$API2/api/v1/namespaces/team/pods"
+check "to the whole group of a namespace" k create rolebinding all-robots --role=one --group=system:serviceaccounts:team -n team
+check_output "kubectl by token" 'system:serviceaccount:team:robot' k --kubeconfig /dev/null --server "$API" --certificate-authority "$work/cp/pki/ca.crt" --token "$token" auth whoami
+signed=${token%.*}
+tampered=$(claims "$token" | sed 's/robot/queen/g' | base64 -w0 | tr -d = | tr /+ _-)
+check_output "a changed token is none" ' 401$' bearer "${token%%.*}.$tampered.${token##*.}" /api
+check_output "a token without its signature is none" ' 401$' bearer "$signed." /api
+check_output "alg none is none" ' 401$' bearer "$(printf '{"alg":"none"}' | base64 -w0 | tr -d =).$(cut -d. -f2 <<<"$token")." /api
+check_output "rubbish is none" ' 401$' bearer "a.b.c" /api
+other=$(k create token robot -n team --audience=vault)
+check_output "a token for somebody else is none for the API" ' 401$' bearer "$other" /api
+review() { "${CURL[@]}" -A test "$API/apis/authentication.k8s.io/v1/tokenreviews" -H 'Content-Type: application/json' -d "$1"; }
+check_output "TokenReview says whose it is" '"authenticated":true,"user":\{"username":"system:serviceaccount:team:robot".*"audiences":\["vault"\]' review "{\"spec\":{\"token\":\"$other\",\"audiences\":[\"vault\",\"x\"]}}"
+check_output "TokenReview of a bad one" '"status":\{"user":\{\},"error":"\[invalid bearer token, ' review '{"spec":{"token":"x.y.z"}}'
+check_output "not shorter than ten minutes" 'spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes' k create token robot -n team --duration=60s
+apply '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"team"},"spec":{"nodeName":"node-1","serviceAccountName":"robot","containers":[{"name":"c","image":"i"}]}}' >/dev/null
+uid=$(k get pod p -n team -o jsonpath='{.metadata.uid}')
+check_output "a pod gets its token's volume" '^kube-api-access-.{5} 3607 kube-root-ca.crt metadata.namespace$' k get pod p -n team -o jsonpath='{.spec.volumes[0].name} {.spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds} {.spec.volumes[0].projected.sources[1].configMap.name} {.spec.volumes[0].projected.sources[2].downwardAPI.items[0].fieldRef.fieldPath}'
+check_output "... and its mount" '^/var/run/secrets/kubernetes.io/serviceaccount true$' k get pod p -n team -o jsonpath='{.spec.containers[0].volumeMounts[0].mountPath} {.spec.containers[0].volumeMounts[0].readOnly}'
+apply '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"none","namespace":"team"},"spec":{"automountServiceAccountToken":false,"containers":[{"name":"c","image":"i"}]}}' >/dev/null
+check_equal "... unless it wants none" "" "$(k get pod none -n team -o jsonpath='{.spec.volumes}')"
+bound=$(k create token robot -n team --bound-object-kind=Pod --bound-object-name=p --bound-object-uid="$uid")
+check_equal "a bound token names its pod" "p $uid" "$(claims "$bound" | jq -r '.["kubernetes.io"].pod|.name+" "+.uid')"
+check_output "... and logs in" ' 200$' bearer "$bound" /api
+check_output "not with another uid" 'the UID in the bound object reference' k create token robot -n team --bound-object-kind=Pod --bound-object-name=p --bound-object-uid=x
+check_output "not for another account's pod" 'cannot bind token for serviceaccount "default" to pod running with different serviceaccount name' k create token default -n team --bound-object-kind=Pod --bound-object-name=p
+node() { "$KUBECTL" --kubeconfig "$work/cp/pki/node.kubeconfig" "$@"; }
+check "the pod's node asks for it" eventually 5 node create token robot -n team --bound-object-kind=Pod --bound-object-name=p --bound-object-uid="$uid"
+check_output "not without the pod" 'node requested token not bound to a pod' node create token robot -n team
+check_output "not for accounts of others' pods" "no relationship found between node 'node-1' and this object" node create token default -n team
+k delete pod p -n team --force --grace-period=0 >/dev/null 2>&1
+check "with the pod its token is gone" eventually 5 bash -c "[ \$(curl -sS -o /dev/null --cacert '$work/cp/pki/ca.crt' -H 'Authorization: Bearer $bound' -w '%{http_code}' '$API/api') = 401 ]"
+k delete serviceaccount robot -n team >/dev/null
+check "with the account all are" eventually 5 bash -c "[ \$(curl -sS -o /dev/null --cacert '$work/cp/pki/ca.crt' -H 'Authorization: Bearer $token' -w '%{http_code}' '$API/api') = 401 ]"
+default=$(k create token default -n team)
+check_output "the issuer's discovery" '"issuer":"https://kubernetes.default.svc.cluster.local","jwks_uri":"https://.*/openid/v1/jwks".*"ES256".* 200$' bearer "$default" /.well-known/openid-configuration
+check_output "the keys" '"use":"sig","kty":"EC","kid":"[A-Za-z0-9_-]{43}","crv":"P-256","alg":"ES256","x":"[A-Za-z0-9_-]{43}","y":"[A-Za-z0-9_-]{43}".* 200$' bearer "$default" /openid/v1/jwks
+check_output "not for everybody" ' 403$' anonymous /openid/v1/jwks
+
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 [ "$FAILED" -eq 0 ] || tail -n 5 "$work"/cp/*.log
 rm -rf "$work"

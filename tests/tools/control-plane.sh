@@ -13,6 +13,8 @@ control_plane_pki() {
         cd "$dir" || exit 1
         openssl ecparam -name prime256v1 -genkey -noout -out ca.key
         openssl req -x509 -new -key ca.key -subj /CN=test-ca -days 2 -out ca.crt
+        openssl ecparam -name prime256v1 -genkey -noout -out sa.key
+        openssl ec -in sa.key -pubout -out sa.pub
         issue() { # file, subject, extensions
             openssl ecparam -name prime256v1 -genkey -noout -out "$1.key"
             openssl req -new -key "$1.key" -subj "$2" -out "$1.csr"
@@ -60,6 +62,8 @@ control_plane_apiserver() { # index
         --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port=$((CP_PORT + 10 + i)) \
         --tls-cert-file="$CP_DIR/pki/server.crt" --tls-private-key-file="$CP_DIR/pki/server.key" --client-ca-file="$CP_DIR/pki/ca.crt" \
         --service-cluster-ip-range=10.96.0.0/16 --service-node-port-range=30000-32767 \
+        --service-account-key-file="$CP_DIR/pki/sa.pub" --service-account-signing-key-file="$CP_DIR/pki/sa.key" \
+        --service-account-issuer=https://kubernetes.default.svc.cluster.local \
         --kubelet-client-certificate="$CP_DIR/pki/admin.crt" --kubelet-client-key="$CP_DIR/pki/admin.key" \
         --kubelet-certificate-authority="$CP_DIR/pki/ca.crt" "${CP_APISERVER_FLAGS[@]}" >>"$CP_DIR/apiserver$i.log" 2>&1 &
     CP_PIDS+=($!)
