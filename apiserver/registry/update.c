@@ -152,7 +152,7 @@ static bool run_dry(struct run *run, struct error **err)
     if (!current)
         return false;
     struct error *why = NULL;
-    cleanup_json cJSON *object = change(run, current, s, &why);
+    cJSON_Delete(change(run, current, s, &why)); /* what it would have written is in u->result */
     if (why) {
         error_move(err, why);
         return false;
