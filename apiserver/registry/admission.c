@@ -1,6 +1,7 @@
 /* Admission: checks that depend on other objects or on who asks, in Kubernetes' order.
  * https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/ */
 #include <string.h>
+#include "apiserver/admission/admission.h"
 #include "apiserver/auth/rbac.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
@@ -198,16 +199,16 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
     /* Before the pod's own admission gives it a service account: mirror pods have none. */
     if (!node_restriction(w, object, NULL, err))
         return false;
-    if (write_is(w->r, "", "Pod"))
-        return admission_pod(w, object, err);
+    if (write_is(w->r, "", "Pod") && !admission_pod(w, object, err))
+        return false;
     if (write_is(w->r, "", "Node"))
         taint_new_node(object);
-    return rbac_check_escalation(w->req, object, NULL, err);
+    return pod_security_admit(w, object, NULL, err) && rbac_check_escalation(w->req, object, NULL, err);
 }
 
 bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err)
 {
-    return node_restriction(w, object, old, err) &&
+    return node_restriction(w, object, old, err) && pod_security_admit(w, object, old, err) &&
            rbac_check_escalation(w->req, object, old, err);
 }
 

@@ -146,6 +146,28 @@ check_output "the issuer's discovery" '"issuer":"https://kubernetes.default.svc.
 check_output "the keys" '"use":"sig","kty":"EC","kid":"[A-Za-z0-9_-]{43}","crv":"P-256","alg":"ES256","x":"[A-Za-z0-9_-]{43}","y":"[A-Za-z0-9_-]{43}".* 200$' bearer "$default" /openid/v1/jwks
 check_output "not for everybody" ' 403$' anonymous /openid/v1/jwks
 
+# --- PodSecurity ----------------------------------------------------------------------------------------------
+k create namespace strict >/dev/null && k label namespace strict pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted >/dev/null
+k create namespace base >/dev/null && k label namespace base pod-security.kubernetes.io/enforce=baseline >/dev/null
+pod() { # NAMESPACE NAME SPEC-MEMBERS CONTAINER-MEMBERS
+    apply "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"$2\",\"namespace\":\"$1\"},\"spec\":{$3\"containers\":[{\"name\":\"c\",\"image\":\"i\"$4}]}}"
+}
+eventually 10 k get serviceaccount default -n strict >/dev/null
+eventually 10 k get serviceaccount default -n base >/dev/null
+check_output "restricted: all that a plain pod lacks" 'pods "x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false \(container "c" must set securityContext.allowPrivilegeEscalation=false\), unrestricted capabilities \(container "c" must set securityContext.capabilities.drop=\["ALL"\]\), runAsNonRoot != true \(pod or container "c" must set securityContext.runAsNonRoot=true\), seccompProfile \(pod or container "c" must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"\)$' pod strict x '' ''
+GOOD='"securityContext":{"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}},'
+GOODC=',"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}'
+check_output "restricted: a pod that has it" 'pod/good created' pod strict good "$GOOD" "$GOODC"
+check_output "restricted: volumes" 'restricted volume types \(volume "v" uses restricted volume type "hostPath"\)$' pod strict x "$GOOD"'"volumes":[{"name":"v","hostPath":{"path":"/"}}],' "$GOODC"
+check_output "restricted: added capabilities" 'unrestricted capabilities \(container "c" must not include "SYS_TIME" in securityContext.capabilities.add\)$' pod strict x "$GOOD" "${GOODC/\"drop\"/\"add\":[\"SYS_TIME\",\"NET_BIND_SERVICE\"],\"drop\"}"
+check_output "restricted: root" 'runAsUser=0 \(container "c" must not set runAsUser=0\)$' pod strict x "$GOOD" "${GOODC/\{/\{\"runAsUser\":0,}"
+check_output "baseline: a plain pod" 'pod/plain created' pod base plain '' ''
+check_output "baseline: what it forbids" 'violates PodSecurity "baseline:latest": non-default capabilities \(container "c" must not include "NET_ADMIN" in securityContext.capabilities.add\), host namespaces \(hostNetwork=true, hostPID=true\), hostPath volumes \(volume "v"\), hostPort \(container "c" uses hostPort 80\), privileged \(container "c" must not set securityContext.privileged=true\), seccompProfile \(pod must not set securityContext.seccompProfile.type to "Unconfined"\)$' \
+    pod base x '"hostNetwork":true,"hostPID":true,"volumes":[{"name":"v","hostPath":{"path":"/"}}],"securityContext":{"seccompProfile":{"type":"Unconfined"}},' ',"ports":[{"containerPort":80,"hostPort":80}],"securityContext":{"privileged":true,"capabilities":{"add":["NET_ADMIN"]}}'
+check_output "a Deployment is warned of" 'Warning: would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false' k create deployment d --image=i -n strict
+check_output "... and made" 'deployment.apps/d' k get deployment d -n strict -o name
+check_output "levels are three" 'metadata.labels\[pod-security.kubernetes.io/enforce\]: Invalid value: "harsh": must be one of privileged, baseline, restricted' k label namespace base --overwrite pod-security.kubernetes.io/enforce=harsh
+
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 [ "$FAILED" -eq 0 ] || tail -n 5 "$work"/cp/*.log
 rm -rf "$work"
