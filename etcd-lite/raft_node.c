@@ -8,6 +8,7 @@
 #include "common/component.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "etcd-lite/log_files.h"
 #include "etcd-lite/server_internal.h"
 
 /* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot
@@ -508,6 +509,12 @@ bool node_init(struct server *s, struct error **err)
     raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
     raft_set_snapshot_trailing(&s->raft, TRAILING_ENTRIES);
     raft_set_install_snapshot_timeout(&s->raft, 30000);
+    cleanup_error struct error *damage = NULL;
+    if (!log_files_check(dir, &damage)) {
+        error_setf(err, "cannot start from the log on disk: %s; " DAMAGE_ADVICE,
+                   error_message(damage));
+        return false;
+    }
     if (!check_rc(s, raft_start(&s->raft), "cannot start from the log on disk", err))
         return false;
     if (s->raft.configuration.n == 0) {
