@@ -177,14 +177,28 @@ void proposals_unknown(struct server *s)
     s->in_flight = 0;
 }
 
-/* Moves operations from `unsent` into one entry; returns how many. They stay in `batch`. */
-static size_t fill_entry(struct server *s, struct buf *entry, struct op_queue *batch)
+static void on_revoked(struct server *s, struct op *op, enum kv_status status);
+
+/* That a lease has expired is judged by one leader's clock, and its successor gives the full time
+ * again (it may have answered keep-alives since): what a former leader has not committed must not
+ * reach the log through the new one. */
+static bool is_stale_revocation(const struct server *s, const struct op *op)
+{
+    return op->done == on_revoked && (!node_is_leader(s) || op->term != s->raft.current_term);
+}
+
+/* Moves operations from `unsent` into one entry. They stay in `batch`, which may remain empty. */
+static void fill_entry(struct server *s, struct buf *entry, struct op_queue *batch)
 {
     size_t n = 0;
     entry_begin(entry, s->origin);
     while (s->unsent.head && n < MAX_ENTRY_OPS &&
            (n == 0 || entry->len + s->unsent.head->wire.len < MAX_ENTRY_BYTES)) {
         struct op *op = queue_pop(&s->unsent);
+        if (is_stale_revocation(s, op)) {
+            op_finish(s, op, KV_NOT_LEADER);
+            continue;
+        }
         if (!op->seq)
             op->seq = ++s->next_seq;
         entry_add(entry, op->seq, buf_str(&op->wire), op->wire.len);
@@ -192,7 +206,6 @@ static size_t fill_entry(struct server *s, struct buf *entry, struct op_queue *b
         n++;
     }
     entry_finish(entry);
-    return n;
 }
 
 void proposals_flush(struct server *s)
@@ -209,6 +222,8 @@ void proposals_flush(struct server *s)
         int rc = 0;
         if (leader) {
             fill_entry(s, &entry, &batch);
+            if (!batch.head)
+                continue;
             sent = node_propose(s, entry.data, entry.len, &rc);
         } else {
             buf_add(&entry, &term, sizeof(term));
@@ -216,6 +231,8 @@ void proposals_flush(struct server *s)
             fill_entry(s, &body, &batch);
             buf_add(&entry, body.data, body.len);
             buf_free(&body);
+            if (!batch.head)
+                continue;
             sent = peers_send(s->peers, s->leader, FRAME_PROPOSE, entry.data, entry.len);
         }
         if (!sent) {
@@ -293,6 +310,7 @@ static void expire_leases(struct server *s, int64_t now)
         op->kind = OP_PROPOSE;
         op->done = on_revoked;
         op->lease = l->id;
+        op->term = s->raft.current_term;
         op->deadline_ms = now + REQUEST_TIMEOUT_MS;
         op_set_command(op, &(struct command){.lease_revoke = &r});
         queue_push(&s->unsent, op);
