@@ -55,6 +55,7 @@ static bool prepare(struct write *w, cJSON *object, struct error **err)
     if (!meta_check_namespace(w, object, err))
         return false;
     write_default(w->r, object);
+    csr_requestor(w, object);
     if (!admission_create(w, object, err) || !meta_before_create(w, object, err))
         return false;
     if (w->r->prepare && !w->r->prepare(object, NULL, "", err))

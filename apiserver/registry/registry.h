@@ -132,6 +132,10 @@ enum delete_outcome delete_decide_namespace(cJSON *ns, const struct delete_optio
 bool delete_object(struct write *w, const struct delete_options *o, enum delete_outcome *outcome,
                    cJSON **last, struct error **err);
 
+/* --- certificates.c --- */
+/* A CertificateSigningRequest says who asks; others are left alone. */
+void csr_requestor(const struct write *w, cJSON *object);
+
 /* --- admission.c: what depends on other objects or on who asks --- */
 bool admission_create(struct write *w, cJSON *object, struct error **err);
 bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err);

@@ -2,48 +2,11 @@
 #include "apiserver/resource.h"
 #include <pthread.h>
 #include <string.h>
+#include "apiserver/registry/descriptors.h"
 #include "apiserver/registry/strategy.h"
 #include "apiserver/registry/tables.h"
 #include "apiserver/schema/schema.h"
 #include "common/mem.h"
-
-#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define COL(n, d)                                                                                  \
-    {                                                                                              \
-        n, "string", "", d, 0                                                                      \
-    }
-#define COLI(n, d)                                                                                 \
-    {                                                                                              \
-        n, "integer", "", d, 0                                                                     \
-    }
-#define WIDE(n, d)                                                                                 \
-    {                                                                                              \
-        n, "string", "", d, 1                                                                      \
-    }
-#define COL_NAME                                                                                   \
-    {                                                                                              \
-        "Name", "string", "name", "Name must be unique within a namespace.", 0                     \
-    }
-#define COL_AGE                                                                                    \
-    {                                                                                              \
-        "Age", "string", "", "Time since the object was created.", 0                               \
-    }
-#define COL_END                                                                                    \
-    {                                                                                              \
-        NULL, NULL, NULL, NULL, 0                                                                  \
-    }
-#define SUB_STATUS                                                                                 \
-    {                                                                                              \
-        "status", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH                            \
-    }
-#define SUB_SCALE                                                                                  \
-    {                                                                                              \
-        "scale", "autoscaling", "v1", "Scale", VERB_GET | VERB_UPDATE | VERB_PATCH                 \
-    }
-#define SUB_END                                                                                    \
-    {                                                                                              \
-        NULL, NULL, NULL, NULL, 0                                                                  \
-    }
 
 static const struct resource_column columns_pod[] = {
     COL_NAME,
@@ -508,31 +471,47 @@ static struct resource resources[] = {
      .verbs = VERB_CREATE},
 };
 
-static void find_types(void)
+enum { RESOURCES_MAX = 160 };
+/* All sets, joined once; constant afterwards. */
+static struct resource *all[RESOURCES_MAX];
+static size_t all_count;
+
+static void join(struct resource *items, size_t count)
 {
-    for (size_t i = 0; i < ARRAY_LEN(resources); i++)
-        resources[i].type =
-            schema_find(resources[i].group, resources[i].version, resources[i].kind);
+    for (size_t i = 0; i < count && all_count < RESOURCES_MAX; i++) {
+        all[all_count++] = &items[i];
+        items[i].type = schema_find(items[i].group, items[i].version, items[i].kind);
+    }
 }
 
-static pthread_once_t types_found = PTHREAD_ONCE_INIT;
+static void join_all(void)
+{
+    join(resources, ARRAY_LEN(resources));
+    const struct resource_set *const sets[] = {&resources_workloads, &resources_network,
+                                               &resources_storage, &resources_extension,
+                                               &resources_policy};
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+        join(sets[i]->items, sets[i]->count);
+}
+
+static pthread_once_t joined = PTHREAD_ONCE_INIT;
 
 size_t resource_count(void)
 {
-    return ARRAY_LEN(resources);
+    pthread_once(&joined, join_all);
+    return all_count;
 }
 
 const struct resource *resource_at(size_t i)
 {
-    pthread_once(&types_found, find_types);
-    return &resources[i];
+    pthread_once(&joined, join_all);
+    return all[i];
 }
 
 const struct resource *resource_find(const char *group, const char *version, const char *plural)
 {
-    pthread_once(&types_found, find_types);
-    for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
-        const struct resource *r = &resources[i];
+    for (size_t i = 0; i < resource_count(); i++) {
+        const struct resource *r = all[i];
         if (!strcmp(r->plural, plural) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }
@@ -541,9 +520,8 @@ const struct resource *resource_find(const char *group, const char *version, con
 
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind)
 {
-    pthread_once(&types_found, find_types);
-    for (size_t i = 0; i < ARRAY_LEN(resources); i++) {
-        const struct resource *r = &resources[i];
+    for (size_t i = 0; i < resource_count(); i++) {
+        const struct resource *r = all[i];
         if (!strcmp(r->kind, kind) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }

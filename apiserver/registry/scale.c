@@ -26,8 +26,15 @@ static cJSON *scale_of(const cJSON *object)
         json_set_int(spec, "replicas", replicas);
     cJSON *status = cJSON_AddObjectToObject(scale, "status");
     json_set_int(status, "replicas", json_int(object, "status.replicas", 0));
-    struct label_selector *selector =
-        label_selector_from_json(json_path(object, "spec.selector"), NULL);
+    /* A ReplicationController's selector is a plain map of labels. */
+    const cJSON *given = json_path(object, "spec.selector");
+    cleanup_json cJSON *wrapped = NULL;
+    if (given && !strcmp(json_str_or(object, "kind", ""), "ReplicationController")) {
+        wrapped = cJSON_CreateObject();
+        json_map_set(wrapped, "matchLabels", json_dup(given));
+        given = wrapped;
+    }
+    struct label_selector *selector = label_selector_from_json(given, NULL);
     if (selector) {
         cleanup_free char *text = label_selector_text(selector);
         json_map_set_str(status, "selector", text);

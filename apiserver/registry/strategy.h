@@ -21,3 +21,12 @@ bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct err
 const char *event_field_value(const cJSON *event, const char *path);
 cJSON *event_from_stored(const cJSON *core_event);
 cJSON *event_to_stored(const cJSON *event);
+
+/* What makes pods, and all else whose controller alone fills the status in. */
+bool workload_prepare(cJSON *object, const cJSON *old, const char *sub, struct error **err);
+bool daemonset_prepare(cJSON *object, const cJSON *old, const char *sub, struct error **err);
+bool job_prepare(cJSON *job, const cJSON *old, const char *sub, struct error **err);
+const char *job_field_value(const cJSON *job, const char *path);
+/* autoscaling/v2 HorizontalPodAutoscalers and their v1 form. */
+cJSON *autoscaler_v1_from_v2(const cJSON *stored);
+cJSON *autoscaler_v2_from_v1(const cJSON *object);

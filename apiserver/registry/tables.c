@@ -38,6 +38,27 @@ void cell_age(cJSON *cells, const char *timestamp)
         cell_str(cells, time_human_duration(tables_now() - micros / 1000000, text));
 }
 
+void cell_bool(cJSON *cells, bool v)
+{
+    cJSON_AddItemToArray(cells, cJSON_CreateBool(v));
+}
+
+void cell_created(cJSON *cells, const cJSON *object)
+{
+    cell_age(cells, json_str(object, "metadata.creationTimestamp"));
+}
+
+void cell_path(cJSON *cells, const cJSON *object, const char *path, const char *otherwise)
+{
+    const cJSON *v = json_path(object, path);
+    cleanup_buf struct buf b = {0};
+    if (cJSON_IsString(v))
+        buf_adds(&b, v->valuestring);
+    else if (v && !cJSON_IsNull(v))
+        json_print(v, &b);
+    cell_str(cells, b.len ? buf_str(&b) : otherwise);
+}
+
 static int compare_strings(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

@@ -39,12 +39,13 @@ static cJSON *separate_status(const struct resource *r, cJSON *object, const cJS
 {
     if (!r->has_status)
         return object;
-    if (strcmp(sub, "status") != 0) {
+    bool approval = !strcmp(sub, "approval"); /* of a CSR: the conditions alone */
+    if (strcmp(sub, "status") != 0 && !approval) {
         replace(object, old, "status");
         return object;
     }
     cJSON *merged = json_dup(old);
-    replace(merged, object, "status");
+    replace(merged, object, approval ? "status.conditions" : "status");
     replace(merged, object, "metadata");
     if (write_is(r, "apps", "Deployment"))
         replace(merged, old, "metadata.labels");

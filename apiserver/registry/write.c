@@ -193,9 +193,9 @@ static bool handle_subresource(struct write *w, const char *verb)
         pod_log(w);
     else if (!strcmp(w->sub, "finalize") && !strcmp(verb, "update"))
         namespace_finalize(w);
-    else if (!strcmp(w->sub, "status") && !strcmp(verb, "update"))
+    else if ((!strcmp(w->sub, "status") || !strcmp(w->sub, "approval")) && !strcmp(verb, "update"))
         write_update(w);
-    else if (!strcmp(w->sub, "status") && !strcmp(verb, "patch"))
+    else if ((!strcmp(w->sub, "status") || !strcmp(w->sub, "approval")) && !strcmp(verb, "patch"))
         write_patch(w);
     else
         return false;

@@ -210,7 +210,8 @@ static void serve_resource(struct server_request *q)
             too_many(q);
         return;
     }
-    bool plain_read = !*req->info.subresource || !strcmp(req->info.subresource, "status");
+    bool plain_read = !*req->info.subresource || !strcmp(req->info.subresource, "status") ||
+                      !strcmp(req->info.subresource, "approval");
     if (verb == VERB_GET && plain_read)
         serve_get(q);
     else if (verb == VERB_LIST)

@@ -31,6 +31,11 @@ void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field
  * labels. */
 void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
                         struct field_errors *e);
+/* The same without a restart policy that must be: the caller says which ones may be. */
+void check_any_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
+                            struct field_errors *e);
+/* A number, or a percentage of a whole. */
+void check_int_or_percent(const cJSON *v, const struct field_path *p, struct field_errors *e);
 void check_tolerations(const cJSON *tolerations, const struct field_path *p, struct field_errors *e);
 void check_containers(const cJSON *spec, const struct field_path *p, struct field_errors *e);
 void check_volumes(const cJSON *volumes, const struct field_path *p, struct field_errors *e);
@@ -41,4 +46,9 @@ validate_fn validate_pod, validate_binding, validate_deployment, validate_replic
     validate_service, validate_namespace, validate_node, validate_configmap, validate_secret,
     validate_serviceaccount, validate_endpoints, validate_endpointslice, validate_lease, validate_event,
     validate_event_v1, validate_role, validate_clusterrole, validate_rolebinding,
-    validate_clusterrolebinding;
+    validate_clusterrolebinding, validate_priorityclass, validate_limitrange, validate_resourcequota;
+validate_fn validate_replicationcontroller, validate_podtemplate, validate_daemonset,
+    validate_statefulset, validate_job, validate_cronjob, validate_horizontalpodautoscaler,
+    validate_poddisruptionbudget, validate_ingress, validate_ingressclass, validate_networkpolicy,
+    validate_persistentvolume, validate_persistentvolumeclaim, validate_storageclass,
+    validate_runtimeclass, validate_certificatesigningrequest, validate_customresourcedefinition;

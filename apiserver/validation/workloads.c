@@ -18,7 +18,7 @@ static bool is_zero(const cJSON *v)
     return !v || (cJSON_IsNumber(v) && v->valuedouble == 0) || percentage(v) == 0;
 }
 
-static void check_int_or_percent(const cJSON *v, const struct field_path *p, struct field_errors *e)
+void check_int_or_percent(const cJSON *v, const struct field_path *p, struct field_errors *e)
 {
     if (cJSON_IsString(v) && percentage(v) < 0)
         field_invalid_str(e, p, v->valuestring,

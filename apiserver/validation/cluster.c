@@ -1,0 +1,388 @@
+/* Networking, volumes, runtime classes, certificates and custom resource definitions. */
+#include <string.h>
+#include "apiserver/validation/common.h"
+#include "common/json.h"
+#include "common/mem.h"
+#include "common/quantity.h"
+
+#define SPEC PATH_ROOT("spec")
+
+static void check_ingress_backend(const cJSON *backend, const struct field_path *p, struct field_errors *e)
+{
+    const cJSON *service = json_get(backend, "service"), *resource = json_get(backend, "resource");
+    const struct field_path at = {p, "service", NULL, 0};
+    if (service && resource)
+        field_invalid_str(e, p, "", "cannot set both resource and service backends");
+    if (!service) {
+        if (!resource)
+            field_required(e, p, "");
+        return;
+    }
+    check_name(text_of(service, "name"), name_dns1035_label, PATH_CHILD(&at, "name"), e);
+    const cJSON *number = json_path(service, "port.number");
+    const char *name = json_str_or(service, "port.name", "");
+    const struct field_path port = {&at, "port", NULL, 0};
+    if (*name && number)
+        field_invalid_str(e, &at, "", "cannot set both port name & port number");
+    else if (!*name && !number)
+        field_required(e, &at, "port name or number is required");
+    else if (number && (number->valuedouble < 1 || number->valuedouble > 65535))
+        field_invalid_int(e, PATH_CHILD(&port, "number"), (int64_t)number->valuedouble, NOT_A_PORT);
+    else if (*name)
+        check_name(name, name_port, PATH_CHILD(&port, "name"), e);
+}
+
+static void check_ingress_path(const cJSON *path, const struct field_path *p, struct field_errors *e)
+{
+    const char *type = text_of(path, "pathType"), *text = text_of(path, "path");
+    if (!*type)
+        field_required(e, PATH_CHILD(p, "pathType"), "pathType must be specified");
+    else if (!one_of(type, "Exact,ImplementationSpecific,Prefix"))
+        field_not_supported(e, PATH_CHILD(p, "pathType"), type, "Exact,ImplementationSpecific,Prefix");
+    else if (one_of(type, "Exact,Prefix") || *text) {
+        if (*text != '/')
+            field_invalid_str(e, PATH_CHILD(p, "path"), text, "must be an absolute path");
+        else if (one_of(type, "Exact,Prefix") && strstr(text, "//"))
+            field_invalid_str(e, PATH_CHILD(p, "path"), text, "must not contain '//'");
+    }
+    check_ingress_backend(json_get(path, "backend"), PATH_CHILD(p, "backend"), e);
+}
+
+void validate_ingress(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
+{
+    validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
+    if (!strcmp(sub, "status"))
+        return;
+    const cJSON *spec = json_get(object, "spec"), *backend = json_get(spec, "defaultBackend"),
+                *rules = json_get(spec, "rules");
+    if (!backend && !cJSON_GetArraySize(rules))
+        field_invalid(e, SPEC, rules, "either `defaultBackend` or `rules` must be specified");
+    if (backend)
+        check_ingress_backend(backend, PATH_CHILD(SPEC, "defaultBackend"), e);
+    if (*text_of(spec, "ingressClassName"))
+        check_name(text_of(spec, "ingressClassName"), name_dns_subdomain,
+                   PATH_CHILD(SPEC, "ingressClassName"), e);
+    int i = 0;
+    EACH (r, rules) {
+        const struct field_path list = {SPEC, "rules", NULL, 0}, at = {&list, NULL, NULL, i++};
+        const char *host = text_of(r, "host");
+        if (is_ip(host, 0))
+            field_invalid_str(e, PATH_CHILD(&at, "host"), host, "must be a DNS name, not an IP address");
+        else if (*host)
+            check_name(!strncmp(host, "*.", 2) ? host + 2 : host, name_dns_subdomain,
+                       PATH_CHILD(&at, "host"), e);
+        const cJSON *paths = json_path(r, "http.paths");
+        const struct field_path http = {&at, "http", NULL, 0}, all = {&http, "paths", NULL, 0};
+        if (json_get(r, "http") && !cJSON_GetArraySize(paths))
+            field_required(e, &all, "");
+        int k = 0;
+        EACH (path, paths) {
+            check_ingress_path(path, PATH_INDEX(&all, k), e);
+            k++;
+        }
+    }
+}
+
+void validate_ingressclass(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
+{
+    (void)sub;
+    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    const cJSON *spec = json_get(object, "spec");
+    const char *controller = text_of(spec, "controller");
+    if (!*controller)
+        field_required(e, PATH_CHILD(SPEC, "controller"), "");
+    else if (!strchr(controller, '/'))
+        field_invalid_str(e, PATH_CHILD(SPEC, "controller"), controller,
+                          "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    if (old)
+        check_immutable(spec, json_get(old, "spec"), "controller", SPEC, e);
+}
+
+static void check_policy_peer(const cJSON *peer, const struct field_path *p, struct field_errors *e)
+{
+    const cJSON *block = json_get(peer, "ipBlock"), *pods = json_get(peer, "podSelector"),
+                *namespaces = json_get(peer, "namespaceSelector");
+    const struct field_path at = {p, "ipBlock", NULL, 0};
+    if (!block && !pods && !namespaces)
+        field_required(e, p, "must specify a peer");
+    else if (block && (pods || namespaces))
+        field_forbidden(e, p, "may not specify both ipBlock and another peer");
+    check_label_selector(pods, PATH_CHILD(p, "podSelector"), e);
+    check_label_selector(namespaces, PATH_CHILD(p, "namespaceSelector"), e);
+    if (!block)
+        return;
+    const char *cidr = text_of(block, "cidr");
+    if (!*cidr)
+        field_required(e, PATH_CHILD(&at, "cidr"), "");
+    else if (!is_cidr(cidr))
+        field_invalid_str(e, PATH_CHILD(&at, "cidr"), cidr,
+                          "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    int i = 0;
+    EACH (x, json_get(block, "except")) {
+        const struct field_path except = {&at, "except", NULL, 0};
+        if (!cJSON_IsString(x) || !is_cidr(x->valuestring))
+            field_invalid(e, PATH_INDEX(&except, i), x,
+                          "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+        i++;
+    }
+}
+
+static void check_policy_rules(const cJSON *rules, const char *direction, const char *peers,
+                               struct field_errors *e)
+{
+    int i = 0;
+    EACH (r, rules) {
+        const struct field_path list = {SPEC, direction, NULL, 0}, at = {&list, NULL, NULL, i++};
+        const struct field_path ports = {&at, "ports", NULL, 0}, from = {&at, peers, NULL, 0};
+        int k = 0;
+        EACH (port, json_get(r, "ports")) {
+            const struct field_path one = {&ports, NULL, NULL, k++};
+            const char *protocol = text_of(port, "protocol");
+            if (*protocol && !one_of(protocol, "TCP,UDP,SCTP"))
+                field_not_supported(e, PATH_CHILD(&one, "protocol"), protocol, "SCTP,TCP,UDP");
+            if (json_get(port, "port"))
+                check_int_or_port_name(json_get(port, "port"), PATH_CHILD(&one, "port"), e);
+            else if (json_get(port, "endPort"))
+                field_required(e, PATH_CHILD(&one, "endPort"), "may not be specified when `port` is not specified");
+        }
+        k = 0;
+        EACH (peer, json_get(r, peers)) {
+            check_policy_peer(peer, PATH_INDEX(&from, k), e);
+            k++;
+        }
+    }
+}
+
+void validate_networkpolicy(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
+{
+    (void)sub;
+    validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
+    const cJSON *spec = json_get(object, "spec"), *types = json_get(spec, "policyTypes");
+    check_label_selector(json_get(spec, "podSelector"), PATH_CHILD(SPEC, "podSelector"), e);
+    check_policy_rules(json_get(spec, "ingress"), "ingress", "from", e);
+    check_policy_rules(json_get(spec, "egress"), "egress", "to", e);
+    if (cJSON_GetArraySize(types) > 2) {
+        field_invalid(e, PATH_CHILD(SPEC, "policyTypes"), types, "may not specify more than two policyTypes");
+        return;
+    }
+    int i = 0;
+    EACH (t, types) {
+        const struct field_path list = {SPEC, "policyTypes", NULL, 0};
+        const char *type = cJSON_IsString(t) ? t->valuestring : "";
+        if (!one_of(type, "Ingress,Egress"))
+            field_not_supported(e, PATH_INDEX(&list, i), type, "Egress,Ingress");
+        i++;
+    }
+}
+
+/* --- volumes --- */
+static const char access_modes[] = "ReadOnlyMany,ReadWriteMany,ReadWriteOnce,ReadWriteOncePod";
+
+static void check_access_modes(const cJSON *spec, const char *missing, struct field_errors *e)
+{
+    const cJSON *modes = json_get(spec, "accessModes");
+    if (!cJSON_GetArraySize(modes))
+        field_required(e, PATH_CHILD(SPEC, "accessModes"), missing);
+    EACH (m, modes) {
+        const char *mode = cJSON_IsString(m) ? m->valuestring : "";
+        if (!one_of(mode, access_modes))
+            field_not_supported(e, PATH_CHILD(SPEC, "accessModes"), mode, access_modes);
+    }
+}
+
+static void check_size(const char *text, const struct field_path *p, struct field_errors *e)
+{
+    struct quantity q;
+    if (quantity_parse(text, &q) && q.nano <= 0)
+        field_invalid_str(e, p, text, "must be greater than zero");
+}
+
+void validate_persistentvolume(const cJSON *object, const cJSON *old, const char *sub,
+                               struct field_errors *e)
+{
+    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    if (!strcmp(sub, "status"))
+        return;
+    static const char *const no_source[] = {
+        "capacity",         "accessModes",  "claimRef",     "persistentVolumeReclaimPolicy",
+        "storageClassName", "mountOptions", "nodeAffinity", "volumeMode",
+        "volumeAttributesClassName"};
+    const cJSON *spec = json_get(object, "spec"), *capacity = json_get(spec, "capacity");
+    const struct field_path at = {SPEC, "capacity", NULL, 0};
+    check_access_modes(spec, "", e);
+    if (!capacity || !capacity->child)
+        field_required(e, &at, "");
+    else if (!json_get(capacity, "storage") || capacity->child->next)
+        field_not_supported(e, &at, capacity->child->string, "storage");
+    else
+        check_size(text_of(capacity, "storage"), PATH_KEY(&at, "storage"), e);
+    const char *reclaim = text_of(spec, "persistentVolumeReclaimPolicy"), *mode = text_of(spec, "volumeMode");
+    if (*reclaim && !one_of(reclaim, "Delete,Recycle,Retain"))
+        field_not_supported(e, PATH_CHILD(SPEC, "persistentVolumeReclaimPolicy"), reclaim,
+                            "Delete,Recycle,Retain");
+    if (*mode && !one_of(mode, "Block,Filesystem"))
+        field_not_supported(e, PATH_CHILD(SPEC, "volumeMode"), mode, "Block,Filesystem");
+    const cJSON *source = NULL;
+    EACH (m, spec) {
+        bool plain = false;
+        for (size_t i = 0; i < ARRAY_LEN(no_source); i++)
+            plain |= !strcmp(m->string, no_source[i]);
+        if (!plain && source)
+            field_forbidden(e, PATH_CHILD(SPEC, m->string), "may not specify more than 1 volume type");
+        else if (!plain)
+            source = m;
+    }
+    if (!source)
+        field_required(e, SPEC, "must specify a volume type");
+    const cJSON *before = source ? json_get(json_get(old, "spec"), source->string) : NULL;
+    if (old && source && !json_equal(before, source))
+        field_forbidden(e, PATH_CHILD(SPEC, "persistentvolumesource"),
+                        "spec.persistentvolumesource is immutable after creation");
+}
+
+void validate_persistentvolumeclaim(const cJSON *object, const cJSON *old, const char *sub,
+                                    struct field_errors *e)
+{
+    validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
+    if (!strcmp(sub, "status"))
+        return;
+    const cJSON *spec = json_get(object, "spec");
+    const char *size = json_str_or(spec, "resources.requests.storage", ""), *mode = text_of(spec, "volumeMode");
+    const struct field_path resources = {SPEC, "resources", NULL, 0};
+    check_access_modes(spec, "at least 1 access mode is required", e);
+    check_label_selector(json_get(spec, "selector"), PATH_CHILD(SPEC, "selector"), e);
+    if (!*size)
+        field_required(e, PATH_KEY(&resources, "storage"), "");
+    else
+        check_size(size, PATH_KEY(PATH_CHILD(&resources, "requests"), "storage"), e);
+    if (*mode && !one_of(mode, "Block,Filesystem"))
+        field_not_supported(e, PATH_CHILD(SPEC, "volumeMode"), mode, "Block,Filesystem");
+    if (!old)
+        return;
+    /* The volume's name may be filled in, a bound claim may grow, the class of attributes may change. */
+    cleanup_json cJSON *now = json_dup(spec), *before = json_dup(json_get(old, "spec"));
+    if (!*text_of(before, "volumeName"))
+        json_remove(now, "volumeName");
+    bool bound = !strcmp(json_str_or(old, "status.phase", ""), "Bound");
+    cJSON *const both[] = {now, before};
+    for (int i = 0; i < 2; i++) {
+        if (bound)
+            json_remove(both[i], "resources");
+        json_remove(both[i], "volumeAttributesClassName");
+    }
+    if (!json_equal(now, before))
+        field_forbidden(e, SPEC,
+                        "spec is immutable after creation except resources.requests and "
+                        "volumeAttributesClassName for bound claims");
+    if (bound && quantity_text_value(size) <
+                     quantity_text_value(json_str(json_get(old, "spec"), "resources.requests.storage")))
+        field_forbidden(e, PATH_CHILD(PATH_CHILD(&resources, "requests"), "storage"),
+                        "field can not be less than status.capacity");
+}
+
+void validate_storageclass(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
+{
+    (void)sub;
+    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    const char *reclaim = text_of(object, "reclaimPolicy"), *binding = text_of(object, "volumeBindingMode");
+    if (!*text_of(object, "provisioner"))
+        field_required(e, PATH_ROOT("provisioner"), "");
+    if (*reclaim && !one_of(reclaim, "Delete,Retain"))
+        field_not_supported(e, PATH_ROOT("reclaimPolicy"), reclaim, "Delete,Retain");
+    if (!one_of(binding, "Immediate,WaitForFirstConsumer"))
+        field_not_supported(e, PATH_ROOT("volumeBindingMode"), binding, "Immediate,WaitForFirstConsumer");
+    if (!old)
+        return;
+    static const char *const fixed[] = {"parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"};
+    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
+        const cJSON *a = json_get(object, fixed[i]), *b = json_get(old, fixed[i]);
+        if (!(a == b || json_equal(a, b)))
+            field_forbidden(e, PATH_ROOT(fixed[i]), "updates to %s are forbidden.", fixed[i]);
+    }
+}
+
+void validate_runtimeclass(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
+{
+    (void)sub;
+    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    check_name(text_of(object, "handler"), name_dns_label, PATH_ROOT("handler"), e);
+    if (old && strcmp(text_of(object, "handler"), text_of(old, "handler")) != 0)
+        field_invalid_str(e, PATH_ROOT("handler"), text_of(object, "handler"), IMMUTABLE);
+}
+
+void validate_certificatesigningrequest(const cJSON *object, const cJSON *old, const char *sub,
+                                        struct field_errors *e)
+{
+    (void)sub;
+    validate_object_meta(object, old, false, NAME_PATH_SEGMENT, e);
+    const cJSON *spec = json_get(object, "spec");
+    const char *signer = text_of(spec, "signerName");
+    if (!*text_of(spec, "request"))
+        field_invalid_str(e, PATH_CHILD(SPEC, "request"), "", "PEM block type must be CERTIFICATE REQUEST");
+    if (!cJSON_GetArraySize(json_get(spec, "usages")))
+        field_required(e, PATH_CHILD(SPEC, "usages"), "usages must be provided");
+    if (!*signer)
+        field_required(e, PATH_CHILD(SPEC, "signerName"), "");
+    else if (!strchr(signer, '/'))
+        field_invalid_str(e, PATH_CHILD(SPEC, "signerName"), signer,
+                          "must be a fully qualified domain and path of the form "
+                          "'example.com/signer-name'");
+    if (json_int(spec, "expirationSeconds", 600) < 600)
+        field_invalid_int(e, PATH_CHILD(SPEC, "expirationSeconds"), json_int(spec, "expirationSeconds", 0),
+                          "may not specify a duration less than 600 seconds (10 minutes)");
+    if (old && !json_equal(spec, json_get(old, "spec")))
+        field_invalid_str(e, SPEC, "", IMMUTABLE);
+}
+
+/* --- custom resource definitions --- */
+static void check_crd_versions(const cJSON *versions, struct field_errors *e)
+{
+    const struct field_path list = {SPEC, "versions", NULL, 0};
+    int i = 0, stored = 0;
+    EACH (v, versions) {
+        const struct field_path at = {&list, NULL, NULL, i++};
+        const struct field_path schema = {&at, "schema", NULL, 0};
+        check_name(text_of(v, "name"), name_dns1035_label, PATH_CHILD(&at, "name"), e);
+        stored += json_bool(v, "storage", false);
+        const cJSON *root = json_path(v, "schema.openAPIV3Schema");
+        if (!root)
+            field_required(e, PATH_CHILD(&schema, "openAPIV3Schema"), "schemas are required");
+        else if (strcmp(text_of(root, "type"), "object") != 0)
+            field_invalid_str(e, PATH_CHILD(PATH_CHILD(&schema, "openAPIV3Schema"), "type"),
+                              text_of(root, "type"), "must be object at the root");
+    }
+    if (stored != 1)
+        field_invalid(e, &list, versions, "must have exactly one version marked as storage version");
+}
+
+void validate_customresourcedefinition(const cJSON *object, const cJSON *old, const char *sub,
+                                       struct field_errors *e)
+{
+    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    if (!strcmp(sub, "status"))
+        return;
+    const cJSON *spec = json_get(object, "spec"), *names = json_get(spec, "names");
+    const char *group = text_of(spec, "group"), *plural = text_of(names, "plural"),
+               *scope = text_of(spec, "scope"), *name = json_str_or(object, "metadata.name", "");
+    const struct field_path at = {SPEC, "names", NULL, 0};
+    cleanup_free char *wanted = mem_printf("%s.%s", plural, group);
+    if (strcmp(name, wanted) != 0)
+        field_invalid_str(e, PATH_CHILD(PATH_ROOT("metadata"), "name"), name,
+                          "must be spec.names.plural+\".\"+spec.group");
+    check_name(group, name_dns_subdomain, PATH_CHILD(SPEC, "group"), e);
+    if (*group && !strchr(group, '.'))
+        field_invalid_str(e, PATH_CHILD(SPEC, "group"), group, "should be a domain with at least one dot");
+    if (!one_of(scope, "Cluster,Namespaced"))
+        field_not_supported(e, PATH_CHILD(SPEC, "scope"), scope, "Cluster,Namespaced");
+    check_name(plural, name_dns1035_label, PATH_CHILD(&at, "plural"), e);
+    check_name(text_of(names, "singular"), name_dns1035_label, PATH_CHILD(&at, "singular"), e);
+    if (!*text_of(names, "kind"))
+        field_required(e, PATH_CHILD(&at, "kind"), "");
+    check_crd_versions(json_get(spec, "versions"), e);
+    if (!old)
+        return;
+    check_immutable(spec, json_get(old, "spec"), "group", SPEC, e);
+    check_immutable(spec, json_get(old, "spec"), "scope", SPEC, e);
+    check_immutable(names, json_path(old, "spec.names"), "plural", &at, e);
+    check_immutable(names, json_path(old, "spec.names"), "kind", &at, e);
+}
