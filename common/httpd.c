@@ -48,7 +48,7 @@ void httpd_request_apply_headers(struct httpd_request *r, struct MHD_Response *r
         MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
 }
 
-static void answered(struct httpd *h)
+void httpd_answered(struct httpd *h)
 {
     pthread_mutex_lock(&h->mutex);
     assert(h->unanswered > 0);
@@ -70,7 +70,7 @@ void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Respon
     }
     pthread_mutex_unlock(&r->mutex);
     httpd_request_unref(r);
-    answered(h);
+    httpd_answered(h);
 }
 
 static void reply_response(struct httpd_request *r, int status, const char *content_type,
@@ -275,10 +275,14 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char
     pthread_mutex_lock(&r->mutex);
     enum MHD_Result ok = MHD_YES;
     bool ready = r->response != NULL;
-    if (!ready) {
+    if (r->abandoned) {
+        ok = MHD_NO;
+    } else if (!ready) {
         assert(r->deferred); /* the handler neither answered nor kept the request */
         r->suspended = true;
         MHD_suspend_connection(c);
+        if (r->upgrade)
+            httpd_upgrade_suspended(r->upgrade);
     }
     pthread_mutex_unlock(&r->mutex);
     if (ready)
@@ -364,6 +368,43 @@ static void httpd_free(struct httpd *h)
     free(h);
 }
 
+/* fd: the listening socket, or -1. */
+static bool start_daemon(struct httpd *h, int fd, char *cert, char *key, char *ca)
+{
+    const struct httpd_options *o = &h->options;
+    struct MHD_OptionItem items[16];
+    unsigned n = 0;
+    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                                         (intptr_t)CONNECTION_MEMORY, NULL};
+    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTION_LIMIT, NULL};
+    items[n++] =
+        (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_seconds, NULL};
+    if (fd >= 0) {
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
+        if (o->threads > 1)
+            items[n++] =
+                (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
+    }
+    if (o->cert_file) {
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, cert};
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, key};
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES};
+        if (o->client_ca_file)
+            items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, ca};
+    }
+    items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    unsigned flags = MHD_USE_ERROR_LOG | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                     (o->cert_file ? MHD_USE_TLS : 0) | (h->ipv6 ? MHD_USE_DUAL_STACK : 0) |
+                     (fd < 0 ? MHD_USE_NO_LISTEN_SOCKET : 0);
+    struct MHD_Daemon *d = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    if (d)
+        h->daemons[h->n_daemons++] = d;
+    return d != NULL;
+}
+
 struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
 {
     cleanup_buf struct buf cert = {0}, key = {0}, ca = {0};
@@ -377,48 +418,44 @@ struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
     h->options = *o;
     pthread_mutex_init(&h->mutex, NULL);
     pthread_cond_init(&h->idle, NULL);
-    bool ipv6 = false;
-    int fd = httpd_streams_start(h, err) ? listen_on(o->address, &ipv6, &h->port, err) : -1;
-    if (fd < 0) {
+    int fd = -1;
+    if (!httpd_streams_start(h, err) ||
+        (o->address && (fd = listen_on(o->address, &h->ipv6, &h->port, err)) < 0)) {
         httpd_free(h);
         return NULL;
     }
-    struct MHD_OptionItem items[16];
-    unsigned n = 0;
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                         (intptr_t)CONNECTION_MEMORY, NULL};
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTION_LIMIT, NULL};
-    items[n++] =
-        (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_seconds, NULL};
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
-    if (o->threads > 1)
-        items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
-    if (o->cert_file) {
-        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, cert.data};
-        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, key.data};
-        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES};
-        if (o->client_ca_file)
-            items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, ca.data};
-    }
-    items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    unsigned flags = MHD_USE_ERROR_LOG | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                     (o->cert_file ? MHD_USE_TLS : 0) | (ipv6 ? MHD_USE_DUAL_STACK : 0);
-    h->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_access, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    unsigned count = fd >= 0 || o->threads < 1 ? 1 : o->threads;
+    if (count > HTTPD_MAX_DAEMONS)
+        count = HTTPD_MAX_DAEMONS;
+    while (h->n_daemons < count && start_daemon(h, fd, cert.data, key.data, ca.data))
+        ;
     /* PEM text lives on inside GnuTLS only. */
     if (key.data)
         explicit_bzero(key.data, key.len);
-    if (!h->daemon) {
-        error_setf(err, "cannot serve on %s%s", o->address,
+    if (h->n_daemons < count) {
+        error_setf(err, "cannot serve%s%s%s", o->address ? " on " : "", o->address ? o->address : "",
                    o->cert_file ? " (is the certificate's key the right one?)" : "");
-        close(fd);
+        while (h->n_daemons)
+            MHD_stop_daemon(h->daemons[--h->n_daemons]);
+        if (fd >= 0)
+            close(fd);
         httpd_free(h);
         return NULL;
     }
     h->options.address = h->options.key_file = h->options.client_ca_file = NULL;
     return h;
+}
+
+int httpd_listen(const char *address, int *port, struct error **err)
+{
+    bool ipv6;
+    return listen_on(address, &ipv6, port, err);
+}
+
+void httpd_add_connection(struct httpd *h, int fd, const struct sockaddr *from, socklen_t from_len)
+{
+    unsigned i = atomic_fetch_add(&h->next_daemon, 1) % h->n_daemons;
+    MHD_add_connection(h->daemons[i], fd, from, from_len); /* closes it on failure */
 }
 
 int httpd_port(const struct httpd *h)
@@ -438,6 +475,7 @@ void httpd_stop(struct httpd *h)
         pthread_cond_wait(&h->idle, &h->mutex);
     pthread_mutex_unlock(&h->mutex);
     httpd_streams_close(h);
-    MHD_stop_daemon(h->daemon);
+    while (h->n_daemons)
+        MHD_stop_daemon(h->daemons[--h->n_daemons]);
     httpd_free(h);
 }

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <sys/socket.h>
 #include "common/error.h"
 
 struct httpd;
@@ -16,7 +18,8 @@ struct httpd_stream;
 typedef void httpd_handler(struct httpd_request *req, void *userdata);
 
 struct httpd_options {
-    const char *address;       /* "0.0.0.0:6443", "[::]:6443", "127.0.0.1:0" */
+    const char *address;       /* "0.0.0.0:6443", "[::]:6443", "127.0.0.1:0"; NULL: connections only come by
+                                * httpd_add_connection() */
     const char *cert_file;     /* PEM chain; NULL for plain HTTP */
     const char *key_file;      /* PEM */
     const char *client_ca_file; /* PEM; clients may then present certificates, checked against it */
@@ -31,6 +34,10 @@ struct httpd_options {
 };
 struct httpd *httpd_start(const struct httpd_options *o, struct error **err);
 int httpd_port(const struct httpd *h);
+/* A non-blocking listening socket, or -1. */
+int httpd_listen(const char *address, int *port, struct error **err);
+/* Serves a connection that somebody else has accepted; takes the socket. Any thread. Only when started without an address. */
+void httpd_add_connection(struct httpd *h, int fd, const struct sockaddr *from, socklen_t from_len);
 /* Stops listening, ends streams, waits for the threads; unanswered requests must be answered first. */
 void httpd_stop(struct httpd *h);
 
@@ -85,3 +92,16 @@ bool httpd_stream_write_shared(struct httpd_stream *s, const void *p, size_t n, 
 /* Ends the answer after what is queued and gives the handle up. Must be called exactly once per
  * stream, also after gone() was called. */
 void httpd_stream_end(struct httpd_stream *s);
+
+/* --- upgrades (RFC 9110 section 7.8): the connection becomes a tunnel for bytes ---
+ * Sends a 101 with the headers that were added (Upgrade must be among them) on a deferred request.
+ * NULL: the client left; the request is done with all the same. Not for I/O threads. */
+struct httpd_upgrade *httpd_upgrade(struct httpd_request *r);
+enum { HTTPD_UPGRADE_LATER = -1, HTTPD_UPGRADE_OVER = -2 };
+/* Bytes, or one of the above; neither waits. A write that was put off must be repeated with the same
+ * bytes. By one thread at a time. Over when the client left or the server stops. */
+ssize_t httpd_upgrade_read(struct httpd_upgrade *u, void *p, size_t max);
+ssize_t httpd_upgrade_write(struct httpd_upgrade *u, const void *p, size_t len);
+int httpd_upgrade_fd(const struct httpd_upgrade *u); /* to wait on, nothing else */
+/* Closes after what was written; waits a little for the client to do so first. Exactly once. */
+void httpd_upgrade_end(struct httpd_upgrade *u);

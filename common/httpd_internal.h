@@ -1,5 +1,5 @@
 /* What the parts of the HTTP server share (httpd.c: server and answers; httpd_request.c: the
- * request's parts; httpd_stream.c: streams). Nobody else includes this.
+ * request's parts; httpd_stream.c: streams; httpd_upgrade.c: tunnels). Nobody else includes this.
  *
  * Which thread does what. libmicrohttpd runs each connection on one I/O thread. A connection may
  * only be suspended on that thread, inside a callback, and may be resumed by any. A response is
@@ -26,6 +26,8 @@ struct peer {
     char **orgs;
 };
 
+#define HTTPD_MAX_DAEMONS 8
+
 struct stream_slot {
     struct httpd_stream *stream; /* NULL: free */
     uint32_t generation;
@@ -34,12 +36,18 @@ struct stream_slot {
 
 struct httpd {
     struct httpd_options options; /* strings are not kept */
-    struct MHD_Daemon *daemon;
+    /* One with a pool of threads that listens; or, because libmicrohttpd cannot give foreign
+     * connections to a pool, one a thread. */
+    struct MHD_Daemon *daemons[HTTPD_MAX_DAEMONS];
+    unsigned n_daemons;
+    atomic_uint next_daemon;
     int port;
+    bool ipv6;
     pthread_mutex_t mutex;
     pthread_cond_t idle;
     bool stopping;
     unsigned unanswered; /* handlers running or deferred */
+    struct httpd_upgrade *upgrades; /* all that are not ended */
     /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up
      * while nothing is sent to them (libmicrohttpd does not look at a suspended connection). */
     pthread_mutex_t streams_mutex;
@@ -78,6 +86,8 @@ struct httpd_request {
     size_t header_count;
     void *data;
     void (*data_free)(void *);
+    struct httpd_upgrade *upgrade; /* waits for the suspension, or has the connection */
+    bool abandoned;                /* an upgrade is over: close */
 };
 
 struct httpd_request *httpd_request_new(const char *uri);
@@ -94,3 +104,10 @@ void httpd_streams_free(struct httpd *h);
 
 void httpd_peer_check(struct peer *p, struct MHD_Connection *c);
 void httpd_peer_free(struct peer *p);
+
+void httpd_answered(struct httpd *h);
+
+/* The connection is suspended; with the request's mutex held. */
+void httpd_upgrade_suspended(struct httpd_upgrade *u);
+/* Ends all and waits until their owners let go. */
+void httpd_upgrades_stop(struct httpd *h);

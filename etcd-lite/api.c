@@ -211,6 +211,8 @@ TYPE(status_response_type, status_response, "etcdserverpb.StatusResponse",
      REPEATED(status_response, MSG_STRING, "errors", 8, errors),
      SCALAR(status_response, MSG_INT64, "dbSizeInUse", 9, db_size_in_use),
      SCALAR(status_response, MSG_BOOL, "isLearner", 10, is_learner));
+TYPE(move_leader_request_type, move_leader_request, "etcdserverpb.MoveLeaderRequest",
+     SCALAR(move_leader_request, MSG_UINT64, "targetID", 1, target_id));
 TYPE(alarm_request_type, alarm_request, "etcdserverpb.AlarmRequest",
      ENUM(alarm_request, "action", 1, action, alarm_actions),
      SCALAR(alarm_request, MSG_UINT64, "memberID", 2, member_id),

@@ -185,6 +185,9 @@ struct status_response {
     int64_t db_size_in_use;
     bool is_learner;
 };
+struct move_leader_request {
+    int64_t target_id;
+};
 struct alarm_request {
     int64_t action, member_id, alarm;
 };
@@ -219,4 +222,4 @@ extern const struct msg_type response_header_type, key_value_type, event_type, r
     lease_id_request_type, lease_keep_alive_response_type, lease_time_to_live_request_type,
     lease_time_to_live_response_type, lease_leases_response_type, member_type,
     member_list_request_type, member_list_response_type, status_response_type, alarm_request_type,
-    alarm_response_type, command_type;
+    alarm_response_type, move_leader_request_type, command_type;

@@ -7,36 +7,39 @@
 
 #define HTTP_THREADS 2
 
+enum { GRPC_INTERNAL = 13 };
+
 static const struct route {
     const char *path;
-    bool get; /* else POST */
-    gateway_handler *handler;
+    gateway_handler *handler; /* POST */
+    monitor_handler *monitor; /* GET */
 } routes[] = {
-    {"/v3/kv/range", false, handle_range},
-    {"/v3/kv/put", false, handle_put},
-    {"/v3/kv/deleterange", false, handle_delete_range},
-    {"/v3/kv/txn", false, handle_txn},
-    {"/v3/kv/compaction", false, handle_compaction},
-    {"/v3/watch", false, handle_watch},
-    {"/v3/lease/grant", false, handle_lease_grant},
-    {"/v3/lease/revoke", false, handle_lease_revoke},
-    {"/v3/kv/lease/revoke", false, handle_lease_revoke},
-    {"/v3/lease/keepalive", false, handle_lease_keep_alive},
-    {"/v3/lease/timetolive", false, handle_lease_time_to_live},
-    {"/v3/kv/lease/timetolive", false, handle_lease_time_to_live},
-    {"/v3/lease/leases", false, handle_lease_leases},
-    {"/v3/kv/lease/leases", false, handle_lease_leases},
-    {"/v3/maintenance/status", false, handle_status},
-    {"/v3/maintenance/alarm", false, handle_alarm},
-    {"/v3/maintenance/defragment", false, handle_defragment},
-    {"/v3/maintenance/hash", false, handle_hash},
-    {"/v3/cluster/member/list", false, handle_member_list},
-    {"/version", true, handle_version},
-    {"/health", true, handle_health},
-    {"/healthz", true, handle_health},
-    {"/livez", true, handle_version},
-    {"/readyz", true, handle_health},
-    {"/metrics", true, handle_metrics},
+    {"/v3/kv/range", handle_range, NULL},
+    {"/v3/kv/put", handle_put, NULL},
+    {"/v3/kv/deleterange", handle_delete_range, NULL},
+    {"/v3/kv/txn", handle_txn, NULL},
+    {"/v3/kv/compaction", handle_compaction, NULL},
+    {"/v3/watch", handle_watch, NULL},
+    {"/v3/lease/grant", handle_lease_grant, NULL},
+    {"/v3/lease/revoke", handle_lease_revoke, NULL},
+    {"/v3/kv/lease/revoke", handle_lease_revoke, NULL},
+    {"/v3/lease/keepalive", handle_lease_keep_alive, NULL},
+    {"/v3/lease/timetolive", handle_lease_time_to_live, NULL},
+    {"/v3/kv/lease/timetolive", handle_lease_time_to_live, NULL},
+    {"/v3/lease/leases", handle_lease_leases, NULL},
+    {"/v3/kv/lease/leases", handle_lease_leases, NULL},
+    {"/v3/maintenance/status", handle_status, NULL},
+    {"/v3/maintenance/alarm", handle_alarm, NULL},
+    {"/v3/maintenance/defragment", handle_defragment, NULL},
+    {"/v3/maintenance/hash", handle_hash_kv, NULL},
+    {"/v3/maintenance/transfer-leadership", handle_move_leader, NULL},
+    {"/v3/cluster/member/list", handle_member_list, NULL},
+    {"/version", NULL, handle_version},
+    {"/health", NULL, handle_health},
+    {"/healthz", NULL, handle_health},
+    {"/livez", NULL, handle_version},
+    {"/readyz", NULL, handle_health},
+    {"/metrics", NULL, handle_metrics},
 };
 
 void reply_error(struct httpd_request *req, int http_status, int grpc_code, const char *message)
@@ -51,59 +54,94 @@ void reply_error(struct httpd_request *req, int http_status, int grpc_code, cons
 }
 
 /* --- calls --- */
-struct call *call_new(struct gateway *g, struct httpd_request *req)
-{
-    struct call *c = mem_alloc(sizeof(*c));
-    c->g = g;
-    c->req = req;
-    return c;
-}
-
 void call_free(struct call *c)
 {
     arena_free(&c->arena);
     buf_free(&c->out);
+    free(c->message);
     free(c);
+}
+
+static bool parse_failed(struct call *c, const char *why)
+{
+    if (c->rpc)
+        rpc_finish(c->rpc, GRPC_INTERNAL, why);
+    else
+        reply_error(c->req, 400, kv_status_info(KV_INVALID_ARGUMENT)->grpc_code, why);
+    call_free(c);
+    return false;
 }
 
 bool call_parse(struct call *c, const struct msg_type *t)
 {
+    c->request = arena_alloc(&c->arena, t->size);
+    if (c->rpc)
+        return msg_decode(t, c->message, c->message_len, c->request, &c->arena) ||
+               parse_failed(c, "grpc: error unmarshalling request");
     size_t len;
     const char *body = httpd_body(c->req, &len);
     cleanup_error struct error *e = NULL;
-    c->request = arena_alloc(&c->arena, t->size);
     while (len > 0 && (*body == ' ' || *body == '\n' || *body == '\r' || *body == '\t')) {
         body++;
         len--;
     }
-    if (len == 0 || msg_parse_json(t, body, len, NULL, c->request, &c->arena, &e))
-        return true;
-    reply_error(c->req, 400, kv_status_info(KV_INVALID_ARGUMENT)->grpc_code, error_message(e));
-    call_free(c);
-    return false;
+    return len == 0 || msg_parse_json(t, body, len, NULL, c->request, &c->arena, &e) ||
+           parse_failed(c, error_message(e));
+}
+
+bool call_parse_many(struct call *c, const struct msg_type *t)
+{
+    size_t len, used;
+    const char *body = httpd_body(c->req, &len);
+    do {
+        cleanup_error struct error *e = NULL;
+        void *request = msg_list_add(&c->many, t->size, &c->arena);
+        if (!msg_parse_json(t, body, len, &used, request, &c->arena, &e))
+            return parse_failed(c, error_message(e));
+        body += used;
+        len -= used;
+    } while (len > 0);
+    return true;
 }
 
 void call_submit(struct call *c, enum op_kind kind, op_done *done)
 {
     c->op.kind = kind;
     c->op.done = done;
-    httpd_defer(c->req);
+    if (c->req)
+        httpd_defer(c->req);
     server_submit(c->g->server, &c->op);
 }
 
 void call_fail(struct call *c, enum kv_status status)
 {
     const struct kv_status_info *i = kv_status_info(status);
-    reply_error(c->req, i->http_status, i->grpc_code, i->message);
+    if (c->rpc)
+        rpc_finish(c->rpc, i->grpc_code, i->message);
+    else
+        reply_error(c->req, i->http_status, i->grpc_code, i->message);
     call_free(c);
+}
+
+void call_send(struct call *c, const struct msg_type *t, const void *response)
+{
+    struct buf b = {0};
+    msg_encode(t, response, &b);
+    size_t len = b.len;
+    rpc_send(c->rpc, buf_take(&b), len, NULL, NULL);
 }
 
 void call_answer(struct call *c, const struct msg_type *t, const void *response)
 {
-    struct buf b = {0};
-    msg_print_json(t, response, &b);
-    size_t len = b.len;
-    httpd_reply_take(c->req, 200, "application/json", buf_take(&b), len);
+    if (c->rpc) {
+        call_send(c, t, response);
+        rpc_finish(c->rpc, 0, NULL);
+    } else {
+        struct buf b = {0};
+        msg_print_json(t, response, &b);
+        size_t len = b.len;
+        httpd_reply_take(c->req, 200, "application/json", buf_take(&b), len);
+    }
     call_free(c);
 }
 
@@ -137,12 +175,17 @@ static void handle(struct httpd_request *req, void *userdata)
         if (strcmp(routes[i].path, path) != 0)
             continue;
         const char *method = httpd_method(req);
-        if (routes[i].get ? strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0
-                          : strcmp(method, "POST") == 0)
-            routes[i].handler(g, req);
-        else
+        if (routes[i].monitor && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)) {
+            routes[i].monitor(g, req);
+        } else if (routes[i].handler && strcmp(method, "POST") == 0) {
+            struct call *c = mem_alloc(sizeof(*c));
+            c->g = g;
+            c->req = req;
+            routes[i].handler(c);
+        } else {
             reply_error(req, 405, kv_status_info(KV_UNIMPLEMENTED)->grpc_code,
                         "Method Not Allowed");
+        }
         return;
     }
     reply_error(req, 404, kv_status_info(KV_LEASE_NOT_FOUND)->grpc_code, "Not Found");
@@ -155,14 +198,27 @@ static void too_large(struct httpd_request *req, void *userdata)
     reply_error(req, i->http_status, i->grpc_code, i->message);
 }
 
+static void add_http(void *gateway, int fd, const struct sockaddr *from, socklen_t from_len)
+{
+    struct gateway *g = gateway;
+    httpd_add_connection(g->httpd, fd, from, from_len);
+}
+
+static void gateway_free(struct gateway *g)
+{
+    pthread_mutex_destroy(&g->lock);
+    pthread_mutex_destroy(&g->rpc_lock);
+    free(g);
+}
+
 struct gateway *gateway_start(struct server *s, const struct gateway_options *o, struct error **err)
 {
     struct gateway *g = mem_alloc(sizeof(*g));
     g->server = s;
     g->max_request = o->max_request;
     pthread_mutex_init(&g->lock, NULL);
-    struct httpd_options h = {.address = o->address,
-                              .cert_file = o->cert_file,
+    pthread_mutex_init(&g->rpc_lock, NULL);
+    struct httpd_options h = {.cert_file = o->cert_file,
                               .key_file = o->key_file,
                               .client_ca_file = o->ca_file,
                               .require_client_cert = o->client_cert_auth,
@@ -174,8 +230,21 @@ struct gateway *gateway_start(struct server *s, const struct gateway_options *o,
                               .userdata = g};
     g->httpd = httpd_start(&h, err);
     if (!g->httpd) {
-        pthread_mutex_destroy(&g->lock);
-        free(g);
+        gateway_free(g);
+        return NULL;
+    }
+    struct front_options f = {.address = o->address,
+                              .cert_file = o->cert_file,
+                              .key_file = o->key_file,
+                              .ca_file = o->ca_file,
+                              .client_cert_auth = o->client_cert_auth,
+                              .http = add_http,
+                              .grpc = gateway_add_rpc,
+                              .userdata = g};
+    g->front = front_start(&f, err);
+    if (!g->front) {
+        httpd_stop(g->httpd);
+        gateway_free(g);
         return NULL;
     }
     return g;
@@ -183,15 +252,23 @@ struct gateway *gateway_start(struct server *s, const struct gateway_options *o,
 
 int gateway_port(const struct gateway *g)
 {
-    return httpd_port(g->httpd);
+    return front_port(g->front);
 }
 
 void gateway_stop(struct gateway *g)
 {
     if (!g)
         return;
+    front_close(g->front);
+    /* Under each lock, so that whoever looked before is through. */
+    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&g->rpc_lock);
+    atomic_store(&g->stopping, true);
+    pthread_mutex_unlock(&g->rpc_lock);
+    pthread_mutex_unlock(&g->lock);
     gateway_end_streams(g);
+    rpc_server_stop(g->rpc);
+    front_free(g->front);
     httpd_stop(g->httpd);
-    pthread_mutex_destroy(&g->lock);
-    free(g);
+    gateway_free(g);
 }

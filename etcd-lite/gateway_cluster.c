@@ -31,16 +31,14 @@ static void on_status(struct server *s, struct op *op, enum kv_status status)
     call_answer(c, &status_response_type, &resp);
 }
 
-void handle_status(struct gateway *g, struct httpd_request *req)
+void handle_status(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (call_parse(c, &empty_type))
         call_submit(c, OP_CALL, on_status);
 }
 
-void handle_alarm(struct gateway *g, struct httpd_request *req)
+void handle_alarm(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &alarm_request_type))
         return;
     if (((struct alarm_request *)c->request)->action != 0) {
@@ -52,9 +50,8 @@ void handle_alarm(struct gateway *g, struct httpd_request *req)
 }
 
 /* There is no file to defragment; what malloc holds unused goes back to the kernel. */
-void handle_defragment(struct gateway *g, struct httpd_request *req)
+void handle_defragment(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &empty_type))
         return;
     malloc_trim(0);
@@ -62,14 +59,13 @@ void handle_defragment(struct gateway *g, struct httpd_request *req)
     call_answer(c, &header_response_type, &resp);
 }
 
-void handle_hash(struct gateway *g, struct httpd_request *req)
+void handle_hash_kv(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &hash_kv_request_type))
         return;
     const struct hash_kv_request *r = c->request;
     struct hash_kv_response resp = {.header = call_header(c)};
-    struct state *st = server_state(g->server);
+    struct state *st = server_state(c->g->server);
     pthread_rwlock_rdlock(&st->lock);
     enum kv_status status = KV_OK;
     if (r->revision > mvcc_revision(st->kv))
@@ -86,6 +82,47 @@ void handle_hash(struct gateway *g, struct httpd_request *req)
         call_answer(c, &hash_kv_response_type, &resp);
 }
 
+/* Of all that is kept. */
+void handle_hash(struct call *c)
+{
+    if (!call_parse(c, &empty_type))
+        return;
+    struct hash_kv_response resp = {.header = call_header(c)};
+    struct state *st = server_state(c->g->server);
+    pthread_rwlock_rdlock(&st->lock);
+    resp.hash = mvcc_hash(st->kv, mvcc_revision(st->kv));
+    pthread_rwlock_unlock(&st->lock);
+    call_answer(c, &hash_kv_response_type, &resp);
+}
+
+/* --- handing the lead to another member --- */
+static void on_moved(struct server *s, bool moved, void *data)
+{
+    (void)s;
+    struct call *c = data;
+    struct header_response resp = {call_header(c)};
+    if (moved)
+        call_answer(c, &header_response_type, &resp);
+    else
+        call_fail(c, KV_TIMEOUT);
+}
+
+static void on_move_here(struct server *s, struct op *op, enum kv_status status)
+{
+    struct call *c = (struct call *)op;
+    const struct move_leader_request *r = c->request;
+    if (!status)
+        status = server_move_leader(s, (uint64_t)r->target_id, on_moved, c);
+    if (status)
+        call_fail(c, status);
+}
+
+void handle_move_leader(struct call *c)
+{
+    if (call_parse(c, &move_leader_request_type))
+        call_submit(c, OP_CALL, on_move_here);
+}
+
 static void on_member_list(struct server *s, struct op *op, enum kv_status status)
 {
     struct call *c = (struct call *)op;
@@ -98,9 +135,8 @@ static void on_member_list(struct server *s, struct op *op, enum kv_status statu
     call_answer(c, &member_list_response_type, &resp);
 }
 
-void handle_member_list(struct gateway *g, struct httpd_request *req)
+void handle_member_list(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (call_parse(c, &member_list_request_type))
         call_submit(c, ((struct member_list_request *)c->request)->linearizable ? OP_READ : OP_CALL,
                     on_member_list);

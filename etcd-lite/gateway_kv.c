@@ -56,9 +56,8 @@ static void on_range_confirmed(struct server *s, struct op *op, enum kv_status s
     call_answer(c, &range_response_type, &resp);
 }
 
-void handle_range(struct gateway *g, struct httpd_request *req)
+void handle_range(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &range_request_type))
         return;
     const struct range_request *r = c->request;
@@ -72,9 +71,8 @@ void handle_range(struct gateway *g, struct httpd_request *req)
 }
 
 /* --- changes --- */
-void handle_put(struct gateway *g, struct httpd_request *req)
+void handle_put(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &put_request_type))
         return;
     enum kv_status status = check_put(c->request);
@@ -86,9 +84,8 @@ void handle_put(struct gateway *g, struct httpd_request *req)
         propose(c, &(struct command){.put = c->request});
 }
 
-void handle_delete_range(struct gateway *g, struct httpd_request *req)
+void handle_delete_range(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &delete_range_request_type))
         return;
     enum kv_status status = check_delete_range(c->request);
@@ -100,9 +97,8 @@ void handle_delete_range(struct gateway *g, struct httpd_request *req)
         propose(c, &(struct command){.delete_range = c->request});
 }
 
-void handle_compaction(struct gateway *g, struct httpd_request *req)
+void handle_compaction(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (call_parse(c, &compaction_request_type))
         propose(c, &(struct command){.compaction = c->request});
 }
@@ -152,9 +148,8 @@ static void on_txn_confirmed(struct server *s, struct op *op, enum kv_status sta
     call_answer(c, result.type, result.response);
 }
 
-void handle_txn(struct gateway *g, struct httpd_request *req)
+void handle_txn(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &txn_request_type))
         return;
     const struct txn_request *t = c->request;

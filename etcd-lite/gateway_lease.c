@@ -3,16 +3,15 @@
 #include <sys/random.h>
 #include "etcd-lite/gateway_internal.h"
 
-void handle_lease_grant(struct gateway *g, struct httpd_request *req)
+void handle_lease_grant(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &lease_grant_request_type))
         return;
     struct lease_grant_request *r = c->request;
     /* The number is drawn here, once, so that all members grant the same. */
     while (r->id == 0) {
         if (getrandom(&r->id, sizeof(r->id), 0) != sizeof(r->id))
-            r->id = server_state(g->server)->now_ms();
+            r->id = server_state(c->g->server)->now_ms();
         r->id &= INT64_MAX;
     }
     if (r->ttl > LEASE_MAX_TTL) {
@@ -23,9 +22,8 @@ void handle_lease_grant(struct gateway *g, struct httpd_request *req)
     call_submit(c, OP_PROPOSE, call_on_proposed);
 }
 
-void handle_lease_revoke(struct gateway *g, struct httpd_request *req)
+void handle_lease_revoke(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &lease_id_request_type))
         return;
     op_set_command(&c->op, &(struct command){.lease_revoke = c->request});
@@ -35,21 +33,24 @@ void handle_lease_revoke(struct gateway *g, struct httpd_request *req)
 /* --- keep-alive: a stream of requests, each answered in turn --- */
 static void on_renewed(struct server *s, struct op *op, enum kv_status status);
 
+static void renew(struct call *c, int64_t id)
+{
+    c->op.lease = id;
+    c->op.renew = true;
+    c->op.was_sent = false;
+    call_submit(c, OP_LEASE, on_renewed);
+}
+
+/* HTTP: the body brought all requests; the answers go together. */
 static void renew_next(struct call *c)
 {
-    const struct lease_id_request *r = (const struct lease_id_request *)c->many.items + c->next;
-    if (c->next == c->many.n) {
-        size_t len = c->out.len;
-        httpd_reply_take(c->req, 200, "application/json", buf_take(&c->out), len);
-        call_free(c);
+    if (c->next < c->many.n) {
+        renew(c, ((const struct lease_id_request *)c->many.items)[c->next].id);
         return;
     }
-    c->op.lease = r->id;
-    c->op.kind = OP_LEASE;
-    c->op.renew = true;
-    c->op.done = on_renewed;
-    c->op.was_sent = false;
-    server_submit(c->g->server, &c->op);
+    size_t len = c->out.len;
+    httpd_reply_take(c->req, 200, "application/json", buf_take(&c->out), len);
+    call_free(c);
 }
 
 static void on_renewed(struct server *s, struct op *op, enum kv_status status)
@@ -62,6 +63,13 @@ static void on_renewed(struct server *s, struct op *op, enum kv_status status)
     }
     /* A lease that is gone is answered without a time to live, not with an error. */
     struct lease_keep_alive_response resp = {call_header(c), op->lease, op->ttl > 0 ? op->ttl : 0};
+    if (c->rpc) {
+        struct rpc *r = c->rpc;
+        call_send(c, &lease_keep_alive_response_type, &resp);
+        call_free(c);
+        rpc_read(r);
+        return;
+    }
     buf_adds(&c->out, "{\"result\":");
     msg_print_json(&lease_keep_alive_response_type, &resp, &c->out);
     buf_adds(&c->out, "}\n");
@@ -69,24 +77,14 @@ static void on_renewed(struct server *s, struct op *op, enum kv_status status)
     renew_next(c);
 }
 
-void handle_lease_keep_alive(struct gateway *g, struct httpd_request *req)
+void handle_lease_keep_alive(struct call *c)
 {
-    struct call *c = call_new(g, req);
-    size_t len, used;
-    const char *body = httpd_body(req, &len);
-    do {
-        cleanup_error struct error *e = NULL;
-        struct lease_id_request *r = msg_list_add(&c->many, sizeof(*r), &c->arena);
-        if (!msg_parse_json(&lease_id_request_type, body, len, &used, r, &c->arena, &e)) {
-            reply_error(req, 400, kv_status_info(KV_INVALID_ARGUMENT)->grpc_code, error_message(e));
-            call_free(c);
-            return;
-        }
-        body += used;
-        len -= used;
-    } while (len > 0);
-    httpd_defer(req);
-    renew_next(c);
+    if (c->rpc) {
+        if (call_parse(c, &lease_id_request_type))
+            renew(c, ((struct lease_id_request *)c->request)->id);
+    } else if (call_parse_many(c, &lease_id_request_type)) {
+        renew_next(c);
+    }
 }
 
 /* --- looking --- */
@@ -112,9 +110,8 @@ static void on_looked(struct server *s, struct op *op, enum kv_status status)
     call_answer(c, &lease_time_to_live_response_type, &resp);
 }
 
-void handle_lease_time_to_live(struct gateway *g, struct httpd_request *req)
+void handle_lease_time_to_live(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (!call_parse(c, &lease_time_to_live_request_type))
         return;
     c->op.lease = ((struct lease_time_to_live_request *)c->request)->id;
@@ -138,9 +135,8 @@ static void on_listed(struct server *s, struct op *op, enum kv_status status)
     call_answer(c, &lease_leases_response_type, &resp);
 }
 
-void handle_lease_leases(struct gateway *g, struct httpd_request *req)
+void handle_lease_leases(struct call *c)
 {
-    struct call *c = call_new(g, req);
     if (call_parse(c, &empty_type))
         call_submit(c, OP_READ, on_listed);
 }

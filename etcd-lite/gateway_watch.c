@@ -1,5 +1,5 @@
-/* Watches over HTTP: the body brings one or more requests, the answer is a stream of lines that
- * ends when the client goes. */
+/* Watches. Over HTTP the body brings one or more requests, and the answer is a stream of lines that
+ * ends when the client goes; over gRPC requests come and answers go as long as the call lasts. */
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
@@ -14,10 +14,13 @@
 struct watch_stream {
     struct watch_stream *next, **link; /* g->streams, under its lock */
     struct gateway *g;
-    struct httpd_stream *http; /* NULL once ended; under g->lock when ending */
+    /* One of them; NULL once ended; under g->lock when ending. */
+    struct httpd_stream *http;
+    struct rpc *rpc;
+    bool protobuf; /* rpc's form */
     atomic_uint refs;
     atomic_size_t queued;
-    atomic_bool full;
+    atomic_bool full, gone, malformed;
     struct op gone_op; /* for the message that the client left */
     /* Raft thread. */
     struct watcher **watchers;
@@ -54,7 +57,7 @@ static void on_sent(void *owner)
 }
 
 /* Takes what is in b. Raft thread. */
-static void write_line(struct watch_stream *w, struct buf *b)
+static void write_chunk(struct watch_stream *w, struct buf *b)
 {
     if (w->ended) {
         buf_free(b);
@@ -63,38 +66,28 @@ static void write_line(struct watch_stream *w, struct buf *b)
     struct chunk *c = mem_alloc(sizeof(*c));
     c->stream = w;
     c->len = b->len;
-    c->data = buf_take(b);
+    char *data = buf_take(b);
     atomic_fetch_add(&w->refs, 1);
     atomic_fetch_add(&w->queued, c->len);
-    httpd_stream_write_shared(w->http, c->data, c->len, on_sent, c);
+    if (w->protobuf) {
+        rpc_send(w->rpc, data, c->len, on_sent, c);
+    } else {
+        c->data = data;
+        httpd_stream_write_shared(w->http, data, c->len, on_sent, c);
+    }
 }
 
-static void begin_line(struct buf *b, struct watch_stream *w, int64_t revision, int64_t id)
-{
-    struct response_header h = {0};
-    server_fill_header(w->g->server, &h);
-    h.revision = revision;
-    buf_adds(b, "{\"result\":{\"header\":");
-    msg_print_json(&response_header_type, &h, b);
-    if (id)
-        buf_printf(b, ",\"watch_id\":\"%lld\"", (long long)id);
-}
-
-static void end_line(struct buf *b)
-{
-    buf_adds(b, "}}\n");
-}
-
-/* --- the sink --- */
+/* An event in the form that this stream speaks. */
 struct encoded {
     size_t len;
     char *text;
 };
 
-static const struct encoded *encode(struct watch_event *e, bool with_prev)
+static const struct encoded *encode(struct watch_event *e, bool protobuf, bool with_prev)
 {
-    if (e->encoded[with_prev])
-        return e->encoded[with_prev];
+    void **slot = &e->encoded[protobuf * 2 + with_prev];
+    if (*slot)
+        return *slot;
     struct key_value kv = {0}, prev;
     struct event ev = {.type = kv_is_delete(e->version) ? EVENT_DELETE : EVENT_PUT, .kv = &kv};
     if (ev.type == EVENT_DELETE) {
@@ -108,11 +101,14 @@ static const struct encoded *encode(struct watch_event *e, bool with_prev)
         ev.prev_kv = &prev;
     }
     struct buf b = {0};
-    msg_print_json(&event_type, &ev, &b);
+    if (protobuf)
+        msg_encode(&event_type, &ev, &b);
+    else
+        msg_print_json(&event_type, &ev, &b);
     struct encoded *enc = mem_alloc(sizeof(*enc));
     enc->len = b.len;
     enc->text = buf_take(&b);
-    e->encoded[with_prev] = enc;
+    *slot = enc;
     return enc;
 }
 
@@ -124,34 +120,61 @@ static void forget_encoded(void *userdata, void *p)
     free(enc);
 }
 
+/* r without header and events; the revision is the header's. */
+static void write_response(struct watch_stream *w, int64_t revision, struct watch_response *r,
+                           const struct encoded *const *events, size_t n)
+{
+    struct response_header h = {0};
+    server_fill_header(w->g->server, &h);
+    h.revision = revision;
+    r->header = &h;
+    struct buf b = {0};
+    if (w->protobuf) {
+        enum { EVENTS_TAG = 11 << 3 | 2 };
+        msg_encode(&watch_response_type, r, &b);
+        for (size_t i = 0; i < n; i++) {
+            buf_addc(&b, EVENTS_TAG);
+            msg_encode_varint(events[i]->len, &b);
+            buf_add(&b, events[i]->text, events[i]->len);
+        }
+    } else {
+        buf_adds(&b, "{\"result\":{");
+        msg_print_json_fields(&watch_response_type, r, &b);
+        for (size_t i = 0; i < n; i++) {
+            buf_adds(&b, i ? "," : ",\"events\":[");
+            buf_add(&b, events[i]->text, events[i]->len);
+        }
+        buf_adds(&b, n ? "]}}\n" : "}}\n");
+    }
+    write_chunk(w, &b);
+}
+
+/* --- the sink --- */
 static void on_events(void *userdata, struct watcher *watcher, struct watch_event *const *events,
                       size_t n, int64_t revision)
 {
     (void)userdata;
     const struct watch_options *o = watch_get_options(watcher);
     struct watch_stream *w = o->stream;
-    struct buf b = {0};
-    begin_line(&b, w, revision, o->id);
-    buf_adds(&b, ",\"events\":[");
-    for (size_t i = 0; i < n; i++) {
-        const struct encoded *enc = encode(events[i], o->prev_kv);
-        if (i)
-            buf_addc(&b, ',');
-        buf_add(&b, enc->text, enc->len);
+    const struct encoded **encoded = mem_alloc(n * sizeof(*encoded));
+    for (size_t i = 0; i < n; i++)
+        encoded[i] = encode(events[i], w->protobuf, o->prev_kv);
+    for (size_t from = 0; from < n;) {
+        size_t to = from + 1, size = encoded[from]->len;
+        while (to < n && (!o->fragment || size + encoded[to]->len <= w->g->max_request))
+            size += encoded[to++]->len;
+        struct watch_response r = {.watch_id = o->id, .fragment = to < n};
+        write_response(w, revision, &r, encoded + from, to - from);
+        from = to;
     }
-    buf_addc(&b, ']');
-    end_line(&b);
-    write_line(w, &b);
+    free(encoded);
 }
 
 static void on_progress(void *userdata, struct watcher *watcher, int64_t revision)
 {
     (void)userdata;
     const struct watch_options *o = watch_get_options(watcher);
-    struct buf b = {0};
-    begin_line(&b, o->stream, revision, o->id);
-    end_line(&b);
-    write_line(o->stream, &b);
+    write_response(o->stream, revision, &(struct watch_response){.watch_id = o->id}, NULL, 0);
 }
 
 static void drop_watcher(struct watch_stream *w, const struct watcher *watcher)
@@ -168,11 +191,9 @@ static void on_compacted(void *userdata, struct watcher *watcher, int64_t compac
     (void)userdata;
     const struct watch_options *o = watch_get_options(watcher);
     struct watch_stream *w = o->stream;
-    struct buf b = {0};
-    begin_line(&b, w, mvcc_revision(server_state(w->g->server)->kv), o->id);
-    buf_printf(&b, ",\"canceled\":true,\"compact_revision\":\"%lld\"", (long long)compact_revision);
-    end_line(&b);
-    write_line(w, &b);
+    struct watch_response r = {
+        .watch_id = o->id, .canceled = true, .compact_revision = compact_revision};
+    write_response(w, mvcc_revision(server_state(w->g->server)->kv), &r, NULL, 0);
     drop_watcher(w, watcher);
 }
 
@@ -197,11 +218,11 @@ const struct watch_sink *gateway_watch_sink(void)
 /* --- requests --- */
 static void refuse(struct watch_stream *w, int64_t revision, const char *reason)
 {
-    struct buf b = {0};
-    begin_line(&b, w, revision, -1);
-    buf_printf(&b, ",\"created\":true,\"canceled\":true,\"cancel_reason\":\"%s\"", reason);
-    end_line(&b);
-    write_line(w, &b);
+    struct watch_response r = {.watch_id = -1,
+                               .created = true,
+                               .canceled = true,
+                               .cancel_reason = {reason, strlen(reason)}};
+    write_response(w, revision, &r, NULL, 0);
 }
 
 static struct watcher *find_watcher(const struct watch_stream *w, int64_t id)
@@ -237,17 +258,15 @@ static void create(struct server *s, struct watch_stream *w, const struct watch_
         .prev_kv = r->prev_kv,
         .progress_notify = r->progress_notify,
         .id = id,
+        .fragment = r->fragment,
         .stream = w};
     for (size_t i = 0; i < r->filters.n; i++) {
         int64_t f = ((const int64_t *)r->filters.items)[i];
         o.no_put |= f == FILTER_NOPUT;
         o.no_delete |= f == FILTER_NODELETE;
     }
-    struct buf b = {0};
-    begin_line(&b, w, mvcc_revision(kv), id);
-    buf_adds(&b, ",\"created\":true");
-    end_line(&b);
-    write_line(w, &b);
+    write_response(w, mvcc_revision(kv), &(struct watch_response){.watch_id = id, .created = true},
+                   NULL, 0);
     w->watchers = mem_realloc(w->watchers, (w->n_watchers + 1) * sizeof(struct watcher *));
     w->watchers[w->n_watchers++] = watch_add(server_watches(s), kv, &o);
 }
@@ -263,20 +282,14 @@ static void run_request(struct server *s, struct watch_stream *w, const struct w
             return;
         drop_watcher(w, watcher);
         watch_remove(server_watches(s), watcher);
-        struct buf b = {0};
-        begin_line(&b, w, revision, r->cancel_request->watch_id);
-        buf_adds(&b, ",\"canceled\":true");
-        end_line(&b);
-        write_line(w, &b);
+        struct watch_response resp = {.watch_id = r->cancel_request->watch_id, .canceled = true};
+        write_response(w, revision, &resp, NULL, 0);
     } else if (r->progress_request) {
         /* Only worth an answer when all before it has been sent. */
         for (size_t i = 0; i < w->n_watchers; i++)
             if (!watch_is_synced(w->watchers[i]))
                 return;
-        struct buf b = {0};
-        begin_line(&b, w, revision, -1);
-        end_line(&b);
-        write_line(w, &b);
+        write_response(w, revision, &(struct watch_response){.watch_id = -1}, NULL, 0);
     }
 }
 
@@ -285,18 +298,25 @@ static void end_stream(struct watch_stream *w)
 {
     pthread_mutex_lock(&w->g->lock);
     struct httpd_stream *http = w->http;
+    struct rpc *rpc = w->rpc;
     w->http = NULL;
+    w->rpc = NULL;
     w->ended = true;
-    if (http) {
+    if (http || rpc) {
         *w->link = w->next;
         if (w->next)
             w->next->link = w->link;
     }
     pthread_mutex_unlock(&w->g->lock);
-    if (http) {
+    if (http)
         httpd_stream_end(http);
-        unref(w);
+    if (rpc) {
+        const struct kv_status_info *i = 
+            kv_status_info(atomic_load(&w->malformed) ? KV_INVALID_ARGUMENT : KV_STOPPED);
+        rpc_finish(rpc, i->grpc_code, i->message);
     }
+    if (http || rpc)
+        unref(w);
 }
 
 static void on_gone_here(struct server *s, struct op *op, enum kv_status status)
@@ -314,6 +334,8 @@ static void on_gone_here(struct server *s, struct op *op, enum kv_status status)
 static void on_gone(void *userdata)
 {
     struct watch_stream *w = userdata;
+    if (atomic_exchange(&w->gone, true))
+        return;
     w->gone_op = (struct op){.kind = OP_CALL, .done = on_gone_here, .data = w};
     atomic_fetch_add(&w->refs, 1);
     server_submit(w->g->server, &w->gone_op);
@@ -334,8 +356,14 @@ void gateway_end_streams(struct gateway *g)
     }
 }
 
-/* Runs the requests of the body once the stream is there. */
-static void on_started(struct server *s, struct op *op, enum kv_status status)
+void watch_on_gone(struct rpc *r)
+{
+    if (rpc_data(r))
+        on_gone(rpc_data(r));
+}
+
+/* The requests of an HTTP body, or one of gRPC. */
+static void on_requests(struct server *s, struct op *op, enum kv_status status)
 {
     struct call *c = (struct call *)op;
     struct watch_stream *w = op->data;
@@ -344,39 +372,79 @@ static void on_started(struct server *s, struct op *op, enum kv_status status)
         run_request(s, w, &r[i]);
     if (!status)
         server_wake_watches(s);
+    if (!status && !w->ended && w->rpc)
+        rpc_read(w->rpc);
     call_free(c);
     unref(w);
 }
 
-void handle_watch(struct gateway *g, struct httpd_request *req)
+static void submit(struct call *c, struct watch_stream *w)
 {
-    struct call *c = call_new(g, req);
-    size_t len, used;
-    const char *body = httpd_body(req, &len);
-    do {
-        cleanup_error struct error *e = NULL;
-        struct watch_request *r = msg_list_add(&c->many, sizeof(*r), &c->arena);
-        if (!msg_parse_json(&watch_request_type, body, len, &used, r, &c->arena, &e)) {
-            reply_error(req, 400, kv_status_info(KV_INVALID_ARGUMENT)->grpc_code, error_message(e));
-            call_free(c);
-            return;
-        }
-        body += used;
-        len -= used;
-    } while (len > 0);
+    atomic_fetch_add(&w->refs, 1);
+    c->op.kind = OP_CALL;
+    c->op.done = on_requests;
+    c->op.data = w;
+    server_submit(c->g->server, &c->op);
+}
+
+/* NULL when the gateway is stopping. */
+static struct watch_stream *open_stream(struct call *c)
+{
+    struct gateway *g = c->g;
     struct watch_stream *w = mem_alloc(sizeof(*w));
     w->g = g;
-    atomic_init(&w->refs, 2); /* the list's, and the operation's below */
+    atomic_init(&w->refs, 2); /* the list's, and our caller's */
     pthread_mutex_lock(&g->lock);
+    if (c->rpc && atomic_load(&g->stopping)) {
+        pthread_mutex_unlock(&g->lock);
+        free(w);
+        return NULL;
+    }
     w->next = g->streams;
     if (w->next)
         w->next->link = &w->next;
     w->link = &g->streams;
     g->streams = w;
-    w->http = httpd_stream_start(req, 200, "application/json", MAX_QUEUED, on_gone, w);
+    w->protobuf = c->rpc != NULL;
+    w->rpc = c->rpc;
+    if (!c->rpc)
+        w->http = httpd_stream_start(c->req, 200, "application/json", MAX_QUEUED, on_gone, w);
     pthread_mutex_unlock(&g->lock);
-    c->op.kind = OP_CALL;
-    c->op.done = on_started;
-    c->op.data = w;
-    server_submit(g->server, &c->op);
+    return w;
+}
+
+void handle_watch(struct call *c)
+{
+    if (!c->rpc) {
+        if (!call_parse_many(c, &watch_request_type))
+            return;
+        struct watch_stream *w = open_stream(c);
+        submit(c, w);
+        unref(w);
+        return;
+    }
+    /* The stream owns the call from its first message on. */
+    struct watch_stream *w = rpc_data(c->rpc);
+    struct watch_request *r = msg_list_add(&c->many, sizeof(*r), &c->arena);
+    bool good = msg_decode(&watch_request_type, c->message, c->message_len, r, &c->arena);
+    if (!w) {
+        if (!good) {
+            call_fail(c, KV_INVALID_ARGUMENT);
+            return;
+        }
+        w = open_stream(c);
+        if (!w) {
+            call_fail(c, KV_STOPPED);
+            return;
+        }
+        rpc_set_data(c->rpc, w);
+        submit(c, w);
+        unref(w);
+    } else if (good) {
+        submit(c, w);
+    } else {
+        call_free(c);
+        atomic_store(&w->malformed, true);
+        on_gone(w);
+    }
 }

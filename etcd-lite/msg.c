@@ -24,7 +24,7 @@ static size_t varint_size(uint64_t v)
     return n;
 }
 
-static void put_varint(struct buf *b, uint64_t v)
+void msg_encode_varint(uint64_t v, struct buf *b)
 {
     char tmp[10];
     size_t n = 0;
@@ -104,22 +104,22 @@ void msg_encode(const struct msg_type *t, const void *msg, struct buf *out)
             if (f->kind == MSG_SUB) {
                 const void *sub = f->repeated ? (const void *)p : *(const void *const *)p;
                 if (sub) {
-                    put_varint(out, (uint64_t)f->number << 3 | 2);
-                    put_varint(out, msg_wire_size(f->sub, sub));
+                    msg_encode_varint((uint64_t)f->number << 3 | 2, out);
+                    msg_encode_varint(msg_wire_size(f->sub, sub), out);
                     msg_encode(f->sub, sub, out);
                 }
             } else if (is_bytes(f)) {
                 const struct bytes *b = (const struct bytes *)p;
                 if (b->n || f->repeated) {
-                    put_varint(out, (uint64_t)f->number << 3 | 2);
-                    put_varint(out, b->n);
+                    msg_encode_varint((uint64_t)f->number << 3 | 2, out);
+                    msg_encode_varint(b->n, out);
                     buf_add(out, b->p, b->n);
                 }
             } else {
                 uint64_t v = scalar(f, p);
                 if (v || f->repeated) {
-                    put_varint(out, (uint64_t)f->number << 3);
-                    put_varint(out, v);
+                    msg_encode_varint((uint64_t)f->number << 3, out);
+                    msg_encode_varint(v, out);
                 }
             }
         }

@@ -56,6 +56,7 @@ struct msg_type {
 /* --- protobuf wire format --- */
 size_t msg_wire_size(const struct msg_type *t, const void *msg);
 void msg_encode(const struct msg_type *t, const void *msg, struct buf *out);
+void msg_encode_varint(uint64_t v, struct buf *out);
 /* msg: zeroed struct of the type's size. False: malformed. */
 bool msg_decode(const struct msg_type *t, const void *data, size_t len, void *msg, struct arena *a);
 

@@ -548,6 +548,43 @@ bool node_hand_over(struct server *s, void (*done)(struct server *s))
     return raft_transfer(&s->raft, &s->transfer, 0, on_transferred) == 0;
 }
 
+struct move {
+    struct raft_transfer transfer;
+    struct server *server;
+    void (*done)(struct server *s, bool moved, void *data);
+    void *data;
+};
+
+static void on_move_done(struct raft_transfer *req)
+{
+    struct move *m = (struct move *)req;
+    node_look(m->server);
+    m->done(m->server, !node_is_leader(m->server), m->data);
+    free(m);
+}
+
+enum kv_status server_move_leader(struct server *s, uint64_t to,
+                                  void (*done)(struct server *s, bool moved, void *data),
+                                  void *data)
+{
+    if (!node_is_leader(s))
+        return KV_NOT_LEADER;
+    bool voter = false;
+    for (unsigned i = 0; i < s->raft.configuration.n; i++)
+        voter |= s->raft.configuration.servers[i].id == to &&
+                 s->raft.configuration.servers[i].role == RAFT_VOTER;
+    if (!voter || to == s->o.member_id)
+        return KV_BAD_TRANSFEREE;
+    struct move *m = mem_alloc(sizeof(*m));
+    m->server = s;
+    m->done = done;
+    m->data = data;
+    if (raft_transfer(&s->raft, &m->transfer, to, on_move_done) == 0)
+        return KV_OK;
+    free(m);
+    return KV_TOO_MANY_REQUESTS; /* another one is on its way */
+}
+
 void node_close(struct server *s)
 {
     if (s->peers)

@@ -76,6 +76,10 @@ struct server_status { /* any thread */
     bool is_leader;
 };
 void server_get_status(struct server *s, struct server_status *out);
+/* Makes another member the leader; done is told whether it worked (raft thread), unless this fails. */
+enum kv_status server_move_leader(struct server *s, uint64_t to,
+                                  void (*done)(struct server *s, bool moved, void *data),
+                                  void *data);
 /* Members as raft knows them (raft thread). */
 void server_list_members(struct server *s, struct arena *a, struct msg_list *out);
 /* True when the process must end because the member failed (disk, corruption): any thread. */

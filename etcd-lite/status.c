@@ -36,6 +36,7 @@ static const struct kv_status_info infos[KV_STATUS_COUNT] = {
          "etcdserver: request timed out, possibly due to previous leader failure"},
     [KV_STOPPED] = {UNAVAILABLE, 503, "etcdserver: server stopped"},
     [KV_INVALID_ARGUMENT] = {INVALID_ARGUMENT, 400, "etcdserver: invalid argument"},
+    [KV_BAD_TRANSFEREE] = {FAILED_PRECONDITION, 400, "etcdserver: bad leader transferee"},
     [KV_UNIMPLEMENTED] = {UNIMPLEMENTED, 501, "etcdserver: not implemented"},
 };
 

@@ -25,6 +25,7 @@ enum kv_status {
     KV_STOPPED,
     KV_INVALID_ARGUMENT, /* with a message of its own */
     KV_UNIMPLEMENTED,
+    KV_BAD_TRANSFEREE,
     KV_STATUS_COUNT
 };
 struct kv_status_info {

@@ -13,6 +13,8 @@
 struct tls_credentials {
     gnutls_certificate_credentials_t x509;
     gnutls_priority_t priority;
+    gnutls_certificate_request_t request; /* server: of the client's certificate */
+    const char *protocol;                 /* NULL: none is negotiated */
 };
 
 struct flow {
@@ -31,16 +33,20 @@ struct pump {
     struct flow in, out; /* in: network -> plain */
 };
 
-struct tls_credentials *tls_credentials_load(const char *cert_file, const char *key_file,
-                                             const char *ca_file, struct error **err)
+struct tls_credentials *tls_credentials_load_server(const char *cert_file, const char *key_file,
+                                                    const char *ca_file, bool require,
+                                                    const char *protocol, struct error **err)
 {
     struct tls_credentials *c = mem_alloc(sizeof(*c));
+    c->protocol = protocol;
+    c->request = !ca_file ? GNUTLS_CERT_IGNORE : require ? GNUTLS_CERT_REQUIRE : GNUTLS_CERT_REQUEST;
     int rc = gnutls_certificate_allocate_credentials(&c->x509);
     const char *what = ca_file;
-    if (rc >= 0)
+    if (rc >= 0 && ca_file) {
         rc = gnutls_certificate_set_x509_trust_file(c->x509, ca_file, GNUTLS_X509_FMT_PEM);
-    if (rc == 0)
-        rc = GNUTLS_E_NO_CERTIFICATE_FOUND;
+        if (rc == 0)
+            rc = GNUTLS_E_NO_CERTIFICATE_FOUND;
+    }
     if (rc >= 0) {
         what = cert_file;
         rc =
@@ -56,6 +62,12 @@ struct tls_credentials *tls_credentials_load(const char *cert_file, const char *
         return NULL;
     }
     return c;
+}
+
+struct tls_credentials *tls_credentials_load(const char *cert_file, const char *key_file,
+                                             const char *ca_file, struct error **err)
+{
+    return tls_credentials_load_server(cert_file, key_file, ca_file, true, NULL, err);
 }
 
 void tls_credentials_free(struct tls_credentials *c)
@@ -227,6 +239,16 @@ static void on_event(uv_poll_t *h, int status, int events)
         step(p);
 }
 
+static int verify_if_shown(gnutls_session_t session)
+{
+    unsigned verdict = 0, n = 0;
+    if (!gnutls_certificate_get_peers(session, &n) || n == 0)
+        return 0;
+    return gnutls_certificate_verify_peers2(session, &verdict) < 0 || verdict
+               ? GNUTLS_E_CERTIFICATE_ERROR
+               : 0;
+}
+
 int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const char *host,
                    void (*on_failed)(const char *why))
 {
@@ -263,8 +285,15 @@ int tls_pump_start(uv_loop_t *loop, struct tls_credentials *c, int fd, const cha
             gnutls_server_name_set(p->session, GNUTLS_NAME_DNS, host, strlen(host));
         gnutls_session_set_verify_cert(p->session, p->host, 0);
     } else {
-        gnutls_certificate_server_set_request(p->session, GNUTLS_CERT_REQUIRE);
-        gnutls_session_set_verify_cert(p->session, NULL, 0);
+        gnutls_certificate_server_set_request(p->session, c->request);
+        if (c->request == GNUTLS_CERT_REQUIRE)
+            gnutls_session_set_verify_cert(p->session, NULL, 0);
+        else if (c->request == GNUTLS_CERT_REQUEST)
+            gnutls_session_set_verify_function(p->session, verify_if_shown);
+    }
+    if (c->protocol) {
+        gnutls_datum_t name = {(unsigned char *)c->protocol, (unsigned)strlen(c->protocol)};
+        gnutls_alpn_set_protocols(p->session, &name, 1, GNUTLS_ALPN_MANDATORY);
     }
     uv_poll_init(loop, &p->network, fd);
     uv_poll_init(loop, &p->plain, p->plain_fd);

@@ -11,6 +11,11 @@ struct tls_credentials;
 /* PEM files. Both sides of a connection must show a certificate of the CA. */
 struct tls_credentials *tls_credentials_load(const char *cert_file, const char *key_file,
                                              const char *ca_file, struct error **err);
+/* For a server that speaks one protocol (ALPN). ca_file may be NULL: clients are not asked for a
+ * certificate; without require, one that is shown must be good, but none is needed. */
+struct tls_credentials *tls_credentials_load_server(const char *cert_file, const char *key_file,
+                                                    const char *ca_file, bool require,
+                                                    const char *protocol, struct error **err);
 void tls_credentials_free(struct tls_credentials *c);
 
 /* Takes the connected socket and returns the plain end (both non-blocking), or -1; the socket is

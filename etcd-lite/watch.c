@@ -188,7 +188,7 @@ static void reserve_events(struct watch_hub *h, size_t n)
 static void forget_encoded(struct watch_hub *h, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < WATCH_EVENT_FORMS; k++)
             if (h->events[i].encoded[k])
                 h->sink.forget_encoded(h->sink.userdata, h->events[i].encoded[k]);
     if (h->cap_events > 65536) {

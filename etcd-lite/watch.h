@@ -9,13 +9,15 @@
 #include <stdint.h>
 #include "etcd-lite/mvcc.h"
 
+#define WATCH_EVENT_FORMS 4
+
 struct watcher;
 /* One event as some watchers get it. encoded: for whoever sends, to keep its form of the event
- * while the same one goes to several watchers; [1] is the form with the previous value. */
+ * while the same one goes to several watchers: whatever forms it has. */
 struct watch_event {
     struct kv_version *version;
     struct kv_version *prev; /* NULL when there was none or it is compacted */
-    void *encoded[2];
+    void *encoded[WATCH_EVENT_FORMS];
 };
 
 struct watch_sink {
@@ -33,8 +35,10 @@ struct watch_options {
     struct bytes key, range_end; /* copied */
     int64_t start_revision;      /* 0: from now on */
     bool prev_kv, no_put, no_delete, progress_notify;
-    int64_t id;   /* for the sink */
-    void *stream; /* for the sink */
+    /* For the sink. */
+    int64_t id;
+    bool fragment;
+    void *stream;
 };
 
 struct watch_hub;
