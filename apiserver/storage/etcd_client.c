@@ -1,11 +1,9 @@
 #include "apiserver/storage/etcd_client.h"
 
-#include <curl/curl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
+#include "apiserver/storage/etcd_client_internal.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -16,16 +14,6 @@
 #define STATUS_TIMEOUT_MS  500L
 #define LONG_TRY_MS        20000L /* when the caller has a minute: large answers */
 #define ANSWER_MAX         ((size_t)512 * 1024 * 1024)
-
-struct etcd_client {
-    char **servers;
-    unsigned server_count;
-    atomic_uint current;
-    char *ca_file, *cert_file, *key_file;
-    struct curl_slist *headers;
-    pthread_mutex_t mutex;
-    struct handle *idle;
-};
 
 /* A libcurl handle keeps its connection between requests. */
 struct handle {

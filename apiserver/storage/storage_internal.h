@@ -82,6 +82,9 @@ struct storage {
     bool ready;
     struct waiter *asking, *asking_end; /* want a question to be put to the store */
     struct waiter *waiting;             /* for a revision */
+    unsigned questions;                 /* on their way */
+    bool asked_for_several;
+    int64_t asked_us;                   /* when the last was put; monotonic */
 
     pthread_mutex_t lease_mutex; /* shared leases, by ttl */
     struct {

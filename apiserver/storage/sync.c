@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "apiserver/storage/etcd_question.h"
 #include "apiserver/storage/storage_internal.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -13,6 +14,8 @@
 #include "common/timefmt.h"
 
 #define LOAD_PAGE           500
+#define QUESTION_GAP_US     300
+#define SLOW_ANSWER_US      20000
 #define QUESTION_TIMEOUT_MS 10000
 #define REACH_TIMEOUT_MS    8000 /* from the store's answer until the cache must have got there */
 #define STALLED_MS          1500 /* a watch that is this late is taken for dead */
@@ -93,12 +96,13 @@ void storage_consistent(struct storage *s, storage_fn *fn, void *userdata)
     pthread_mutex_lock(&s->mutex);
     bool stopping = atomic_load(&s->stopping);
     if (!stopping) {
-        if (s->asking)
+        if (s->asking) {
             s->asking_end->next = w;
-        else
+        } else {
             s->asking = w;
+            pthread_cond_signal(&s->asked);
+        }
         s->asking_end = w;
-        pthread_cond_signal(&s->asked);
     }
     pthread_mutex_unlock(&s->mutex);
     if (stopping)
@@ -153,21 +157,72 @@ bool storage_healthy(struct storage *s, struct error **err)
     return ask(s, &revision, err);
 }
 
+static int64_t monotonic_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Takes all who wait once it is this reader's turn; NULL at the end. One question at a time, and a
+ * moment between two when the last one was for several: the more come meanwhile, the more share the
+ * next one. Only when the answer is slow, the other reader asks beside it. */
+static struct waiter *take_asking(struct storage *s)
+{
+    struct waiter *batch = NULL;
+    pthread_mutex_lock(&s->mutex);
+    while (!atomic_load(&s->stopping) || s->asking) {
+        if (!s->asking) {
+            pthread_cond_wait(&s->asked, &s->mutex);
+            continue;
+        }
+        int64_t now = monotonic_us();
+        int64_t turn = s->asked_us + (s->questions           ? SLOW_ANSWER_US
+                                      : s->asked_for_several ? QUESTION_GAP_US
+                                                             : 0);
+        if (now >= turn || atomic_load(&s->stopping)) {
+            batch = s->asking;
+            s->asking = s->asking_end = NULL;
+            s->questions++;
+            s->asked_us = now;
+            s->asked_for_several = batch->next != NULL;
+            break;
+        }
+        struct timespec at;
+        clock_gettime(CLOCK_REALTIME, &at);
+        at.tv_nsec += (turn - now) * 1000;
+        if (at.tv_nsec >= 1000000000) {
+            at.tv_nsec -= 1000000000;
+            at.tv_sec++;
+        }
+        pthread_cond_timedwait(&s->asked, &s->mutex, &at);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return batch;
+}
+
+/* The reader then looks itself who waits. */
+static void answered(struct storage *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->questions--;
+    pthread_mutex_unlock(&s->mutex);
+}
+
 static void *run_reader(void *arg)
 {
     struct storage *s = arg;
+    struct etcd_question *question = etcd_question_new(s->etcd);
     for (;;) {
-        pthread_mutex_lock(&s->mutex);
-        while (!s->asking && !atomic_load(&s->stopping))
-            pthread_cond_wait(&s->asked, &s->mutex);
-        struct waiter *batch = s->asking;
-        s->asking = s->asking_end = NULL;
-        pthread_mutex_unlock(&s->mutex);
-        if (!batch)
+        struct waiter *batch = take_asking(s);
+        if (!batch) {
+            etcd_question_free(question);
             return NULL;
+        }
         uint64_t revision = 0, before = storage_revision(s);
         cleanup_error struct error *err = NULL;
-        if (!ask(s, &revision, &err)) {
+        if (!etcd_question_ask(question, &revision) && !ask(s, &revision, &err)) {
+            answered(s);
             finish(batch, err);
             continue;
         }
@@ -197,6 +252,7 @@ static void *run_reader(void *arg)
         }
         pthread_mutex_unlock(&s->mutex);
         finish(reached, NULL);
+        answered(s);
     }
 }
 
