@@ -10,3 +10,20 @@ bool service_account_admit(struct write *w, cJSON *pod, struct error **err);
 bool pod_security_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err);
 /* Appends what is wrong with a pod for a level; nothing when it is good. */
 void pod_security_evaluate(const cJSON *meta, const cJSON *spec, const char *level, struct buf *out);
+
+/* Calls fn with each object of a namespace (all, of a cluster-scoped resource) as the watch cache has it, until
+ * it returns false; returns whether it went through. */
+bool admission_each(struct storage *storage, const char *group, const char *plural, const char *ns,
+                    bool (*fn)(void *ctx, const cJSON *object), void *ctx);
+
+/* Priority: pods, and that there is one default class at most. */
+bool priority_admit_pod(struct write *w, cJSON *pod, struct error **err);
+bool priority_admit_class(struct write *w, const cJSON *object, struct error **err);
+/* Makes the classes that every cluster has. */
+bool priority_bootstrap(struct storage *storage, struct error **err);
+
+/* LimitRanger: what a new pod does not say, then what pods and claims may. */
+void limit_ranger_default(struct write *w, cJSON *pod);
+bool limit_ranger_admit(struct write *w, const cJSON *object, struct error **err);
+/* Sums of "requests" or "limits" of a whole pod; a new document. */
+cJSON *pod_amounts(const cJSON *pod, const char *list);

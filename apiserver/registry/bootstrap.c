@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include "apiserver/admission/admission.h"
 #include "apiserver/auth/rbac.h"
 #include "apiserver/registry/cidr.h"
 #include "apiserver/registry/registry.h"
@@ -255,7 +256,7 @@ static bool reconcile(struct error **err)
 
 static bool ensure_roles(struct error **err)
 {
-    return rbac_bootstrap(self.storage, err);
+    return rbac_bootstrap(self.storage, err) && priority_bootstrap(self.storage, err);
 }
 
 static void pause_ms(int ms)

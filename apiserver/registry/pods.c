@@ -121,46 +121,10 @@ static void default_tolerations(cJSON *pod)
     }
 }
 
-/* --- Priority: the two classes that every cluster has --- */
-
-static bool set_priority(struct write *w, cJSON *pod, struct error **err)
-{
-    static const struct {
-        const char *name;
-        int64_t value;
-    } system[] = {{"system-cluster-critical", 2000000000}, {"system-node-critical", 2000001000}};
-    const char *name = json_str_or(pod, "metadata.name", ""),
-               *class = json_str_or(pod, "spec.priorityClassName", "");
-    int64_t value = 0;
-    bool found = !*class;
-    for (size_t i = 0; i < ARRAY_LEN(system); i++)
-        if (!strcmp(class, system[i].name)) {
-            value = system[i].value;
-            found = true;
-        }
-    if (!found) {
-        cleanup_free char *why = mem_printf("no PriorityClass with name %s was found", class);
-        api_error_forbidden(err, w->r, name, why);
-        return false;
-    }
-    const cJSON *given = json_path(pod, "spec.priority");
-    if (cJSON_IsNumber(given) && json_int(pod, "spec.priority", 0) != value) {
-        cleanup_free char *why = mem_printf(
-            "the integer value of priority (%lld) must not be provided in pod spec; priority "
-            "admission controller computed %lld from the given PriorityClass name",
-            (long long)json_int(pod, "spec.priority", 0), (long long)value);
-        api_error_forbidden(err, w->r, name, why);
-        return false;
-    }
-    json_set_int(pod, "spec.priority", value);
-    if (!json_path(pod, "spec.preemptionPolicy"))
-        json_set_str(pod, "spec.preemptionPolicy", "PreemptLowerPriority");
-    return true;
-}
-
 bool admission_pod(struct write *w, cJSON *pod, struct error **err)
 {
-    if (!service_account_admit(w, pod, err) || !set_priority(w, pod, err))
+    limit_ranger_default(w, pod);
+    if (!service_account_admit(w, pod, err) || !priority_admit_pod(w, pod, err))
         return false;
     default_tolerations(pod);
     return true;

@@ -168,6 +168,28 @@ check_output "a Deployment is warned of" 'Warning: would violate PodSecurity "re
 check_output "... and made" 'deployment.apps/d' k get deployment d -n strict -o name
 check_output "levels are three" 'metadata.labels\[pod-security.kubernetes.io/enforce\]: Invalid value: "harsh": must be one of privileged, baseline, restricted' k label namespace base --overwrite pod-security.kubernetes.io/enforce=harsh
 
+# --- Priority and LimitRanger ---------------------------------------------------------------------------------
+check_output "the system's priority classes" 'system-node-critical +2000001000 +false +[0-9]+s +PreemptLowerPriority' k get priorityclass
+check_output "names of the system's are reserved" 'metadata.name: Forbidden: priority class names with .system-. prefix are reserved' k create priorityclass system-x --value=1
+check_output "values are limited" 'value: Forbidden: maximum allowed value of a user defined priority is 1000000000' k create priorityclass high --value=1000000001
+check "a class" k create priorityclass high --value=1000 --preemption-policy=Never
+pod base high '"priorityClassName":"high",' '' >/dev/null
+check_equal "a pod gets its class's priority" "1000 Never" "$(k get pod high -n base -o jsonpath='{.spec.priority} {.spec.preemptionPolicy}')"
+check_output "no such class" 'pods "x" is forbidden: no PriorityClass with name none was found' pod base x '"priorityClassName":"none",' ''
+check_output "a value is not changed" 'value: Forbidden: may not be changed in an update.' k patch priorityclass high --type=merge -p '{"value":5}'
+k create priorityclass usual --value=7 --global-default >/dev/null
+check_output "one default class" 'PriorityClass usual is already marked as default. Only one default can exist' k create priorityclass other --value=8 --global-default
+pod base usual '' '' >/dev/null
+check_equal "... that pods without one get" "7 usual" "$(k get pod usual -n base -o jsonpath='{.spec.priority} {.spec.priorityClassName}')"
+k delete priorityclass usual >/dev/null
+apply '{"kind":"LimitRange","apiVersion":"v1","metadata":{"name":"l","namespace":"team"},"spec":{"limits":[{"type":"Container","default":{"cpu":"500m"},"defaultRequest":{"cpu":"100m"},"min":{"cpu":"50m"},"max":{"cpu":"1"}},{"type":"Pod","max":{"memory":"1Gi"}}]}}' >/dev/null
+check_output "LimitRanger: a pod that breaks several limits" 'pods "x" is forbidden: \[maximum cpu usage per Container is 1, but limit is 2, maximum memory usage per Pod is 1Gi.  No limit is specified\]$' pod team x '' ',"resources":{"limits":{"cpu":"2"}}'
+check_output "LimitRanger: too little" 'pods "x" is forbidden: minimum cpu usage per Container is 50m, but request is 10m$' pod team x '' ',"resources":{"requests":{"cpu":"10m"},"limits":{"memory":"1Gi"}}'
+check_output "LimitRanger: a pod within them" 'pod/ranged created' pod team ranged '' ',"resources":{"limits":{"memory":"512Mi"}}'
+check_equal "... gets what it did not say" '{"limits":{"cpu":"500m","memory":"512Mi"},"requests":{"cpu":"100m","memory":"512Mi"}}' "$(k get pod ranged -n team -o json | jq -cS '.spec.containers[0].resources')"
+check_equal "... which is noted" "LimitRanger plugin set: cpu request for container c; cpu limit for container c" "$(k get pod ranged -n team -o json | jq -r '.metadata.annotations["kubernetes.io/limit-ranger"]')"
+check_output "a LimitRange makes sense" 'spec.limits\[0\].min\[cpu\]: Invalid value: "2": min value 2 is greater than max value 1' apply '{"kind":"LimitRange","apiVersion":"v1","metadata":{"name":"bad","namespace":"team"},"spec":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}}'
+
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 [ "$FAILED" -eq 0 ] || tail -n 5 "$work"/cp/*.log
 rm -rf "$work"
