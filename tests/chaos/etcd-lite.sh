@@ -5,7 +5,7 @@
 # Everything lives in namespaces of its own (processes, mounts, network), so nothing is left behind however the test ends.
 # With KEEP=1, or after a failure, the history and the members' logs stay in build/chaos/.
 set -u
-cd "$(dirname "$0")/../.." || exit 1
+[ -n "${CHAOS_DIR:-}" ] || cd "$(dirname "$0")/../.." || exit 1
 . tests/lib.sh
 BUILD_DIR=${BUILD:-build}
 
@@ -13,19 +13,20 @@ if [ -z "${CHAOS_DIR:-}" ]; then
     seconds=${1:-40}
     seed=${2:-$((RANDOM * 32768 + RANDOM))}
     echo "seed $seed, faults for $seconds s: repeat with $0 $seconds $seed"
-    make -s store-chaos "$BUILD_DIR/bin/etcd-lite" >/dev/null || { echo "0 passed, 1 failed"; exit 1; }
+    make -s store-chaos $([ -n "${ETCD_LITE:-}" ] || echo etcd-lite) >/dev/null || { echo "0 passed, 1 failed"; exit 1; }
     CHAOS_DIR=$(pwd)/build/chaos/$seed-$$
     mkdir -p "$CHAOS_DIR"
-    # A rebuild while the test runs must not change what it tests.
+    # A rebuild or an edit while the test runs must not change it.
     cp "${ETCD_LITE:-$BUILD_DIR/bin/etcd-lite}" "$CHAOS_DIR/etcd-lite"
+    cp "$BUILD_DIR/bin/store-workload" "$BUILD_DIR/bin/store-checker" tests/chaos/etcd-lite.sh "$CHAOS_DIR"
     export CHAOS_DIR
-    unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private bash "$0" "$seconds" "$seed" &
+    unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private bash "$CHAOS_DIR/etcd-lite.sh" "$seconds" "$seed" &
     inner=$!
     trap 'kill -KILL $inner 2>/dev/null' EXIT
     trap 'exit 130' INT TERM HUP
     wait $inner
     status=$?
-    rm -f "$CHAOS_DIR/etcd-lite"
+    rm -f "$CHAOS_DIR"/{etcd-lite,etcd-lite.sh,store-workload,store-checker}
     if [ $status -eq 0 ] && [ -z "${KEEP:-}" ]; then rm -rf "$CHAOS_DIR"; else echo "logs and history are in $CHAOS_DIR"; fi
     exit $status
 fi
@@ -203,17 +204,26 @@ fault_flapping() {
 fault_slow() {
     below 3; local v=$((REPLY + 1))
     below 80; local delay=$((REPLY + 5))
-    below 20; local loss=$REPLY
+    below 20; local loss=$((REPLY + 1))
     what="member $v's packets take $delay ms and $loss % are lost"
-    net $v tc qdisc replace dev eth0 root netem delay ${delay}ms $((delay / 2))ms loss $loss%
+    # Kernels without netem: packets are lost, and a narrow link makes the others wait.
+    net $v tc qdisc replace dev eth0 root netem delay ${delay}ms $((delay / 2))ms loss $loss% 2>/dev/null || {
+        what="member $v's link carries $((delay * 20)) kbit/s and loses $loss %"
+        net $v tc qdisc replace dev eth0 root tbf rate $((delay * 20))kbit burst 20kb latency 300ms
+        net $v nft "add table inet chaos; add chain inet chaos in { type filter hook input priority 0; }; add rule inet chaos in numgen random mod 100 < $loss drop"
+    }
     below 2500; nap $((REPLY + 1000))
     net $v tc qdisc del dev eth0 root
+    mend $v
 }
 fault_disk() {
     victim; local v=$REPLY
     what="member $v's disk is full"
     dd if=/dev/zero of="disk$v/filler" bs=1M status=none 2>/dev/null
-    below 2500; nap $((REPLY + 1000))
+    # Segments are allocated ahead: they must be used up first, by transactions that are large and change nothing.
+    local i
+    for ((i = 0; i < 30; i++)); do ask $((i % 3 + 1)) kv/txn @large >/dev/null; done
+    below 1500; nap $((REPLY + 500))
     rm -f "disk$v/filler"
     # It may have given up; a supervisor would start it again.
     if ! running "$v"; then
@@ -223,10 +233,10 @@ fault_disk() {
 }
 
 # The segment that the log ends in, and the place of its last byte that is not zero.
-find_tail() { # MEMBER: TAIL, USED
+find_tail() { # DIRECTORY: TAIL, USED
     local f last
     TAIL='' USED=0
-    for f in "disk$1"/data/member/raft/open-*; do
+    for f in "$1"/open-*; do
         [ -e "$f" ] || continue
         last=$(python3 - "$f" <<'P'
 import sys
@@ -241,7 +251,7 @@ fault_torn() {
     victim; local v=$REPLY
     what="member $v dies in the middle of a write"
     kill_9 "$v"
-    find_tail "$v"
+    find_tail "disk$v/data/member/raft"
     below 3000; local n=$((REPLY + 1))
     if [ -n "$TAIL" ]; then
         openssl enc -aes-128-ctr -K 00112233445566778899aabbccddeeff -iv "$(printf %032x $n)" -nosalt </dev/zero 2>/dev/null |
@@ -257,7 +267,7 @@ fault_tail() {
     for ((i = 0; i < 50; i++)); do
         ask $other lease/grant '{"TTL":"1"}' | grep -q '"ID"' && break # through the log, without a revision
     done
-    find_tail "$v"
+    find_tail "disk$v/data/member/raft"
     below 2000; local n=$((REPLY + 1))
     if [ $i -lt 50 ] && [ -n "$TAIL" ] && [ $((USED - n)) -gt 100 ]; then
         below 2
@@ -276,10 +286,18 @@ fault_middle() {
     kill_9 "$v"
     rm -rf copy
     cp -r "disk$v/data" copy
+    # A closed segment, or the one that is still written to.
     segment=$(ls copy/member/raft/0*-* 2>/dev/null | tail -n 1)
-    below 1000
+    below 1000; local permille=$REPLY
+    below 2
+    find_tail copy/member/raft
+    if [ "$REPLY" = 0 ] && [ "$USED" -gt 50000 ]; then
+        segment=$TAIL
+        middle=$((USED * (permille + 200) / 2000))
+    elif [ -n "$segment" ]; then
+        middle=$(($(stat -c %s "$segment") * (permille + 200) / 1400))
+    fi
     if [ -n "$segment" ]; then
-        middle=$(($(stat -c %s "$segment") * (REPLY + 200) / 1400))
         flip "$segment" $middle
         : >copy.log
         (run_member "$v" copy copy.log) &
@@ -301,13 +319,16 @@ flip() { # FILE OFFSET: all bits of one byte
     printf "\\x$(printf %02x $((0xff ^ $(od -An -tu1 -j "$2" -N 1 "$1"))))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-FAULTS=(kill pause power halves oneway link flapping slow disk torn tail middle)
+printf '{"compare":[{"target":"VERSION","key":"eA==","version":"1"}],"success":[{"request_put":{"key":"eA==","value":"%s"}}]}' \
+    "$(head -c 900000 /dev/zero | tr '\0' x | base64 -w0)" >large
+
+read -ra FAULTS <<<"${FAULTS:-kill pause power halves oneway link flapping slow disk torn tail middle}" # FAULTS="disk kill" tries these only
 
 # --- the run ---
 start 1 2 3
 check "three members start" eventually 15 all_healthy || { cat "$CHAOS_DIR"/m?.log; finish; exit 1; }
 history=$CHAOS_DIR/history.jsonl
-ip netns exec skiff-chaos-client "$CHAOS_DIR/../../bin/store-workload" --seed "$2" --history "$history" \
+ip netns exec skiff-chaos-client "$CHAOS_DIR/store-workload" --seed "$2" --history "$history" \
     --endpoints http://10.91.0.1:2379,http://10.91.0.2:2379,http://10.91.0.3:2379 >workload.out 2>&1 &
 workload=$!
 trap 'kill -9 $workload "${pid[@]}" 2>/dev/null; exit 130' INT TERM
@@ -325,7 +346,10 @@ while [ $SECONDS -lt $end ]; do
     f=${order[0]}
     order=("${order[@]:1}")
     for i in 1 2 3; do
-        running $i || { fail "member $i has ended by itself" "$(tail -n 5 "$CHAOS_DIR/m$i.log")"; start $i; }
+        running $i && continue
+        fail "member $i has ended by itself" "$(tail -n 5 "$CHAOS_DIR/m$i.log")"
+        [ -e "$CHAOS_DIR/ended-$i" ] || cp -r "disk$i/data" "$CHAOS_DIR/ended-$i"
+        start $i
     done
     what=$f
     echo "$(date +%T.%N | cut -c 1-12) fault_$f" >>"$CHAOS_DIR/faults.log"
@@ -350,7 +374,7 @@ for i in 1 2 3; do
     wait "${pid[$i]}"
     check_equal "member $i ends in peace" 0 $?
 done
-"$CHAOS_DIR/../../bin/store-checker" "$history" >verdict 2>&1
+"$CHAOS_DIR/store-checker" "$history" >verdict 2>&1
 cat verdict
 if grep -qE '^  (ok|FAIL) ' verdict; then
     PASSED=$((PASSED + $(grep -c '^  ok' verdict)))

@@ -240,6 +240,7 @@ START_TEST(many_unknown)
     ck_assert_uint_eq(v.checked[RULE_LINEAR], 1);
     ck_assert_uint_eq(v.violated[RULE_LINEAR], 0);
     verdict_clear(&v);
+    free(text);
     f = open_memstream(&text, &size);
     for (int i = 1; i <= 10; i++)
         fprintf(f, "{\"kind\":\"put\",\"outcome\":\"unknown\",\"key\":\"a\",\"op\":%d,\"value\":%d,\"inv\":%d,\"ret\":%d}\n", i, i, i, i);
