@@ -99,6 +99,16 @@ bool cri_remove_container(const struct cri *c, const char *id, struct error **er
 bool cri_exec_sync(const struct cri *c, const char *id, const char *const *argv, size_t argc, int64_t timeout_seconds,
                    struct buf *output, int *exit_code, struct error **err);
 
+/* Streams: *url (caller frees) is where the runtime's own server waits for the client, for a short while. */
+struct cri_stream {
+    bool in, out, err, tty;
+};
+bool cri_exec(const struct cri *c, const char *id, const char *const *argv, size_t argc, const struct cri_stream *s,
+              char **url, struct error **err);
+bool cri_attach(const struct cri *c, const char *id, const struct cri_stream *s, char **url, struct error **err);
+bool cri_port_forward(const struct cri *c, const char *sandbox_id, const int32_t *ports, size_t count, char **url,
+                      struct error **err);
+
 /* *ref: the image's id, NULL when it is absent. Caller frees. */
 bool cri_image_status(const struct cri *c, const char *image, char **ref, struct error **err);
 /* The user that the image runs as: a number (*uid >= 0), or a name in *username (caller frees), "" for root. */

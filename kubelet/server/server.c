@@ -7,6 +7,7 @@
 #include "common/timefmt.h"
 #include "kubelet/pod/pod.h"
 #include "kubelet/server/logs.h"
+#include "kubelet/server/stream.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -260,6 +261,8 @@ static void handle(struct httpd_request *r, void *userdata)
         reply_text(r, 403, text);
         return;
     }
+    if (stream_serve(k, r))
+        return;
     if (strcmp(httpd_method(r), "GET") != 0 && strcmp(httpd_method(r), "HEAD") != 0) {
         reply_text(r, 405, "405: Method Not Allowed");
     } else if (strncmp(path, "/containerLogs/", 15) == 0) {
