@@ -359,9 +359,12 @@ static void add_item(struct document *d, const struct resource *r, const struct 
     if (!(verbs & (VERB_GET | VERB_UPDATE | VERB_PATCH | VERB_DELETE | VERB_CREATE)))
         return;
     open_path(d, r, r->namespaced, true, s ? s->name : NULL);
+    bool stream = s && s->kind && strstr(s->kind, "Options"); /* exec and its like: no objects */
     if (verbs & VERB_GET) {
         struct operation op = base;
-        op.method = op.action = "get", op.id_verb = "read";
+        op.method = op.action = "get", op.id_verb = stream ? "connect" : "read";
+        if (stream)
+            op.answer = ANSWER_TEXT, op.action = "connect";
         if (s && !strcmp(s->name, "log")) {
             op.answer = ANSWER_TEXT;
             op.more = log_parameters, op.more_count = ARRAY_LEN(log_parameters);
@@ -378,6 +381,10 @@ static void add_item(struct document *d, const struct resource *r, const struct 
         struct operation op = base;
         op.method = op.action = "post", op.id_verb = "create", op.body = BODY_OBJECT, op.created = true,
         op.parameters = of_create;
+        if (stream) {
+            op = base;
+            op.method = "post", op.action = op.id_verb = "connect", op.answer = ANSWER_TEXT;
+        }
         add_operation(d, &op);
     }
     if (verbs & VERB_DELETE) {

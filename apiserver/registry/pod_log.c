@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/registry/pod_node.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -107,8 +108,7 @@ static bool has_container(const cJSON *pod, const char *name)
     return false;
 }
 
-/* The container's name in the pod; NULL with an error. */
-static const char *choose_container(const cJSON *pod, const char *wanted, struct error **err)
+const char *pod_choose_container(const cJSON *pod, const char *wanted, struct error **err)
 {
     const char *name = json_str_or(pod, "metadata.name", "");
     if (wanted && *wanted) {
@@ -138,7 +138,7 @@ static const char *choose_container(const cJSON *pod, const char *wanted, struct
     return NULL;
 }
 
-static char *node_url(struct write *w, const char *node_name, struct error **err)
+char *pod_node_url(struct write *w, const char *node_name, struct error **err)
 {
     cleanup_stored struct stored *s =
         storage_get(w->req->storage, resource_find("", "v1", "nodes"), "", node_name, err);
@@ -181,13 +181,13 @@ static bool log_url(struct write *w, const struct log_options *o, struct buf *ur
 {
     cleanup_stored struct stored *s = storage_get(w->req->storage, w->stored, w->ns, w->name, err);
     cleanup_json cJSON *pod = s ? json_parse(s->json, s->len, err) : NULL;
-    const char *container = pod ? choose_container(pod, o->container, err) : NULL;
+    const char *container = pod ? pod_choose_container(pod, o->container, err) : NULL;
     if (!container)
         return false;
     const char *node = json_str_or(pod, "spec.nodeName", "");
     if (!*node)
         return true;
-    cleanup_free char *base = node_url(w, node, err);
+    cleanup_free char *base = pod_node_url(w, node, err);
     if (!base)
         return false;
     buf_printf(url, "%s/containerLogs/%s/%s/", base, w->ns, w->name);

@@ -170,6 +170,8 @@ void scale_handle(struct write *w);
 void pod_bind(struct write *w);  /* pods/binding and bindings */
 void pod_evict(struct write *w); /* pods/eviction */
 void pod_log(struct write *w);   /* pods/log */
+bool pod_stream_handles(const char *subresource);
+void pod_stream(struct write *w); /* pods/exec, pods/attach, pods/portforward */
 void namespace_finalize(struct write *w);
 
 /* --- bootstrap.c --- */

@@ -191,6 +191,8 @@ static bool handle_subresource(struct write *w, const char *verb)
         give_token(w);
     else if (!strcmp(w->sub, "log") && !strcmp(verb, "get"))
         pod_log(w);
+    else if (pod_stream_handles(w->sub))
+        pod_stream(w);
     else if (!strcmp(w->sub, "finalize") && !strcmp(verb, "update"))
         namespace_finalize(w);
     else if ((!strcmp(w->sub, "status") || !strcmp(w->sub, "approval")) && !strcmp(verb, "update"))
