@@ -109,6 +109,7 @@ int run_slow_start(int count, bool (*fn)(void *ctx, int i, struct error **err), 
 /* All controllers, in the order of their setup. */
 extern const struct controller_type replicaset_controller, deployment_controller,
     endpoints_controller, endpointslice_controller, namespace_controller, serviceaccount_controller,
-    clusterrole_aggregation_controller, root_ca_publisher, node_lifecycle_controller, node_monitor_controller, node_pods_controller,
+    clusterrole_aggregation_controller, root_ca_publisher, node_lifecycle_controller,
+    node_monitor_controller, node_pods_controller, resource_quota_controller,
     taint_eviction_controller, pod_gc_controller, node_ipam_controller, garbage_collector,
     garbage_collector_orphan, garbage_collector_discovery;

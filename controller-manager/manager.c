@@ -17,7 +17,8 @@ static const struct controller_type *const controller_types[] = {
     &clusterrole_aggregation_controller,
     &root_ca_publisher,           &namespace_controller,     &replicaset_controller,
     &deployment_controller,       &endpointslice_controller, &endpoints_controller,
-    &pod_gc_controller,           &garbage_collector,        &garbage_collector_orphan,
+    &pod_gc_controller,           &resource_quota_controller,
+    &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,
 };
 

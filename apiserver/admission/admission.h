@@ -25,5 +25,6 @@ bool priority_bootstrap(struct storage *storage, struct error **err);
 /* LimitRanger: what a new pod does not say, then what pods and claims may. */
 void limit_ranger_default(struct write *w, cJSON *pod);
 bool limit_ranger_admit(struct write *w, const cJSON *object, struct error **err);
-/* Sums of "requests" or "limits" of a whole pod; a new document. */
-cJSON *pod_amounts(const cJSON *pod, const char *list);
+
+/* ResourceQuota: the last of all, when the object is known to be good; takes what it needs. */
+bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err);

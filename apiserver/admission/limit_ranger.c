@@ -5,6 +5,7 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/quantity.h"
+#include "common/quota.h"
 
 #define ANNOTATION "kubernetes.io/limit-ranger"
 
@@ -171,52 +172,6 @@ static void check_limit(struct ranger *r, const char *type, const cJSON *limit, 
         check_ratio(r, type, m->string, q, requests, limits);
 }
 
-/* into[name] becomes the sum with (or the maximum of) from's. */
-static void add_amounts(cJSON *into, const cJSON *from, bool sum)
-{
-    const cJSON *m;
-    cJSON_ArrayForEach(m, from)
-    {
-        struct quantity a, b;
-        if (!amount(from, m->string, &a))
-            continue;
-        if (amount(into, m->string, &b)) {
-            if (sum)
-                a.nano += b.nano;
-            else if (b.nano > a.nano)
-                a = b;
-        }
-        char text[QUANTITY_TEXT_MAX];
-        json_map_set_str(into, m->string, quantity_print(a, text));
-    }
-}
-
-/* What the whole pod asks for: its containers together, or its largest init container. */
-cJSON *pod_amounts(const cJSON *pod, const char *list)
-{
-    cJSON *all = cJSON_CreateObject();
-    const cJSON *c;
-    cJSON_ArrayForEach(c, json_path(pod, "spec.containers"))
-        add_amounts(all, json_get(json_get(c, "resources"), list), true);
-    cleanup_json cJSON *sidecars = cJSON_CreateObject();
-    cJSON_ArrayForEach(c, json_path(pod, "spec.initContainers"))
-    {
-        const cJSON *own = json_get(json_get(c, "resources"), list);
-        if (!strcmp(json_str_or(c, "restartPolicy", ""), "Always")) {
-            add_amounts(sidecars, own, true);
-            add_amounts(all, own, true);
-            continue;
-        }
-        cleanup_json cJSON *with = json_dup(own);
-        if (!with)
-            with = cJSON_CreateObject();
-        add_amounts(with, sidecars, true);
-        add_amounts(all, with, false);
-    }
-    add_amounts(all, json_path(pod, "spec.overhead"), true);
-    return all;
-}
-
 static void check_containers(struct ranger *r, const char *list, const cJSON *limit)
 {
     const cJSON *c;
@@ -238,8 +193,8 @@ static bool check_range(void *ctx, const cJSON *range)
             check_containers(r, "spec.containers", limit);
             check_containers(r, "spec.initContainers", limit);
         } else if (!strcmp(type, "Pod")) {
-            cleanup_json cJSON *requests = pod_amounts(r->object, "requests"),
-                               *limits = pod_amounts(r->object, "limits");
+            cleanup_json cJSON *requests = quota_pod_amounts(r->object, "requests"),
+                               *limits = quota_pod_amounts(r->object, "limits");
             check_limit(r, type, limit, requests, limits);
         }
     }

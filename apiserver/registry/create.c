@@ -1,4 +1,5 @@
 #include <string.h>
+#include "apiserver/admission/admission.h"
 #include "apiserver/apply/managed.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
@@ -73,7 +74,8 @@ void write_create_object(struct write *w, cJSON *taken)
         *base && !*json_str_or(object, "metadata.name", "") ? mem_strdup(base) : NULL;
     if (generate)
         generate_name(object, generate);
-    if (!prepare(w, object, &err) || !write_validate(w->r, object, NULL, "", &err)) {
+    if (!prepare(w, object, &err) || !write_validate(w->r, object, NULL, "", &err) ||
+        !resource_quota_admit(w, object, NULL, &err)) {
         api_reply_error(w->req, err);
         return;
     }

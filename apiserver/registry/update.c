@@ -1,5 +1,6 @@
 /* PUT and PATCH: one way for both, and for every subresource that changes an object. */
 #include <string.h>
+#include "apiserver/admission/admission.h"
 #include "apiserver/apply/managed.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
@@ -68,7 +69,7 @@ static bool check_new(struct update *u, cJSON *object, const cJSON *old, struct 
         return false;
     if (strcmp(u->sub, "status") != 0)
         meta_bump_generation(r, object, old);
-    return write_validate(r, object, old, u->sub, err);
+    return write_validate(r, object, old, u->sub, err) && resource_quota_admit(w, object, old, err);
 }
 
 static bool set_managers(struct update *u, cJSON *object, const cJSON *old, cJSON **applied,

@@ -190,6 +190,40 @@ check_equal "... gets what it did not say" '{"limits":{"cpu":"500m","memory":"51
 check_equal "... which is noted" "LimitRanger plugin set: cpu request for container c; cpu limit for container c" "$(k get pod ranged -n team -o json | jq -r '.metadata.annotations["kubernetes.io/limit-ranger"]')"
 check_output "a LimitRange makes sense" 'spec.limits\[0\].min\[cpu\]: Invalid value: "2": min value 2 is greater than max value 1' apply '{"kind":"LimitRange","apiVersion":"v1","metadata":{"name":"bad","namespace":"team"},"spec":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}}'
 
+# --- ResourceQuota --------------------------------------------------------------------------------------------
+k create namespace quoted >/dev/null
+k create role some --verb=get --resource=pods -n quoted >/dev/null
+eventually 10 k get serviceaccount default -n quoted >/dev/null
+check "a quota" k create quota q -n quoted --hard=pods=2,requests.cpu=1,count/deployments.apps=1,services.nodeports=1,configmaps=3,count/leases.coordination.k8s.io=9,count/roles.rbac.authorization.k8s.io=1
+used() { k get quota q -n quoted -o json | jq -c ".status.used[\"$1\"]"; }
+used_is() { [ "$(used "$1")" = "\"$2\"" ]; }
+check "its use is counted" eventually 10 used_is pods 0
+check_equal "... also what was there" '"1"' "$(used configmaps)"
+check_output "it wants to know how much" 'pods "x" is forbidden: failed quota: q: must specify requests.cpu for: c$' pod quoted x '' ''
+check_output "a pod with room" 'pod/one created' pod quoted one '' ',"resources":{"requests":{"cpu":"600m"}}'
+check_equal "is counted at once" '"600m"' "$(used requests.cpu)"
+check_output "no room for its like" 'pods "x" is forbidden: exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=600m, limited: requests.cpu=1$' pod quoted x '' ',"resources":{"requests":{"cpu":"600m"}}'
+check_output "a smaller one" 'pod/two created' pod quoted two '' ',"resources":{"requests":{"cpu":"100m"}}'
+check_output "no more than two" 'exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2$' pod quoted x '' ',"resources":{"requests":{"cpu":"100m"}}'
+check_output "what is not valid takes nothing" 'spec.containers\[0\].name: Invalid value' apply '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"bad","namespace":"quoted"},"spec":{"containers":[{"name":"C","image":"i","resources":{"requests":{"cpu":"1m"}}}]}}'
+check_equal "... of the quota" '"700m"' "$(used requests.cpu)"
+k delete pod one -n quoted --force --grace-period=0 >/dev/null 2>&1
+check "what goes gives its place back" eventually 10 used_is requests.cpu 100m
+check "count/: one Deployment" k create deployment d --image=i --replicas=0 -n quoted
+check_output "count/: no second" 'deployments.apps "e" is forbidden: exceeded quota: q, requested: count/deployments.apps=1, used: count/deployments.apps=1, limited: count/deployments.apps=1$' k create deployment e --image=i -n quoted
+check "a Service without node ports" k create service clusterip s --tcp=80 -n quoted
+check_output "... cannot come to have two" 'exceeded quota: q, requested: services.nodeports=2, used: services.nodeports=0, limited: services.nodeports=1$' k patch service s -n quoted --type=merge -p '{"spec":{"type":"NodePort","ports":[{"name":"a","port":80},{"name":"b","port":81}]}}'
+many() { # eight at once for the last two places
+    local i
+    for i in 1 2 3 4 5 6 7 8; do
+        k create configmap "c$i" -n quoted --server "$([ $((i % 2)) -eq 0 ] && echo "$API" || echo "$API2")" >/dev/null 2>&1 &
+    done
+    wait
+}
+(many)
+check_equal "requests at once through two apiservers: no more than there is room for" 3 "$(k get configmaps -n quoted -o name | wc -l)"
+check_output "what kubectl get shows" 'configmaps: 3/3, count/deployments.apps: 1/1, count/leases.coordination.k8s.io: 0/9, count/roles.rbac.authorization.k8s.io: 1/1, pods: 1/2, requests.cpu: 100m/1, services.nodeports: 0/1' k get quota q -n quoted
+
 check_output "still alive after all that" '^ok$' "${CURL[@]}" "$API/healthz"
 [ "$FAILED" -eq 0 ] || tail -n 5 "$work"/cp/*.log
 rm -rf "$work"
