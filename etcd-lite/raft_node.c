@@ -35,19 +35,53 @@
 #define APPEND_MAX_BYTES (4u << 20)
 
 struct split_append {
+    struct split_append *next; /* of those that failed */
+    struct server *server;
     struct raft_io_append *req;
     unsigned left;
     int status;
     struct raft_io_append pieces[];
 };
 
+/* A leader that goes on after its disk refused a write frees entries twice: libraft forgets what it
+ * had appended, appends others with the same numbers, and then hears that more of the first have
+ * failed. So libraft does not hear of the failure before it closes; the member ends (as etcd does),
+ * and whoever supervises it starts it again, with the log that the disk really has. */
+static void hold_failed_append(struct server *s, struct split_append *sp)
+{
+    sp->next = s->failed_appends;
+    s->failed_appends = sp;
+    if (!atomic_exchange(&s->failed, true))
+        log_error("Cannot write the log", "err",
+                  *s->io.errmsg ? s->io.errmsg : raft_strerror(sp->status), "status",
+                  log_int(sp->status), "advice",
+                  "make room on the disk (or check it), then start this member again");
+    atomic_store(&s->ready, false);
+    component_request_stop();
+}
+
+static void cancel_failed_appends(struct server *s)
+{
+    for (struct split_append *sp; (sp = s->failed_appends);) {
+        s->failed_appends = sp->next;
+        struct raft_io_append *req = sp->req;
+        free(sp);
+        req->cb(req, RAFT_CANCELED);
+    }
+}
+
 static void on_piece(struct raft_io_append *piece, int status)
 {
     struct split_append *sp = piece->data;
+    struct server *s = sp->server;
     if (status != 0)
         sp->status = status;
     if (--sp->left > 0)
         return;
+    if (sp->status != 0 && sp->status != RAFT_CANCELED && !s->closing) {
+        hold_failed_append(s, sp);
+        return;
+    }
     struct raft_io_append *req = sp->req;
     status = sp->status;
     free(sp);
@@ -58,12 +92,9 @@ static int split_append(struct raft_io *io, struct raft_io_append *req,
                         const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct server *s = ((struct raft *)io->data)->data;
-    size_t total = 0;
-    for (unsigned i = 0; i < n; i++)
-        total += entries[i].buf.len + 16;
-    if (total <= APPEND_MAX_BYTES || n == 1)
-        return s->uv_append(io, req, entries, n, cb);
-    unsigned *cuts = mem_alloc(n * sizeof(*cuts)), count = 0;
+    if (atomic_load(&s->failed))
+        return RAFT_IOERR;
+    unsigned *cuts = mem_alloc((n + 1) * sizeof(*cuts)), count = 0;
     size_t size = 0;
     for (unsigned i = 0; i < n; i++) {
         if (i > 0 && size + entries[i].buf.len + 16 > APPEND_MAX_BYTES) {
@@ -75,6 +106,7 @@ static int split_append(struct raft_io *io, struct raft_io_append *req,
     cuts[count++] = n;
     struct split_append *sp = mem_alloc(sizeof(*sp) + count * sizeof(sp->pieces[0]));
     sp->req = req;
+    sp->server = s;
     sp->left = count;
     req->cb = cb;
     int rc = 0;
@@ -589,6 +621,7 @@ void node_close(struct server *s)
 {
     if (s->peers)
         peers_stop(s->peers);
+    cancel_failed_appends(s);
     if (s->raft_inited)
         raft_close(&s->raft, on_raft_closed); /* stops the transport too */
     else if (s->transport)

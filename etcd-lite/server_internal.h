@@ -49,6 +49,7 @@ struct server {
     struct raft raft;
     struct raft_io io;
     struct raft_fsm fsm;
+    struct split_append *failed_appends;
     int (*uv_append)(struct raft_io *io, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
     int (*uv_start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
