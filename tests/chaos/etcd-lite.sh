@@ -225,9 +225,12 @@ fault_disk() {
     for ((i = 0; i < 30; i++)); do ask $((i % 3 + 1)) kv/txn @large >/dev/null; done
     below 1500; nap $((REPLY + 500))
     rm -f "disk$v/filler"
-    # It may have given up; a supervisor would start it again.
+    # It may have given up (not crashed); a supervisor would start it again.
     if ! running "$v"; then
+        wait "${pid[$v]}"
+        local status=$?
         what+=" (it ended)"
+        [ $status -eq 1 ] || fail "a member whose disk is full ends in order" "exit status $status: $(tail -n 3 "$CHAOS_DIR/m$v.log")"
         start "$v"
     fi
 }
