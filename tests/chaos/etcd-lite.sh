@@ -22,11 +22,10 @@ if [ -z "${CHAOS_DIR:-}" ]; then
     export CHAOS_DIR
     unshare --mount --pid --net --fork --kill-child --mount-proc --propagation private bash "$CHAOS_DIR/etcd-lite.sh" "$seconds" "$seed" &
     inner=$!
-    trap 'kill -KILL $inner 2>/dev/null' EXIT
+    trap 'kill -KILL $inner 2>/dev/null; rm -f "$CHAOS_DIR"/{etcd-lite,etcd-lite.sh,store-workload,store-checker}' EXIT
     trap 'exit 130' INT TERM HUP
     wait $inner
     status=$?
-    rm -f "$CHAOS_DIR"/{etcd-lite,etcd-lite.sh,store-workload,store-checker}
     if [ $status -eq 0 ] && [ -z "${KEEP:-}" ]; then rm -rf "$CHAOS_DIR"; else echo "logs and history are in $CHAOS_DIR"; fi
     exit $status
 fi
