@@ -184,6 +184,8 @@ TYPE(lease_time_to_live_response_type, lease_time_to_live_response,
      SCALAR(lease_time_to_live_response, MSG_INT64, "TTL", 3, ttl),
      SCALAR(lease_time_to_live_response, MSG_INT64, "grantedTTL", 4, granted_ttl),
      REPEATED(lease_time_to_live_response, MSG_BYTES, "keys", 5, keys));
+TYPE(lease_record_type, lease_record, "leasepb.Lease", SCALAR(lease_record, MSG_INT64, "ID", 1, id),
+     SCALAR(lease_record, MSG_INT64, "TTL", 2, ttl));
 LOCAL_TYPE(lease_status_type, lease_status, "etcdserverpb.LeaseStatus",
            SCALAR(lease_status, MSG_INT64, "ID", 1, id));
 TYPE(lease_leases_response_type, lease_leases_response, "etcdserverpb.LeaseLeasesResponse",
@@ -211,6 +213,10 @@ TYPE(status_response_type, status_response, "etcdserverpb.StatusResponse",
      REPEATED(status_response, MSG_STRING, "errors", 8, errors),
      SCALAR(status_response, MSG_INT64, "dbSizeInUse", 9, db_size_in_use),
      SCALAR(status_response, MSG_BOOL, "isLearner", 10, is_learner));
+TYPE(snapshot_response_type, snapshot_response, "etcdserverpb.SnapshotResponse",
+     SUB(snapshot_response, "header", 1, header, response_header_type),
+     SCALAR(snapshot_response, MSG_UINT64, "remaining_bytes", 2, remaining_bytes),
+     SCALAR(snapshot_response, MSG_BYTES, "blob", 3, blob));
 TYPE(move_leader_request_type, move_leader_request, "etcdserverpb.MoveLeaderRequest",
      SCALAR(move_leader_request, MSG_UINT64, "targetID", 1, target_id));
 TYPE(alarm_request_type, alarm_request, "etcdserverpb.AlarmRequest",

@@ -156,6 +156,9 @@ struct lease_time_to_live_response {
     int64_t id, ttl, granted_ttl;
     struct msg_list keys; /* struct bytes */
 };
+struct lease_record { /* as a backup has it */
+    int64_t id, ttl;
+};
 struct lease_status {
     int64_t id;
 };
@@ -187,6 +190,11 @@ struct status_response {
 };
 struct move_leader_request {
     int64_t target_id;
+};
+struct snapshot_response {
+    struct response_header *header;
+    int64_t remaining_bytes;
+    struct bytes blob;
 };
 struct alarm_request {
     int64_t action, member_id, alarm;
@@ -222,4 +230,5 @@ extern const struct msg_type response_header_type, key_value_type, event_type, r
     lease_id_request_type, lease_keep_alive_response_type, lease_time_to_live_request_type,
     lease_time_to_live_response_type, lease_leases_response_type, member_type,
     member_list_request_type, member_list_response_type, status_response_type, alarm_request_type,
-    alarm_response_type, move_leader_request_type, command_type;
+    alarm_response_type, move_leader_request_type, snapshot_response_type,
+    lease_record_type, command_type;

@@ -59,6 +59,7 @@ static const struct rpc_method methods[] = {
     {"/etcdserverpb.Maintenance/Defragment", on_message, NULL, ROUTE(handle_defragment, false)},
     {"/etcdserverpb.Maintenance/Hash", on_message, NULL, ROUTE(handle_hash, false)},
     {"/etcdserverpb.Maintenance/HashKV", on_message, NULL, ROUTE(handle_hash_kv, false)},
+    {"/etcdserverpb.Maintenance/Snapshot", on_message, NULL, ROUTE(handle_snapshot, false)},
     {"/etcdserverpb.Maintenance/MoveLeader", on_message, NULL, ROUTE(handle_move_leader, false)},
 };
 

@@ -398,6 +398,11 @@ void mvcc_release(struct mvcc *m)
     m->holds--;
 }
 
+bool mvcc_is_held(const struct mvcc *m)
+{
+    return m->holds > 0;
+}
+
 /* --- restoring --- */
 struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key)
 {

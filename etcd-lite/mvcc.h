@@ -94,6 +94,7 @@ bool mvcc_collect(struct mvcc *m, size_t budget);
 /* While held (a snapshot is being written), no key or version that is in the store goes away. */
 void mvcc_hold(struct mvcc *m);
 void mvcc_release(struct mvcc *m);
+bool mvcc_is_held(const struct mvcc *m);
 
 /* --- restoring from a snapshot: keys in any order, versions of a key oldest first --- */
 struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key);

@@ -181,6 +181,14 @@ void rpc_send(struct rpc *r, char *data, size_t len, void (*release)(void *owner
     drop(r, dropped);
 }
 
+bool rpc_is_gone(struct rpc *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool gone = r->dead;
+    pthread_mutex_unlock(&r->lock);
+    return gone;
+}
+
 void rpc_finish(struct rpc *r, int code, const char *message)
 {
     pthread_mutex_lock(&r->lock);

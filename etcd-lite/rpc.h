@@ -44,5 +44,7 @@ void rpc_read(struct rpc *r);
  * handed to the network or never will be, on any thread but not during this call unless the client
  * is gone. */
 void rpc_send(struct rpc *r, char *data, size_t len, void (*release)(void *owner), void *owner);
+/* The client is gone: nothing arrives any more. */
+bool rpc_is_gone(struct rpc *r);
 /* Ends the call after what is queued, with a gRPC status, and gives it up. */
 void rpc_finish(struct rpc *r, int code, const char *message);

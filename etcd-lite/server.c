@@ -334,7 +334,7 @@ static bool has_garbage(const struct server *s)
 {
     const struct mvcc *m = s->state.kv;
     return mvcc_log_size(m) > 0 && mvcc_log_at(m, 0)->mod < mvcc_compact_revision(m) &&
-           !s->snapshot;
+           !mvcc_is_held(m);
 }
 
 void server_work(struct server *s)
@@ -573,6 +573,11 @@ void server_offload(struct server *s, void (*work)(void *data), void *data)
 struct state *server_state(struct server *s)
 {
     return &s->state;
+}
+
+const char *server_data_dir(const struct server *s)
+{
+    return s->o.data_dir;
 }
 
 struct watch_hub *server_watches(struct server *s)

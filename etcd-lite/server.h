@@ -62,6 +62,7 @@ void server_free(struct server *s);
 
 void server_submit(struct server *s, struct op *op);
 struct state *server_state(struct server *s);
+const char *server_data_dir(const struct server *s);
 struct watch_hub *server_watches(struct server *s); /* raft thread */
 /* Runs on the raft thread, soon: a watcher that was behind may have room. Any thread. */
 void server_wake_watches(struct server *s);

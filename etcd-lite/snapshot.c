@@ -222,6 +222,39 @@ void snapshot_run(struct snapshot_job *j)
     flush(j);
 }
 
+static int by_revision(const void *a, const void *b)
+{
+    const struct kv_version *x = *(const struct kv_version *const *)a,
+                            *y = *(const struct kv_version *const *)b;
+    return x->mod != y->mod ? (x->mod > y->mod) - (x->mod < y->mod)
+                            : (x->sub > y->sub) - (x->sub < y->sub);
+}
+
+const struct kv_version **snapshot_versions(struct snapshot_job *j, size_t *n)
+{
+    const struct kv_version **all = NULL, **list = NULL;
+    size_t cap = 0, list_cap = 0;
+    *n = 0;
+    pthread_rwlock_rdlock(&j->state->lock);
+    struct kv_key *k = mvcc_seek(j->kv, (struct bytes){NULL, 0});
+    for (size_t i = 1; k; k = mvcc_next(k), i++) {
+        size_t found = versions(j, k, &list, &list_cap);
+        if (*n + found > cap)
+            all = mem_realloc(all, (cap = cap * 2 + found + 1024) * sizeof(*all));
+        for (size_t v = 0; v < found; v++)
+            all[(*n)++] = list[v];
+        if (i % SLICE == 0) {
+            pthread_rwlock_unlock(&j->state->lock);
+            pthread_rwlock_rdlock(&j->state->lock);
+        }
+    }
+    pthread_rwlock_unlock(&j->state->lock);
+    free(list);
+    if (*n)
+        qsort(all, *n, sizeof(*all), by_revision);
+    return all;
+}
+
 void snapshot_buffers(struct snapshot_job *j, struct raft_buffer **bufs, unsigned *n)
 {
     *bufs = j->bufs;

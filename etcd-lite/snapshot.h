@@ -15,6 +15,9 @@ void snapshot_run(struct snapshot_job *j);            /* any thread */
 /* The buffers live until the end of the job. */
 void snapshot_buffers(struct snapshot_job *j, struct raft_buffer **bufs, unsigned *n);
 void snapshot_end(struct snapshot_job *j); /* raft thread */
+/* Instead of run and buffers: all versions of the snapshot in order of their revisions (malloc'd;
+ * they live until the end of the job). Any thread. */
+const struct kv_version **snapshot_versions(struct snapshot_job *j, size_t *n);
 size_t snapshot_size(const struct snapshot_job *j);
 
 /* Replaces the whole state (takes the write lock at the end). On failure the state is as before. */
