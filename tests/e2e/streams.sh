@@ -75,7 +75,7 @@ four_at_once() { # port: the same large file over four connections
 in_terminal() {
     cat >"$WORK/terminal" <<END
 stty rows 24 cols 80
-exec $KUBECTL -n $NS exec -it one -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do stty size 2>/dev/null && break; sleep 0.1; done'
+exec $KUBECTL -n $NS exec -it one -- sh -c 'for i in 1 2 3 4 5 6 7 8; do stty size; sleep 0.1; done'
 END
     rm -f "$WORK/keys"
     mkfifo "$WORK/keys"
