@@ -475,6 +475,7 @@ void httpd_stop(struct httpd *h)
         pthread_cond_wait(&h->idle, &h->mutex);
     pthread_mutex_unlock(&h->mutex);
     httpd_streams_close(h);
+    httpd_upgrades_stop(h);
     while (h->n_daemons)
         MHD_stop_daemon(h->daemons[--h->n_daemons]);
     httpd_free(h);

@@ -48,6 +48,7 @@ struct httpd {
     bool stopping;
     unsigned unanswered; /* handlers running or deferred */
     struct httpd_upgrade *upgrades; /* all that are not ended */
+    unsigned closing;               /* ended, but libmicrohttpd has not closed them yet */
     /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up
      * while nothing is sent to them (libmicrohttpd does not look at a suspended connection). */
     pthread_mutex_t streams_mutex;
@@ -109,5 +110,7 @@ void httpd_answered(struct httpd *h);
 
 /* The connection is suspended; with the request's mutex held. */
 void httpd_upgrade_suspended(struct httpd_upgrade *u);
-/* Ends all and waits until their owners let go. */
+/* The request of an upgrade is over. */
+void httpd_upgrade_closed(struct httpd *h);
+/* Ends all and waits until their owners let go, and their connections are closed. */
 void httpd_upgrades_stop(struct httpd *h);

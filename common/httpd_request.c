@@ -65,6 +65,8 @@ void httpd_request_unref(struct httpd_request *r)
         MHD_destroy_response(r->response);
     if (r->data_free)
         r->data_free(r->data);
+    if (r->abandoned)
+        httpd_upgrade_closed(r->server);
     for (size_t i = 0; i < r->header_count; i++) {
         free(r->headers[i].name);
         free(r->headers[i].value);

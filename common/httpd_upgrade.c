@@ -162,8 +162,7 @@ void httpd_upgrade_end(struct httpd_upgrade *u)
     struct httpd *h = u->server;
     struct httpd_request *r = u->request;
     say_goodbye(u);
-    /* httpd_upgrades_stop must not see the socket once it may be closed, nor may the server end
-     * before libmicrohttpd has its connection back. */
+    /* httpd_upgrades_stop must not see the socket once it may be closed. */
     pthread_mutex_lock(&h->mutex);
     pthread_mutex_lock(&r->mutex);
     r->abandoned = true;
@@ -174,12 +173,20 @@ void httpd_upgrade_end(struct httpd_upgrade *u)
     *u->link = u->next;
     if (u->next)
         u->next->link = u->link;
-    if (!h->upgrades)
-        pthread_cond_broadcast(&h->idle);
+    h->closing++; /* the server must not stop with connections that libmicrohttpd has yet to take back */
     pthread_mutex_unlock(&h->mutex);
     httpd_request_unref(r);
     pthread_cond_destroy(&u->suspended);
     free(u);
+}
+
+void httpd_upgrade_closed(struct httpd *h)
+{
+    pthread_mutex_lock(&h->mutex);
+    h->closing--;
+    if (!h->upgrades && !h->closing)
+        pthread_cond_broadcast(&h->idle);
+    pthread_mutex_unlock(&h->mutex);
 }
 
 void httpd_upgrades_stop(struct httpd *h)
@@ -187,7 +194,7 @@ void httpd_upgrades_stop(struct httpd *h)
     pthread_mutex_lock(&h->mutex);
     for (struct httpd_upgrade *u = h->upgrades; u; u = u->next)
         shutdown(u->fd, SHUT_RDWR);
-    while (h->upgrades)
+    while (h->upgrades || h->closing)
         pthread_cond_wait(&h->idle, &h->mutex);
     pthread_mutex_unlock(&h->mutex);
 }

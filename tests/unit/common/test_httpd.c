@@ -5,6 +5,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 #include "common/buf.h"
 #include "common/httpd.h"
 #include "common/mem.h"
+#include "common/tunnel.h"
 
 #define MAX_BODY (64 * 1024)
 
@@ -179,10 +181,71 @@ static void start_thread(void *(*fn)(void *), void *arg)
     pthread_detach(t);
 }
 
+/* The other end of a tunnel: gives back what it gets; with ?say=n it says n bytes and ends. */
+static void *serve_upgrade(void *arg)
+{
+    struct httpd_request *r = arg;
+    const char *say = httpd_query(r, "say");
+    size_t left = say ? strtoul(say, NULL, 10) : 0, len = 0, at = 0;
+    char piece[20000];
+    memset(piece, 'y', sizeof piece);
+    httpd_add_header(r, "Upgrade", "echo");
+    httpd_add_header(r, "X-Stream-Protocol-Version", httpd_header(r, "X-Stream-Protocol-Version"));
+    struct httpd_upgrade *u = httpd_upgrade(r);
+    while (u) {
+        ssize_t n = 0;
+        if (at == len && !say) {
+            n = httpd_upgrade_read(u, piece, sizeof piece);
+            at = 0;
+            len = n > 0 ? (size_t)n : 0;
+        } else if (at == len) {
+            if (!left)
+                break;
+            at = 0;
+            len = left < sizeof piece ? left : sizeof piece;
+            left -= len;
+        } else {
+            n = httpd_upgrade_write(u, piece + at, len - at);
+            at += n > 0 ? (size_t)n : 0;
+        }
+        if (n == HTTPD_UPGRADE_OVER)
+            break;
+        if (n == HTTPD_UPGRADE_LATER)
+            poll(&(struct pollfd){httpd_upgrade_fd(u), at == len ? POLLIN : POLLOUT, 0}, 1, -1);
+    }
+    if (u)
+        httpd_upgrade_end(u);
+    atomic_fetch_add(&released, 1);
+    return NULL;
+}
+
+/* A server that passes on to itself. */
+static void *serve_tunnel(void *arg)
+{
+    struct httpd_request *r = arg;
+    char base[64];
+    snprintf(base, sizeof base, "%s://127.0.0.1:%d", tls ? "https" : "http", httpd_port(server));
+    cleanup_free char *path = mem_printf("/%s?%s", httpd_path(r) + 8, httpd_query_string(r));
+    struct tunnel_target to = {.server = base, .path = path, .authority = file("ca.crt")};
+    cleanup_error struct error *err = NULL;
+    struct tunnel *t = tunnel_wanted(r) ? tunnel_open(r, &to, &err) : NULL;
+    if (t)
+        tunnel_run(t, r);
+    else
+        httpd_reply(r, 502, "text/plain", error_message(err), strlen(error_message(err)));
+    atomic_fetch_add(&released, 1);
+    return NULL;
+}
+
 static void handle(struct httpd_request *r, void *userdata)
 {
     (void)userdata;
     const char *path = httpd_path(r);
+    if (!strcmp(path, "/upgrade") || !strncmp(path, "/tunnel/", 8)) {
+        httpd_defer(r);
+        start_thread(*++path == 'u' ? serve_upgrade : serve_tunnel, r);
+        return;
+    }
     if (!strcmp(path, "/hello")) {
         httpd_add_header(r, "X-Test", "yes");
         httpd_reply(r, 200, "text/plain", "hello", 5);
@@ -623,6 +686,150 @@ START_TEST(test_stop_waits_for_answers)
 }
 END_TEST
 
+/* --- upgrades and tunnels --- */
+
+struct wire {
+    CURL *c;
+    int fd;
+};
+
+static struct wire dial(const char *request)
+{
+    struct buf none = {0};
+    struct wire w = {.c = client("/", NULL, &none)};
+    curl_easy_setopt(w.c, CURLOPT_CONNECT_ONLY, 1L);
+    ck_assert_int_eq(curl_easy_perform(w.c), CURLE_OK);
+    curl_socket_t fd;
+    curl_easy_getinfo(w.c, CURLINFO_ACTIVESOCKET, &fd);
+    w.fd = fd;
+    size_t n;
+    ck_assert_int_eq(curl_easy_send(w.c, request, strlen(request), &n), CURLE_OK);
+    ck_assert_uint_eq(n, strlen(request));
+    return w;
+}
+
+/* One read; 0 at the end. */
+static size_t wire_read(struct wire *w, char *p, size_t max)
+{
+    size_t n = 0;
+    CURLcode rc;
+    while ((rc = curl_easy_recv(w->c, p, max, &n)) == CURLE_AGAIN)
+        ck_assert_int_gt(poll(&(struct pollfd){w->fd, POLLIN, 0}, 1, 20000), 0);
+    return rc == CURLE_OK ? n : 0;
+}
+
+static void read_head(struct wire *w, struct buf *head)
+{
+    char c;
+    while ((head->len < 4 || strcmp(head->data + head->len - 4, "\r\n\r\n")) && wire_read(w, &c, 1))
+        buf_addc(head, c);
+}
+
+#define UPGRADE(path)                                                                              \
+    "POST " path " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"                 \
+    "X-Stream-Protocol-Version: v4\r\nContent-Length: 0\r\n\r\n"
+
+static void *feed(void *arg)
+{
+    struct wire *w = arg;
+    char piece[10000];
+    memset(piece, 'z', sizeof piece);
+    for (int i = 0; i < 100; i++) {
+        for (size_t at = 0, n; at < sizeof piece; at += n) {
+            n = 0;
+            if (curl_easy_send(w->c, piece + at, sizeof piece - at, &n) == CURLE_AGAIN)
+                poll(&(struct pollfd){w->fd, POLLOUT, 0}, 1, 1000);
+        }
+    }
+    return NULL;
+}
+
+/* Straight, through one tunnel and through two: the answer's headers arrive, and all bytes do. */
+START_TEST(test_upgrade_echoes)
+{
+    static const char *const requests[] = {UPGRADE("/upgrade"), UPGRADE("/tunnel/upgrade"),
+                                           UPGRADE("/tunnel/tunnel/upgrade")};
+    atomic_store(&released, 0);
+    for (int i = 0; i < 3; i++) {
+        struct wire w = dial(requests[i]);
+        cleanup_buf struct buf head = {0};
+        read_head(&w, &head);
+        ck_assert(!strncmp(head.data, "HTTP/1.1 101 ", 13));
+        ck_assert(strstr(head.data, "Upgrade: echo\r\n") != NULL);
+        ck_assert(strstr(head.data, "X-Stream-Protocol-Version: v4\r\n") != NULL);
+        size_t sent, got = 0;
+        char piece[4096];
+        for (int k = 0; k < 50; k++) {
+            ck_assert_int_eq(curl_easy_send(w.c, "ping-ping", 9, &sent), CURLE_OK);
+            for (got = 0; got < 9;) {
+                size_t n = wire_read(&w, piece + got, 9 - got);
+                ck_assert_uint_gt(n, 0);
+                got += n;
+            }
+            ck_assert(!memcmp(piece, "ping-ping", 9));
+        }
+        if (!tls) { /* one TLS session of libcurl is not for two threads */
+            pthread_t t;
+            pthread_create(&t, NULL, feed, &w);
+            for (got = 0; got < 1000000;) {
+                size_t n = wire_read(&w, piece, sizeof piece);
+                ck_assert_uint_gt(n, 0);
+                got += n;
+            }
+            pthread_join(t, NULL);
+        }
+        curl_easy_cleanup(w.c); /* the client leaves: so do all others */
+        ck_assert(eventually(&released, (i + 1) * (i + 2) / 2));
+    }
+}
+END_TEST
+
+/* What is said last, before the end, arrives whole. */
+START_TEST(test_upgrade_loses_no_last_words)
+{
+    static const char *const requests[] = {UPGRADE("/upgrade?say=777777"),
+                                           UPGRADE("/tunnel/upgrade?say=777777"),
+                                           UPGRADE("/tunnel/tunnel/upgrade?say=777777")};
+    for (int i = 0; i < 12; i++) {
+        struct wire w = dial(requests[i % 3]);
+        cleanup_buf struct buf head = {0};
+        read_head(&w, &head);
+        size_t got = 0;
+        char piece[5000];
+        for (size_t n; (n = wire_read(&w, piece, sizeof piece)) > 0;)
+            got += n;
+        ck_assert_uint_eq(got, 777777);
+        curl_easy_cleanup(w.c);
+    }
+}
+END_TEST
+
+START_TEST(test_tunnel_passes_refusals)
+{
+    struct wire w = dial(UPGRADE("/tunnel/nothing"));
+    cleanup_buf struct buf head = {0};
+    read_head(&w, &head);
+    ck_assert(!strncmp(head.data, "HTTP/1.1 404 ", 13));
+    curl_easy_cleanup(w.c);
+    cleanup_buf struct buf out = {0};
+    ck_assert_int_eq(get("/tunnel/upgrade", NULL, &out), 502);
+}
+END_TEST
+
+START_TEST(test_stop_ends_upgrades)
+{
+    struct wire w = dial(UPGRADE("/tunnel/upgrade"));
+    cleanup_buf struct buf head = {0};
+    read_head(&w, &head);
+    ck_assert(!strncmp(head.data, "HTTP/1.1 101 ", 13));
+    httpd_stop(server);
+    server = NULL;
+    char c;
+    ck_assert_uint_eq(wire_read(&w, &c, 1), 0);
+    curl_easy_cleanup(w.c);
+}
+END_TEST
+
 /* --- what only one of them has --- */
 
 START_TEST(test_client_certificates)
@@ -741,6 +948,10 @@ static void add_common(TCase *t)
     tcase_add_test(t, test_slow_client_is_cut_off);
     tcase_add_test(t, test_stop_ends_streams);
     tcase_add_test(t, test_stop_waits_for_answers);
+    tcase_add_test(t, test_upgrade_echoes);
+    tcase_add_test(t, test_upgrade_loses_no_last_words);
+    tcase_add_test(t, test_tunnel_passes_refusals);
+    tcase_add_test(t, test_stop_ends_upgrades);
 }
 
 int main(void)
