@@ -155,12 +155,12 @@ many() { # count, at most eight at once
 many 16
 sleep 1
 before=$(holds)
-many 120
+many 200
 "$KUBECTL" -n "$NS" exec one -- sleep 1000 >/dev/null 2>&1 & # a client that vanishes
 vanishing=$!
 disown $vanishing
 sleep 1
 kill -KILL $vanishing
 few_more() { [ "$(holds)" -le $((before + 24)) ]; }
-check "120 execs leave no files or threads ($before before)" eventually 20 few_more
+check "200 execs leave no files or threads ($before before)" eventually 20 few_more
 finish
