@@ -239,4 +239,5 @@ TYPE(command_type, command, "Command", SUB(command, "put", 1, put, put_request_t
      SUB(command, "lease_grant", 5, lease_grant, lease_grant_request_type),
      SUB(command, "lease_revoke", 6, lease_revoke, lease_id_request_type),
      SUB(command, "noop", 7, noop, noop_request_type),
-     SUB(command, "publish", 8, publish, member_type));
+     SUB(command, "publish", 8, publish, member_type),
+     SUB(command, "alarm", 9, alarm, alarm_request_type));

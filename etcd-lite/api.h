@@ -11,6 +11,8 @@ enum { COMPARE_EQUAL, COMPARE_GREATER, COMPARE_LESS, COMPARE_NOT_EQUAL };
 enum { COMPARE_VERSION, COMPARE_CREATE, COMPARE_MOD, COMPARE_VALUE, COMPARE_LEASE };
 enum { EVENT_PUT, EVENT_DELETE };
 enum { FILTER_NOPUT, FILTER_NODELETE };
+enum { ALARM_GET, ALARM_ACTIVATE, ALARM_DEACTIVATE };
+enum { ALARM_NONE, ALARM_NOSPACE, ALARM_CORRUPT };
 
 struct response_header {
     int64_t cluster_id, member_id, revision, raft_term;
@@ -220,6 +222,7 @@ struct command {
     struct lease_id_request *lease_revoke;
     struct noop_request *noop;
     struct member *publish; /* a member's name and client URLs */
+    struct alarm_request *alarm;
 };
 
 extern const struct msg_type response_header_type, key_value_type, event_type, range_request_type,

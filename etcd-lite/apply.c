@@ -314,6 +314,7 @@ void state_clear(struct state *s)
     for (size_t i = 0; i < s->n_members; i++)
         member_info_clear(&s->members[i]);
     free(s->members);
+    free(s->alarms);
     pthread_rwlock_destroy(&s->lock);
 }
 
@@ -322,7 +323,10 @@ void state_apply(struct state *s, const struct command *c, struct arena *a,
 {
     *out = (struct apply_result){0};
     mvcc_begin(s->kv);
-    if (c->put) {
+    if ((c->put || (c->txn && txn_puts(c->txn)) || c->lease_grant) &&
+        state_has_alarm(s, ALARM_NOSPACE)) {
+        out->status = KV_NO_SPACE;
+    } else if (c->put) {
         struct put_response *r = NULL;
         out->status = may_put(s, c->put);
         if (!out->status) {
@@ -371,6 +375,11 @@ void state_apply(struct state *s, const struct command *c, struct arena *a,
         }
     } else if (c->publish) {
         publish(s, c->publish);
+    } else if (c->alarm) {
+        struct alarm_response *r = arena_alloc(a, sizeof(*r));
+        state_apply_alarm(s, c->alarm, a, r);
+        r->header = new_header(a, mvcc_revision(s->kv));
+        *out = (struct apply_result){KV_OK, &alarm_response_type, r, r->header};
     }
     mvcc_end(s->kv);
 }

@@ -216,6 +216,7 @@ struct gateway *gateway_start(struct server *s, const struct gateway_options *o,
     struct gateway *g = mem_alloc(sizeof(*g));
     g->server = s;
     g->max_request = o->max_request;
+    g->quota = o->quota;
     pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->rpc_lock, NULL);
     struct httpd_options h = {.cert_file = o->cert_file,

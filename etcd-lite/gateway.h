@@ -10,6 +10,7 @@ struct gateway_options {
     const char *cert_file, *key_file, *ca_file;
     bool client_cert_auth;
     size_t max_request;
+    size_t quota; /* bytes that the store may take; 0: any */
 };
 /* Several may share a server (one a listen URL). */
 struct gateway *gateway_start(struct server *s, const struct gateway_options *o,

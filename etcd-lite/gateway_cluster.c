@@ -1,8 +1,11 @@
 /* Cluster and maintenance calls, and what monitors ask for. */
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/component.h"
+#include "common/log.h"
+#include "common/mem.h"
 #include "etcd-lite/gateway_internal.h"
 
 static void on_status(struct server *s, struct op *op, enum kv_status status)
@@ -28,6 +31,17 @@ static void on_status(struct server *s, struct op *op, enum kv_status status)
         *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) =
             (struct bytes){no_leader, sizeof(no_leader) - 1};
     }
+    struct msg_list alarms = {0};
+    state_list_alarms(server_state(s), ALARM_NONE, &c->arena, &alarms);
+    const struct alarm_member *alarm = alarms.items;
+    for (size_t i = 0; i < alarms.n; i++) {
+        char text[80];
+        int n = snprintf(text, sizeof(text), "memberID:%llu alarm:%s ",
+                         (unsigned long long)alarm[i].member_id,
+                         alarm[i].alarm == ALARM_NOSPACE ? "NOSPACE" : "CORRUPT");
+        *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) =
+            (struct bytes){arena_dup(&c->arena, text, (size_t)n), (size_t)n};
+    }
     call_answer(c, &status_response_type, &resp);
 }
 
@@ -37,16 +51,67 @@ void handle_status(struct call *c)
         call_submit(c, OP_CALL, on_status);
 }
 
+/* --- alarms --- */
+static void on_alarm_raised(struct server *s, struct op *op, enum kv_status status)
+{
+    (void)s;
+    (void)status; /* it is raised again by the next request that does not fit */
+    free(op);
+}
+
+enum kv_status call_check_quota(struct call *c, size_t cost)
+{
+    struct server *s = c->g->server;
+    struct server_status st;
+    server_get_status(s, &st);
+    if (!c->g->quota || st.bytes + cost <= c->g->quota)
+        return KV_OK;
+    struct response_header self = {0};
+    server_fill_header(s, &self);
+    struct state *state = server_state(s);
+    pthread_rwlock_rdlock(&state->lock);
+    bool raised = state_has_alarm(state, ALARM_NOSPACE);
+    pthread_rwlock_unlock(&state->lock);
+    if (!raised) {
+        log_warn("The space quota is exceeded: raising an alarm", "bytes",
+                 log_int((long long)st.bytes), "quota", log_int((long long)c->g->quota));
+        struct op *op = mem_alloc(sizeof(*op));
+        op->kind = OP_PROPOSE;
+        op->done = on_alarm_raised;
+        op_set_command(op, &(struct command){.alarm = &(struct alarm_request){
+                                                 ALARM_ACTIVATE, self.member_id, ALARM_NOSPACE}});
+        server_submit(s, op);
+    }
+    return KV_NO_SPACE;
+}
+
+static void on_alarms_confirmed(struct server *s, struct op *op, enum kv_status status)
+{
+    struct call *c = (struct call *)op;
+    if (status) {
+        call_fail(c, status);
+        return;
+    }
+    struct alarm_response resp = {.header = call_header(c)};
+    state_list_alarms(server_state(s), ((struct alarm_request *)c->request)->alarm, &c->arena,
+                      &resp.alarms);
+    call_answer(c, &alarm_response_type, &resp);
+}
+
 void handle_alarm(struct call *c)
 {
     if (!call_parse(c, &alarm_request_type))
         return;
-    if (((struct alarm_request *)c->request)->action != 0) {
+    struct alarm_request *r = c->request;
+    if (r->action == ALARM_GET) {
+        call_submit(c, OP_READ, on_alarms_confirmed);
+    } else if (r->action > ALARM_DEACTIVATE ||
+               (r->action == ALARM_ACTIVATE && r->alarm != ALARM_NOSPACE)) {
         call_fail(c, KV_UNIMPLEMENTED);
-        return;
+    } else {
+        op_set_command(&c->op, &(struct command){.alarm = r});
+        call_submit(c, OP_PROPOSE, call_on_proposed);
     }
-    struct alarm_response resp = {0};
-    call_answer(c, &alarm_response_type, &resp);
 }
 
 /* There is no file to defragment; what malloc holds unused goes back to the kernel. */
@@ -153,8 +218,16 @@ void handle_version(struct gateway *g, struct httpd_request *req)
 void handle_health(struct gateway *g, struct httpd_request *req)
 {
     static const char good[] = "{\"health\":\"true\",\"reason\":\"\"}",
-                      bad[] = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}";
-    if (server_ready(g->server))
+                      bad[] = "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}",
+                      full[] = "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}";
+    const char *exclude = httpd_query(req, "exclude");
+    struct state *st = server_state(g->server);
+    pthread_rwlock_rdlock(&st->lock);
+    bool alarm = state_has_alarm(st, ALARM_NOSPACE) && !(exclude && strcmp(exclude, "NOSPACE") == 0);
+    pthread_rwlock_unlock(&st->lock);
+    if (alarm)
+        httpd_reply(req, 503, "application/json", full, sizeof(full) - 1);
+    else if (server_ready(g->server))
         httpd_reply(req, 200, "application/json", good, sizeof(good) - 1);
     else
         httpd_reply(req, 503, "application/json", bad, sizeof(bad) - 1);

@@ -11,7 +11,7 @@ struct gateway {
     struct server *server;
     struct front *front;
     struct httpd *httpd;
-    size_t max_request;
+    size_t max_request, quota;
     pthread_mutex_t lock; /* of streams */
     struct watch_stream *streams;
     pthread_mutex_t rpc_lock;
@@ -47,6 +47,8 @@ void call_fail(struct call *c, enum kv_status status);
 void call_answer(struct call *c, const struct msg_type *t, const void *response);
 /* gRPC: one message of a stream; the call goes on. */
 void call_send(struct call *c, const struct msg_type *t, const void *response);
+/* What a change may add must fit into the quota; if it does not, the alarm is raised. */
+enum kv_status call_check_quota(struct call *c, size_t cost);
 struct response_header *call_header(struct call *c); /* with the current revision; any thread */
 /* op_done for proposals: answers with their result. */
 void call_on_proposed(struct server *s, struct op *op, enum kv_status status);

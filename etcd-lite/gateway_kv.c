@@ -2,6 +2,9 @@
 #include <string.h>
 #include "etcd-lite/gateway_internal.h"
 
+/* What a key takes beside its bytes, as the quota counts it. */
+#define KEY_OVERHEAD 256
+
 /* What etcd counts against --max-request-bytes: the request in protobuf. */
 static bool too_large(const struct call *c, const struct msg_type *t)
 {
@@ -78,6 +81,8 @@ void handle_put(struct call *c)
     enum kv_status status = check_put(c->request);
     if (!status && too_large(c, &put_request_type))
         status = KV_REQUEST_TOO_LARGE;
+    if (!status)
+        status = call_check_quota(c, KEY_OVERHEAD + msg_wire_size(&put_request_type, c->request));
     if (status)
         call_fail(c, status);
     else
@@ -156,6 +161,8 @@ void handle_txn(struct call *c)
     enum kv_status status = check_txn(t);
     if (!status && too_large(c, &txn_request_type))
         status = KV_REQUEST_TOO_LARGE;
+    if (!status && txn_puts(t))
+        status = call_check_quota(c, KEY_OVERHEAD + msg_wire_size(&txn_request_type, t));
     if (status)
         call_fail(c, status);
     else if (only_reads(t))

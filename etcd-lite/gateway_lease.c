@@ -3,6 +3,8 @@
 #include <sys/random.h>
 #include "etcd-lite/gateway_internal.h"
 
+#define LEASE_OVERHEAD 64 /* bytes, as the quota counts it */
+
 void handle_lease_grant(struct call *c)
 {
     if (!call_parse(c, &lease_grant_request_type))
@@ -16,6 +18,11 @@ void handle_lease_grant(struct call *c)
     }
     if (r->ttl > LEASE_MAX_TTL) {
         call_fail(c, KV_LEASE_TTL_TOO_LARGE);
+        return;
+    }
+    enum kv_status status = call_check_quota(c, LEASE_OVERHEAD);
+    if (status) {
+        call_fail(c, status);
         return;
     }
     op_set_command(&c->op, &(struct command){.lease_grant = r});

@@ -15,6 +15,7 @@
 #include "etcd-lite/transport.h"
 
 #define MAX_LISTENERS 8
+#define DEFAULT_QUOTA ((size_t)2 << 30)
 
 struct config {
     char *name, *data_dir, *listen_client_urls, *advertise_client_urls, *listen_peer_urls,
@@ -23,7 +24,7 @@ struct config {
     char *cert_file, *key_file, *trusted_ca_file, *peer_cert_file, *peer_key_file,
         *peer_trusted_ca_file;
     bool client_cert_auth, peer_client_cert_auth;
-    int64_t heartbeat_ms, election_ms, max_request_bytes;
+    int64_t heartbeat_ms, election_ms, max_request_bytes, quota_bytes;
 };
 
 static bool parse_flags(int argc, char **argv, struct config *c, struct error **err)
@@ -68,6 +69,8 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
         {"election-timeout", FLAG_INT, &c->election_ms,
          "milliseconds without a heartbeat until an election"},
         {"max-request-bytes", FLAG_INT, &c->max_request_bytes, "largest request"},
+        {"quota-backend-bytes", FLAG_INT, &c->quota_bytes,
+         "bytes of memory that the store may take before it refuses to grow (0: 2 GB; negative: any)"},
         {0}};
     if (!component_parse_flags(argc, argv, flags,
                                "A replicated key-value store that speaks etcd's v3 API.", err))
@@ -139,7 +142,10 @@ static bool start_gateways(struct server *s, const struct config *c, struct gate
         cleanup_free char *address =
             mem_printf(strchr(url.host, ':') ? "[%s]:%s" : "%s:%s", url.host, url.port);
         struct gateway_options o = {.address = address,
-                                    .max_request = (size_t)c->max_request_bytes};
+                                    .max_request = (size_t)c->max_request_bytes,
+                                    .quota = c->quota_bytes < 0    ? 0
+                                             : c->quota_bytes == 0 ? DEFAULT_QUOTA
+                                                                   : (size_t)c->quota_bytes};
         if (url.tls) {
             o.cert_file = c->cert_file;
             o.key_file = c->key_file;

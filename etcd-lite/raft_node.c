@@ -401,6 +401,7 @@ void node_look(struct server *s)
     if (role == RAFT_LEADER && s->noop_proposed != s->raft.current_term)
         propose_noop(s);
     atomic_store(&s->seen_leader, leader);
+    atomic_store(&s->seen_bytes, mvcc_bytes(s->state.kv));
     atomic_store(&s->seen_term, s->raft.current_term);
     atomic_store(&s->seen_index, raft_last_index(&s->raft));
     atomic_store(&s->seen_applied, raft_last_applied(&s->raft));

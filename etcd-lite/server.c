@@ -604,8 +604,10 @@ void server_fill_header(struct server *s, struct response_header *h)
 
 void server_get_status(struct server *s, struct server_status *out)
 {
-    *out =
-        (struct server_status){atomic_load(&s->seen_leader), atomic_load(&s->seen_term),
-                               atomic_load(&s->seen_index), atomic_load(&s->seen_applied), false};
+    *out = (struct server_status){.leader = atomic_load(&s->seen_leader),
+                                  .term = atomic_load(&s->seen_term),
+                                  .index = atomic_load(&s->seen_index),
+                                  .applied = atomic_load(&s->seen_applied),
+                                  .bytes = atomic_load(&s->seen_bytes)};
     out->is_leader = out->leader == s->o.member_id;
 }

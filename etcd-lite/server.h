@@ -74,6 +74,7 @@ void server_fill_header(struct server *s,
 
 struct server_status { /* any thread */
     uint64_t leader, term, index, applied;
+    size_t bytes; /* what the store takes */
     bool is_leader;
 };
 void server_get_status(struct server *s, struct server_status *out);

@@ -37,7 +37,8 @@ struct server {
     struct op_queue inbox;
     bool closed; /* under inbox_lock: nothing is taken any more */
     atomic_bool wake_watches, stop_requested, failed, ready;
-    atomic_uint_fast64_t seen_leader, seen_term, seen_index, seen_applied;
+    atomic_uint_fast64_t seen_leader, seen_term, seen_index, seen_applied,
+        seen_bytes;
 
     struct state state;
     struct watch_hub *watches;

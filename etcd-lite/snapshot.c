@@ -14,6 +14,7 @@
  */
 #define MAGIC          "SKIFFSNP"
 #define VERSION        1
+#define VERSION_ALARMS 2 /* has a list of alarms behind the members; written only when there are any */
 #define HEADER         16
 #define CHUNK          (256u << 10)
 #define REFERENCE_FROM 256 /* shorter values are copied */
@@ -149,7 +150,7 @@ struct snapshot_job *snapshot_begin(struct state *s)
     j->compact_revision = mvcc_compact_revision(s->kv);
     j->crc = crc32(0, NULL, 0);
     mvcc_hold(s->kv);
-    uint32_t version[2] = {VERSION, 0};
+    uint32_t version[2] = {s->n_alarms ? VERSION_ALARMS : VERSION, 0};
     buf_add(&j->head, MAGIC, 8);
     buf_add(&j->head, version, sizeof(version));
     head_int(&j->head, (uint64_t)j->revision);
@@ -173,6 +174,12 @@ struct snapshot_job *snapshot_begin(struct state *s)
         head_int(&j->head, urls);
         for (size_t u = 0; u < urls; u++)
             head_string(&j->head, m->client_urls[u]);
+    }
+    if (s->n_alarms)
+        head_int(&j->head, s->n_alarms);
+    for (size_t i = 0; i < s->n_alarms; i++) {
+        head_int(&j->head, (uint64_t)s->alarms[i].member_id);
+        head_int(&j->head, (uint64_t)s->alarms[i].alarm);
     }
     return j;
 }
@@ -375,7 +382,7 @@ static void attach_leases(struct mvcc *kv, struct lessor *leases)
     }
 }
 
-static bool read_all(struct reader *r, struct state *fresh)
+static bool read_all(struct reader *r, uint32_t version, struct state *fresh)
 {
     int64_t revision = (int64_t)get_int(r), compact = (int64_t)get_int(r);
     uint64_t n = get_int(r);
@@ -386,6 +393,12 @@ static bool read_all(struct reader *r, struct state *fresh)
                          fresh->now_ms());
     }
     read_members(r, fresh);
+    n = version == VERSION_ALARMS ? get_int(r) : 0;
+    for (uint64_t i = 0; i < n && !r->bad; i++) {
+        int64_t member = (int64_t)get_int(r), alarm = (int64_t)get_int(r);
+        if (!r->bad)
+            state_add_alarm(fresh, member, alarm);
+    }
     while (!r->bad && r->p < r->end && *r->p == 'K') {
         r->p++;
         read_key(r, fresh->kv);
@@ -407,8 +420,9 @@ bool snapshot_restore(struct state *s, const void *data, size_t len, struct erro
         return false;
     }
     memcpy(&version, p + 8, sizeof(version));
-    if (version != VERSION) {
-        error_setf(err, "the snapshot has format %u, this program reads %d", version, VERSION);
+    if (version != VERSION && version != VERSION_ALARMS) {
+        error_setf(err, "the snapshot has format %u, this program reads up to %d", version,
+                   VERSION_ALARMS);
         return false;
     }
     /* The checksum stands before at most 7 zeros of padding; its place is where it fits. */
@@ -424,7 +438,7 @@ bool snapshot_restore(struct state *s, const void *data, size_t len, struct erro
     struct state fresh;
     struct reader r = {p + HEADER, p + body, body == 0};
     state_init(&fresh, s->now_ms);
-    if (r.bad || !read_all(&r, &fresh)) {
+    if (r.bad || !read_all(&r, version, &fresh)) {
         error_setf(err, "the snapshot is damaged (checksum or structure)");
         state_clear(&fresh);
         return false;
@@ -435,11 +449,14 @@ bool snapshot_restore(struct state *s, const void *data, size_t len, struct erro
     s->leases = fresh.leases;
     s->members = fresh.members;
     s->n_members = fresh.n_members;
+    s->alarms = fresh.alarms;
+    s->n_alarms = fresh.n_alarms;
     pthread_rwlock_unlock(&s->lock);
     fresh.kv = old.kv;
     fresh.leases = old.leases;
     fresh.members = old.members;
     fresh.n_members = old.n_members;
+    fresh.alarms = old.alarms;
     state_clear(&fresh);
     return true;
 }

@@ -22,12 +22,21 @@ struct state {
     struct lessor *leases;
     struct member_info *members;
     size_t n_members;
+    struct alarm_member *alarms; /* active */
+    size_t n_alarms;
     /* Monotonic milliseconds for lease deadlines, which are no part of the state. */
     int64_t (*now_ms)(void);
 };
 void state_init(struct state *s, int64_t (*now_ms)(void));
 void state_clear(struct state *s);
 const struct member_info *state_member(const struct state *s, uint64_t id);
+/* alarm.c. While NOSPACE is active for any member, nothing is added. */
+void state_add_alarm(struct state *s, int64_t member, int64_t alarm);
+bool state_has_alarm(const struct state *s, int64_t alarm);
+void state_list_alarms(const struct state *s, int64_t alarm, struct arena *a, struct msg_list *out);
+void state_apply_alarm(struct state *s, const struct alarm_request *r, struct arena *a,
+                       struct alarm_response *out);
+bool txn_puts(const struct txn_request *t); /* may, by either branch */
 void member_info_clear(struct member_info *m);
 
 /* The answer to a command; only the one that fits is set. Keys and values point into the store: use

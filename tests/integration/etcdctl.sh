@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.."
 BIN=${BUILD:-build}/bin/etcd-lite
-PORT=${TEST_PORT:-36300}
+PORT=${TEST_PORT:-21500}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/etcdctl.XXXXXX")
 passed=0 failed=0
 declare -A pid=()
@@ -55,14 +55,14 @@ tls 2>/dev/null
 
 cluster=
 for i in 1 2 3; do cluster+="${cluster:+,}m$i=https://127.0.0.1:$((PORT + 10 + i))"; done
-start() { # MEMBER...
+start() { # MEMBER...: with the flags in $more
     local i
     for i in "$@"; do
         "$BIN" --name "m$i" --data-dir "$DIR/m$i" --initial-cluster "$cluster" --initial-cluster-token "$DIR" \
             --listen-client-urls "https://127.0.0.1:$((PORT + i))" --advertise-client-urls "https://127.0.0.1:$((PORT + i))" \
             --listen-peer-urls "https://127.0.0.1:$((PORT + 10 + i))" --initial-advertise-peer-urls "https://127.0.0.1:$((PORT + 10 + i))" \
             --cert-file "$DIR/server.crt" --key-file "$DIR/server.key" --trusted-ca-file "$DIR/ca.crt" --client-cert-auth \
-            --peer-cert-file "$DIR/server.crt" --peer-key-file "$DIR/server.key" --peer-trusted-ca-file "$DIR/ca.crt" \
+            --peer-cert-file "$DIR/server.crt" --peer-key-file "$DIR/server.key" --peer-trusted-ca-file "$DIR/ca.crt" ${more:-} \
             >>"$DIR/m$i.log" 2>&1 &
         pid[$i]=$!
     done
@@ -296,6 +296,37 @@ for i in 1 2 3; do
     check "exit code of $i" $? 0
     unset "pid[$i]"
 done
+
+# --- a full store ---
+more=--quota-backend-bytes=8000000
+start 1 2 3
+await 10 all_healthy || bad "the members do not start with a quota"
+fill() { ! E put fill <"$DIR/big" >"$DIR/fill"; }
+await 20 fill
+like "the quota is exceeded" "$(cat "$DIR/fill")" "*etcdserver: mvcc: database space exceeded*"
+raised() { [[ "$(E alarm list)" == *"alarm:NOSPACE"* ]]; }
+await 5 raised && ok || bad "no alarm: $(E alarm list)"
+like "small writes are refused" "$(E put small x)" "*etcdserver: mvcc: database space exceeded*"
+like "also in transactions" "$(printf '\nput small x\n\n\n' | E txn)" "*etcdserver: mvcc: database space exceeded*"
+like "leases too" "$(E lease grant 10)" "*etcdserver: mvcc: database space exceeded*"
+check "reads go on" "$(E get k1 --print-value-only)" v4
+check "deletions too" "$(E del fill)" 1
+like "status tells" "$(E endpoint status)" "*memberID:* alarm:NOSPACE*"
+check "health tells" "$("${CURL[@]}" "https://127.0.0.1:$((PORT + 2))/health" | jq -r .reason)" "ALARM NOSPACE"
+# The alarm outlives restarts.
+for i in 1 2 3; do kill -9 "${pid[$i]}"; done
+for i in 1 2 3; do { wait "${pid[$i]}"; } 2>/dev/null; done
+start 1 2 3
+await 10 raised && ok || bad "the alarm is forgotten: $(E alarm list)"
+like "compaction" "$(E compaction "$(E get k1 -w json | jq .header.revision)")" "compacted revision *"
+E defrag >/dev/null
+small() { [ "$(E endpoint status -w json | jq '[.[].Status.dbSize] | max')" -lt 4000000 ]; }
+await 5 small && ok || bad "compaction frees nothing"
+like "disarm" "$(E alarm disarm)" "memberID:* alarm:NOSPACE*"
+check "no alarm" "$(E alarm list)" ""
+check "writes again" "$(E put small x)" OK
+check "healthy again" "$("${CURL[@]}" "https://127.0.0.1:$((PORT + 2))/health" | jq -r .health)" true
+
 echo "resident memory of a member: $idle KB before the first gRPC client, $used KB after"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
