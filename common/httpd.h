@@ -51,6 +51,9 @@ size_t httpd_query_all(const struct httpd_request *r, const char *name, const ch
 const char *httpd_query_string(const struct httpd_request *r); /* as sent, without '?'; "" if none */
 const char *httpd_header(const struct httpd_request *r, const char *name); /* any case; NULL if absent */
 size_t httpd_header_all(const struct httpd_request *r, const char *name, const char **values, size_t max);
+/* Calls fn with each header whose name begins with prefix (any case); rest: the name after it, as sent. */
+void httpd_headers_prefixed(const struct httpd_request *r, const char *prefix,
+                            void (*fn)(void *ctx, const char *rest, const char *value), void *ctx);
 const char *httpd_body(const struct httpd_request *r, size_t *len); /* NUL-terminated */
 /* Puts another body (malloc'd, NUL-terminated, taken) in the place of the one that was sent: for handlers that translate
  * it. httpd_header then gives content_type (static) for Content-Type. */

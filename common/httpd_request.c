@@ -194,6 +194,30 @@ size_t httpd_header_all(const struct httpd_request *r, const char *name, const c
     return s.count;
 }
 
+struct prefix_search {
+    const char *prefix;
+    void (*fn)(void *ctx, const char *rest, const char *value);
+    void *ctx;
+};
+
+static enum MHD_Result match_prefix(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    (void)kind;
+    struct prefix_search *s = cls;
+    size_t len = strlen(s->prefix);
+    if (!strncasecmp(name, s->prefix, len))
+        s->fn(s->ctx, name + len, value ? value : "");
+    return MHD_YES;
+}
+
+void httpd_headers_prefixed(const struct httpd_request *r, const char *prefix,
+                            void (*fn)(void *ctx, const char *rest, const char *value), void *ctx)
+{
+    struct prefix_search s = {prefix, fn, ctx};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, match_prefix, &s);
+}
+
 const char *httpd_body(const struct httpd_request *r, size_t *len)
 {
     if (len)

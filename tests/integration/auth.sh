@@ -92,6 +92,17 @@ control_plane_apiserver 1
 eventually 20 "${CURL[@]}" -f "$API2/readyz" >/dev/null
 check_output "... it is back" 'servicecidrs' k get clusterrole system:node-proxier -o yaml
 
+# --- acting as others -------------------------------------------------------------------------------------------
+self_review() { curl -sS --cacert "$work/cp/pki/ca.crt" --cert "$work/cp/pki/$1.crt" --key "$work/cp/pki/$1.key" -A test -H 'Content-Type: application/json' -d '{}' -w ' %{http_code}' "${@:2}" "$API/apis/authentication.k8s.io/v1/selfsubjectreviews"; }
+check_output "as somebody with groups, uid and more" '"username":"jane","uid":"7","groups":\["a","b","system:authenticated"\],"extra":\{"example.com/scope":\["x","y"\]\}.* 201$' \
+    self_review admin -H 'Impersonate-User: jane' -H 'Impersonate-Group: a' -H 'Impersonate-Group: b' -H 'Impersonate-Uid: 7' -H 'Impersonate-Extra-Example.com%2fScope: x' -H 'Impersonate-Extra-example.com%2fscope: y'
+check_output "more without whom" 'requested user-extra impersonation without impersonating a user.* 400$' self_review admin -H 'Impersonate-Extra-Scope: x'
+k create clusterrole as-jane --verb=impersonate --resource=users --resource-name=jane >/dev/null
+k create clusterrolebinding as-jane --clusterrole=as-jane --user=nobody >/dev/null
+check_output "who may be jane is" '"username":"jane".* 201$' eventually_output 5 ' 201$' self_review nobody -H 'Impersonate-User: jane'
+check_output "... not with more" 'cannot impersonate resource \\"userextras/scope\\" in API group \\"authentication.k8s.io\\".* 403$' self_review nobody -H 'Impersonate-User: jane' -H 'Impersonate-Extra-Scope: x'
+check_output "... not in groups" 'cannot impersonate resource \\"groups\\".* 403$' self_review nobody -H 'Impersonate-User: jane' -H 'Impersonate-Group: system:masters'
+
 # --- tokens of service accounts -----------------------------------------------------------------------------
 bearer() { # TOKEN PATH [CURL-ARGS]
     local token=$1 path=$2
