@@ -39,7 +39,7 @@ void validate_podtemplate(const cJSON *object, const cJSON *old, const char *sub
 {
     (void)sub;
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
-    check_any_pod_template(json_get(object, "template"), NULL, PATH_ROOT("template"), e);
+    check_any_pod_template(json_get(object, "template"), PATH_ROOT("template"), e);
 }
 
 static void check_selected_template(const cJSON *spec, const char *kind, struct field_errors *e)
@@ -160,7 +160,10 @@ static void check_job_spec(const cJSON *spec, bool has_selector, const struct fi
             check_label_selector(selector, PATH_CHILD(p, "selector"), e);
     }
     const struct field_path at = {p, "template", NULL, 0}, pod = {&at, "spec", NULL, 0};
-    check_any_pod_template(template, has_selector ? selector : NULL, &at, e);
+    if (has_selector && selector)
+        check_selected_pod_template(template, selector, &at, e);
+    else
+        check_any_pod_template(template, &at, e);
     const char *restart = text_of(json_get(template, "spec"), "restartPolicy");
     if (!strcmp(restart, "Always"))
         field_required(e, PATH_CHILD(&pod, "restartPolicy"), "valid values: \"OnFailure\", \"Never\"");

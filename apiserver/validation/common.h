@@ -32,8 +32,10 @@ void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field
 void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
                         struct field_errors *e);
 /* The same without a restart policy that must be: the caller says which ones may be. */
-void check_any_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
-                            struct field_errors *e);
+void check_selected_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
+                                 struct field_errors *e);
+/* And of one whose labels nobody selects by. */
+void check_any_pod_template(const cJSON *template, const struct field_path *p, struct field_errors *e);
 /* A number, or a percentage of a whole. */
 void check_int_or_percent(const cJSON *v, const struct field_path *p, struct field_errors *e);
 void check_tolerations(const cJSON *tolerations, const struct field_path *p, struct field_errors *e);

@@ -333,22 +333,33 @@ void check_pod_spec(const cJSON *spec, const cJSON *pod_meta, const struct field
     }
 }
 
-void check_any_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
-                            struct field_errors *e)
+/* Unlike an empty selector, a missing one selects nothing. */
+static void check_selected(const cJSON *labels, const cJSON *selector, const struct field_path *p,
+                           struct field_errors *e)
 {
-    const struct field_path meta_path = {p, "metadata", NULL, 0}, spec_path = {p, "spec", NULL, 0};
-    const cJSON *meta = json_get(template, "metadata"), *labels = json_get(meta, "labels"),
-                *spec = json_get(template, "spec");
-    struct label_selector *s = selector ? label_selector_from_json(selector, NULL) : NULL;
+    struct label_selector *s = label_selector_from_json(selector, NULL);
     if (s && !label_selector_empty(s) && !label_selector_matches(s, labels)) {
         cleanup_json cJSON *none = cJSON_CreateRaw("map[string]string(nil)");
-        field_invalid(e, PATH_CHILD(&meta_path, "labels"), labels ? labels : none,
-                      "`selector` does not match template `labels`");
+        field_invalid(e, p, labels ? labels : none, "`selector` does not match template `labels`");
     }
     label_selector_free(s);
-    check_labels(labels, PATH_CHILD(&meta_path, "labels"), e);
+}
+
+void check_any_pod_template(const cJSON *template, const struct field_path *p, struct field_errors *e)
+{
+    const struct field_path meta_path = {p, "metadata", NULL, 0}, spec_path = {p, "spec", NULL, 0};
+    const cJSON *meta = json_get(template, "metadata"), *spec = json_get(template, "spec");
+    check_labels(json_get(meta, "labels"), PATH_CHILD(&meta_path, "labels"), e);
     check_annotations(json_get(meta, "annotations"), PATH_CHILD(&meta_path, "annotations"), e);
     check_pod_spec(spec, meta, &spec_path, e);
+}
+
+void check_selected_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
+                                 struct field_errors *e)
+{
+    const struct field_path meta_path = {p, "metadata", NULL, 0};
+    check_selected(json_path(template, "metadata.labels"), selector, PATH_CHILD(&meta_path, "labels"), e);
+    check_any_pod_template(template, p, e);
 }
 
 void check_pod_template(const cJSON *template, const cJSON *selector, const struct field_path *p,
@@ -356,7 +367,7 @@ void check_pod_template(const cJSON *template, const cJSON *selector, const stru
 {
     const struct field_path spec_path = {p, "spec", NULL, 0};
     const cJSON *spec = json_get(template, "spec");
-    check_any_pod_template(template, selector, p, e);
+    check_selected_pod_template(template, selector, p, e);
     const char *restart = text_of(spec, "restartPolicy");
     if (one_of(restart, "OnFailure,Never"))
         field_not_supported(e, PATH_CHILD(&spec_path, "restartPolicy"), restart, "Always");

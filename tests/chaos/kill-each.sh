@@ -47,7 +47,7 @@ writer &
 writer_pid=$!
 asker &
 asker_pid=$!
-trap 'touch "$work/stop"; wait; k delete ns "$NS" --wait=false >/dev/null 2>&1' EXIT
+trap 'touch "$work/stop"; wait; k delete ns "$NS" --wait=false >/dev/null 2>&1; rm -rf "$work" "$tls"' EXIT
 acknowledged() { wc -l <"$work/acknowledged"; }
 beyond() { [ "$(acknowledged)" -gt "$1" ]; }
 check "writes are acknowledged" eventually 20 beyond 10
@@ -87,5 +87,4 @@ check_equal "no acknowledged write is lost ($(acknowledged) acknowledged, $(wc -
 check_equal "no container of the app was restarted or replaced" "$before" "$(containers)"
 read -r asked bad <"$work/asked"
 check_equal "the Service answered each of $asked requests" 0 "$bad"
-rm -rf "$work" "$tls"
 finish
