@@ -4,9 +4,10 @@
 . "$(dirname "$0")/../tools/cluster.sh"
 test_namespace e2e-streams
 WORK=$(mktemp -d)
-FORWARDS=()
+: >"$WORK/forwards" # the port-forwards' process ids: they are started in subshells
+stop_forwards() { xargs -r kill <"$WORK/forwards" 2>/dev/null; }
 cleanup() {
-    for pid in "${FORWARDS[@]}"; do kill "$pid" 2>/dev/null; done
+    stop_forwards
     rm -rf "$WORK"
     k delete ns "$NS" --wait=false >/dev/null 2>&1
 }
@@ -57,7 +58,7 @@ forward() {
     local port=$1
     shift
     timeout 80 "$KUBECTL" -n "$NS" port-forward "$@" >"$WORK/forward.$port" 2>&1 &
-    FORWARDS+=($!)
+    echo $! >>"$WORK/forwards"
     eventually 10 grep -q "^Forwarding from 127.0.0.1:$port" "$WORK/forward.$port"
 }
 four_at_once() { # port: the same large file over four connections
@@ -144,12 +145,12 @@ holds() {
         done
     done | awk '{n += $1} END {print n}'
 }
-for pid in "${FORWARDS[@]}"; do kill "$pid" 2>/dev/null; done
+stop_forwards
 many() { # count, at most eight at once
     local i
     for ((i = 0; i < $1; i += 8)); do
         for _ in 1 2 3 4 5 6 7 8; do kn exec one -- true >/dev/null 2>&1 & done
-        wait $(jobs -p | grep -vxF "$(printf '%s\n' "${FORWARDS[@]}")")
+        wait
     done
 }
 many 16
