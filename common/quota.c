@@ -110,7 +110,8 @@ static void add_pod(const cJSON *pod, cJSON *used)
     if (is_terminal(pod))
         return;
     count(used, "pods", 1);
-    cleanup_json cJSON *requests = quota_pod_amounts(pod, "requests"), *limits = quota_pod_amounts(pod, "limits");
+    cleanup_json cJSON *requests = quota_pod_amounts(pod, "requests"),
+                       *limits = quota_pod_amounts(pod, "limits");
     add_as(used, "requests.", requests);
     add_as(used, "limits.", limits);
 }
@@ -122,7 +123,8 @@ static void add_service(const cJSON *service, cJSON *used)
     count(used, "services", 1);
     if (balancer)
         count(used, "services.loadbalancers", 1);
-    if (!strcmp(type, "NodePort") || (balancer && json_bool(service, "spec.allocateLoadBalancerNodePorts", true)))
+    if (!strcmp(type, "NodePort") ||
+        (balancer && json_bool(service, "spec.allocateLoadBalancerNodePorts", true)))
         count(used, "services.nodeports", cJSON_GetArraySize(json_path(service, "spec.ports")));
 }
 
@@ -135,8 +137,10 @@ static void add_claim(const cJSON *claim, cJSON *used)
     if (storage)
         json_map_set(one, "requests.storage", json_dup(storage));
     if (*class) {
-        cleanup_free char *claims = mem_printf("%s.storageclass.storage.k8s.io/persistentvolumeclaims", class);
-        cleanup_free char *sizes = mem_printf("%s.storageclass.storage.k8s.io/requests.storage", class);
+        cleanup_free char *claims =
+            mem_printf("%s.storageclass.storage.k8s.io/persistentvolumeclaims", class);
+        cleanup_free char *sizes =
+            mem_printf("%s.storageclass.storage.k8s.io/requests.storage", class);
         count(used, claims, 1);
         if (storage)
             json_map_set(one, sizes, json_dup(storage));
@@ -166,15 +170,17 @@ void quota_add_usage(const char *group, const char *plural, const cJSON *object,
 static bool listed(const cJSON *values, const char *text)
 {
     const cJSON *v;
-    cJSON_ArrayForEach(v, values) if (cJSON_IsString(v) && !strcmp(v->valuestring, text)) return true;
+    cJSON_ArrayForEach(v,
+                       values) if (cJSON_IsString(v) && !strcmp(v->valuestring, text)) return true;
     return false;
 }
 
 static bool best_effort(const cJSON *pod)
 {
-    cleanup_json cJSON *requests = quota_pod_amounts(pod, "requests"), *limits = quota_pod_amounts(pod, "limits");
-    return !json_get(requests, "cpu") && !json_get(requests, "memory") && !json_get(limits, "cpu") &&
-           !json_get(limits, "memory");
+    cleanup_json cJSON *requests = quota_pod_amounts(pod, "requests"),
+                       *limits = quota_pod_amounts(pod, "limits");
+    return !json_get(requests, "cpu") && !json_get(requests, "memory") &&
+           !json_get(limits, "cpu") && !json_get(limits, "memory");
 }
 
 static bool cross_namespace(const cJSON *pod)
@@ -184,7 +190,8 @@ static bool cross_namespace(const cJSON *pod)
                                         "preferredDuringSchedulingIgnoredDuringExecution"};
     const cJSON *term;
     for (int i = 0; i < 4; i++)
-        cJSON_ArrayForEach(term, json_get(json_get(json_path(pod, "spec.affinity"), kinds[i / 2]), lists[i % 2]))
+        cJSON_ArrayForEach(
+            term, json_get(json_get(json_path(pod, "spec.affinity"), kinds[i / 2]), lists[i % 2]))
         {
             const cJSON *t = i % 2 ? json_get(term, "podAffinityTerm") : term;
             if (cJSON_GetArraySize(json_get(t, "namespaces")) || json_get(t, "namespaceSelector"))
@@ -224,8 +231,9 @@ bool quota_in_scope(const cJSON *quota, const char *group, const char *plural, c
         return true;
     if (*group || strcmp(plural, "pods") != 0)
         return false;
-    cJSON_ArrayForEach(s, scopes) if (cJSON_IsString(s) &&
-                                      !scope_matches(s->valuestring, "Exists", NULL, object)) return false;
+    cJSON_ArrayForEach(s,
+                       scopes) if (cJSON_IsString(s) && !scope_matches(s->valuestring, "Exists",
+                                                                       NULL, object)) return false;
     cJSON_ArrayForEach(s, terms) if (!scope_matches(json_str_or(s, "scopeName", ""),
                                                     json_str_or(s, "operator", "Exists"),
                                                     json_get(s, "values"), object)) return false;

@@ -28,7 +28,8 @@ static bool among(const cJSON *rule, const cJSON *rules)
     return false;
 }
 
-/* The rules of all roles that one of the selectors finds, in the order of their names; each once. */
+/* The rules of all roles that one of the selectors finds, in the order of their names; each once.
+ */
 static cJSON *gather(struct aggregation *s, const cJSON *role)
 {
     cleanup_objects struct kube_object_list all = {0};

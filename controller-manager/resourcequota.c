@@ -1,5 +1,6 @@
-/* Counts what the objects of a namespace use of its quotas: when a quota is made or changed, when something that it
- * counts goes, and now and then. (What is added, the API server adds when it admits it.) */
+/* Counts what the objects of a namespace use of its quotas: when a quota is made or changed, when
+ * something that it counts goes, and now and then. (What is added, the API server adds when it
+ * admits it.) */
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
@@ -17,7 +18,8 @@ struct quotas {
 };
 
 /* Adds what the namespace's objects of one informer use. */
-static void add_objects(struct informer *i, const char *group, const char *plural, const cJSON *quota, cJSON *used)
+static void add_objects(struct informer *i, const char *group, const char *plural,
+                        const cJSON *quota, cJSON *used)
 {
     cleanup_objects struct kube_object_list list = {0};
     informer_by_index(i, "namespace", json_str_or(quota, "metadata.namespace", ""), &list);
@@ -26,9 +28,10 @@ static void add_objects(struct informer *i, const char *group, const char *plura
             quota_add_usage(group, plural, list.items[k]->json, used);
 }
 
-/* How many objects of a kind that nobody here follows ("count/widgets.example.com") there are: the API says how many
- * it left out of a list of one. -1 when it cannot be told. */
-static int64_t ask(struct controller *c, const struct api_resources *kinds, const char *name, const char *ns)
+/* How many objects of a kind that nobody here follows ("count/widgets.example.com") there are: the
+ * API says how many it left out of a list of one. -1 when it cannot be told. */
+static int64_t ask(struct controller *c, const struct api_resources *kinds, const char *name,
+                   const char *ns)
 {
     const char *plural = name + strlen("count/"), *dot = strchr(plural, '.');
     size_t len = dot ? (size_t)(dot - plural) : strlen(plural);
@@ -40,7 +43,8 @@ static int64_t ask(struct controller *c, const struct api_resources *kinds, cons
         cleanup_free char *path = kube_path_new(r->api_version, r->resource, ns, NULL, NULL);
         cleanup_free char *limited = mem_printf("%s?limit=1", path);
         cleanup_json cJSON *list = kube_get(c->client, limited, NULL);
-        return list ? cJSON_GetArraySize(json_get(list, "items")) + json_int(list, "metadata.remainingItemCount", 0)
+        return list ? cJSON_GetArraySize(json_get(list, "items")) +
+                          json_int(list, "metadata.remainingItemCount", 0)
                     : -1;
     }
     return -1;
@@ -54,7 +58,8 @@ static cJSON *count(struct controller *c, const cJSON *quota, bool *asked)
     struct informer *i;
     for (size_t k = 0; (i = manager_informer_at(c->manager, k, &api_version, &resource)); k++) {
         const char *slash = strchr(api_version, '/');
-        cleanup_free char *group = slash ? mem_strndup(api_version, (size_t)(slash - api_version)) : mem_strdup("");
+        cleanup_free char *group =
+            slash ? mem_strndup(api_version, (size_t)(slash - api_version)) : mem_strdup("");
         cleanup_free char *name = mem_printf(*group ? "count/%s.%s" : "count/%s", resource, group);
         if (!informer_synced(i) || json_get(followed, name))
             continue;
@@ -71,7 +76,8 @@ static cJSON *count(struct controller *c, const cJSON *quota, bool *asked)
         if (!strncmp(hard->string, "count/", 6) && !json_get(followed, hard->string)) {
             if (!kinds.count)
                 discover_resources(c->client, &kinds, NULL);
-            int64_t found = ask(c, &kinds, hard->string, json_str_or(quota, "metadata.namespace", ""));
+            int64_t found =
+                ask(c, &kinds, hard->string, json_str_or(quota, "metadata.namespace", ""));
             number = found >= 0 ? mem_printf("%lld", (long long)found) : NULL;
             n = number ? number : json_map_str(json_path(quota, "status.used"), hard->string);
             *asked = true;
@@ -152,7 +158,8 @@ static void on_changeable(void *userdata, enum informer_event event, const struc
                           const struct kube_object *new_object)
 {
     if (event == INFORMER_DELETED ||
-        (event == INFORMER_UPDATED && !json_equal(json_get(old->json, "spec"), json_get(new_object->json, "spec"))))
+        (event == INFORMER_UPDATED &&
+         !json_equal(json_get(old->json, "spec"), json_get(new_object->json, "spec"))))
         count_namespace(userdata, old->ns);
 }
 
@@ -166,8 +173,10 @@ static void on_counted(void *userdata, enum informer_event event, const struct k
 
 static void setup(struct controller *c)
 {
-    static const char *const counted[][2] = {
-        {"v1", "configmaps"}, {"v1", "secrets"}, {"apps/v1", "deployments"}, {"apps/v1", "replicasets"}};
+    static const char *const counted[][2] = {{"v1", "configmaps"},
+                                             {"v1", "secrets"},
+                                             {"apps/v1", "deployments"},
+                                             {"apps/v1", "replicasets"}};
     struct quotas *s = mem_alloc(sizeof(*s));
     c->state = s;
     s->quotas = manager_informer(c->manager, "v1", "resourcequotas");
@@ -175,9 +184,11 @@ static void setup(struct controller *c)
     informer_add_handler(s->quotas, on_quota, c);
     informer_add_handler(s->pods, on_pod, c);
     informer_add_handler(manager_informer(c->manager, "v1", "services"), on_changeable, c);
-    informer_add_handler(manager_informer(c->manager, "v1", "persistentvolumeclaims"), on_changeable, c);
+    informer_add_handler(manager_informer(c->manager, "v1", "persistentvolumeclaims"),
+                         on_changeable, c);
     for (size_t i = 0; i < ARRAY_LEN(counted); i++)
-        informer_add_handler(manager_metadata_informer(c->manager, counted[i][0], counted[i][1]), on_counted, c);
+        informer_add_handler(manager_metadata_informer(c->manager, counted[i][0], counted[i][1]),
+                             on_counted, c);
 }
 
 static void free_state(struct controller *c)

@@ -3,16 +3,18 @@
 #pragma once
 #include "apiserver/registry/registry.h"
 
-/* ServiceAccount: gives a new pod its account, the account's pull secrets, and the volume with its token. */
+/* ServiceAccount: gives a new pod its account, the account's pull secrets, and the volume with its
+ * token. */
 bool service_account_admit(struct write *w, cJSON *pod, struct error **err);
 
 /* PodSecurity: pods, what makes pods (warnings only), and the labels of namespaces. */
 bool pod_security_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err);
 /* Appends what is wrong with a pod for a level; nothing when it is good. */
-void pod_security_evaluate(const cJSON *meta, const cJSON *spec, const char *level, struct buf *out);
+void pod_security_evaluate(const cJSON *meta, const cJSON *spec, const char *level,
+                           struct buf *out);
 
-/* Calls fn with each object of a namespace (all, of a cluster-scoped resource) as the watch cache has it, until
- * it returns false; returns whether it went through. */
+/* Calls fn with each object of a namespace (all, of a cluster-scoped resource) as the watch cache
+ * has it, until it returns false; returns whether it went through. */
 bool admission_each(struct storage *storage, const char *group, const char *plural, const char *ns,
                     bool (*fn)(void *ctx, const cJSON *object), void *ctx);
 
@@ -27,4 +29,5 @@ void limit_ranger_default(struct write *w, cJSON *pod);
 bool limit_ranger_admit(struct write *w, const cJSON *object, struct error **err);
 
 /* ResourceQuota: the last of all, when the object is known to be good; takes what it needs. */
-bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err);
+bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old,
+                          struct error **err);

@@ -10,9 +10,9 @@
 #define ANNOTATION "kubernetes.io/limit-ranger"
 
 struct ranger {
-    cJSON *pod;           /* to fill in, or */
-    const cJSON *object;  /* to judge */
-    bool claim;           /* a PersistentVolumeClaim */
+    cJSON *pod;          /* to fill in, or */
+    const cJSON *object; /* to judge */
+    bool claim;          /* a PersistentVolumeClaim */
     struct buf set, wrong;
     size_t wrong_count;
 };
@@ -25,8 +25,8 @@ static int compare_text(const void *a, const void *b)
 }
 
 /* Fills in the members that are missing from list; notes their names. */
-static void fill(struct ranger *r, cJSON *container, const char *list, const cJSON *defaults, const char *what,
-                 const char *kind)
+static void fill(struct ranger *r, cJSON *container, const char *list, const cJSON *defaults,
+                 const char *what, const char *kind)
 {
     const char *names[64];
     size_t n = 0;
@@ -50,7 +50,8 @@ static void fill(struct ranger *r, cJSON *container, const char *list, const cJS
     buf_printf(&r->set, " %s for %s %s", what, kind, json_str_or(container, "name", ""));
 }
 
-static void fill_containers(struct ranger *r, const char *list, const char *kind, const cJSON *limit)
+static void fill_containers(struct ranger *r, const char *list, const char *kind,
+                            const cJSON *limit)
 {
     cJSON *c;
     cJSON_ArrayForEach(c, json_path(r->pod, list))
@@ -113,11 +114,14 @@ static void check_min(struct ranger *r, const char *type, const char *name, stru
     char a[QUANTITY_TEXT_MAX], b[QUANTITY_TEXT_MAX];
     shown(min, a);
     if (!amount(requests, name, &q))
-        wrong(r, mem_printf("minimum %s usage per %s is %s.  No request is specified", name, type, a));
+        wrong(r,
+              mem_printf("minimum %s usage per %s is %s.  No request is specified", name, type, a));
     else if (q.nano < min.nano)
-        wrong(r, mem_printf("minimum %s usage per %s is %s, but request is %s", name, type, a, shown(q, b)));
+        wrong(r, mem_printf("minimum %s usage per %s is %s, but request is %s", name, type, a,
+                            shown(q, b)));
     else if (amount(limits, name, &q) && q.nano < min.nano)
-        wrong(r, mem_printf("minimum %s usage per %s is %s, but limit is %s", name, type, a, shown(q, b)));
+        wrong(r, mem_printf("minimum %s usage per %s is %s, but limit is %s", name, type, a,
+                            shown(q, b)));
 }
 
 static void check_max(struct ranger *r, const char *type, const char *name, struct quantity max,
@@ -128,16 +132,19 @@ static void check_max(struct ranger *r, const char *type, const char *name, stru
     shown(max, a);
     if (!r->claim) {
         if (!amount(limits, name, &q)) {
-            wrong(r, mem_printf("maximum %s usage per %s is %s.  No limit is specified", name, type, a));
+            wrong(r, mem_printf("maximum %s usage per %s is %s.  No limit is specified", name, type,
+                                a));
             return;
         }
         if (q.nano > max.nano) {
-            wrong(r, mem_printf("maximum %s usage per %s is %s, but limit is %s", name, type, a, shown(q, b)));
+            wrong(r, mem_printf("maximum %s usage per %s is %s, but limit is %s", name, type, a,
+                                shown(q, b)));
             return;
         }
     }
     if (amount(requests, name, &q) && q.nano > max.nano)
-        wrong(r, mem_printf("maximum %s usage per %s is %s, but request is %s", name, type, a, shown(q, b)));
+        wrong(r, mem_printf("maximum %s usage per %s is %s, but request is %s", name, type, a,
+                            shown(q, b)));
 }
 
 static void check_ratio(struct ranger *r, const char *type, const char *name, struct quantity max,
@@ -148,18 +155,21 @@ static void check_ratio(struct ranger *r, const char *type, const char *name, st
     shown(max, a);
     const char *start = "max limit to request ratio per";
     if (!amount(requests, name, &request) || request.nano == 0) {
-        wrong(r, mem_printf("%s %s %s is %s, but no request is specified or request is 0", name, start, type, a));
+        wrong(r, mem_printf("%s %s %s is %s, but no request is specified or request is 0", name,
+                            start, type, a));
     } else if (!amount(limits, name, &limit) || limit.nano == 0) {
-        wrong(r, mem_printf("%s %s %s is %s, but no limit is specified or limit is 0", name, start, type, a));
+        wrong(r, mem_printf("%s %s %s is %s, but no limit is specified or limit is 0", name, start,
+                            type, a));
     } else {
         double ratio = (double)limit.nano / (double)request.nano;
         if (ratio > (double)max.nano / 1e9)
-            wrong(r, mem_printf("%s %s %s is %s, but provided ratio is %f", name, start, type, a, ratio));
+            wrong(r, mem_printf("%s %s %s is %s, but provided ratio is %f", name, start, type, a,
+                                ratio));
     }
 }
 
-static void check_limit(struct ranger *r, const char *type, const cJSON *limit, const cJSON *requests,
-                        const cJSON *limits)
+static void check_limit(struct ranger *r, const char *type, const cJSON *limit,
+                        const cJSON *requests, const cJSON *limits)
 {
     const cJSON *m;
     struct quantity q;
@@ -167,16 +177,19 @@ static void check_limit(struct ranger *r, const char *type, const cJSON *limit, 
         check_min(r, type, m->string, q, requests, limits);
     cJSON_ArrayForEach(m, json_get(limit, "max")) if (amount(json_get(limit, "max"), m->string, &q))
         check_max(r, type, m->string, q, requests, limits);
-    cJSON_ArrayForEach(m, json_get(limit, "maxLimitRequestRatio")) if (
-        amount(json_get(limit, "maxLimitRequestRatio"), m->string, &q))
+    cJSON_ArrayForEach(
+        m,
+        json_get(limit, "maxLimitRequestRatio")) if (amount(json_get(limit, "maxLimitRequestRatio"),
+                                                            m->string, &q))
         check_ratio(r, type, m->string, q, requests, limits);
 }
 
 static void check_containers(struct ranger *r, const char *list, const cJSON *limit)
 {
     const cJSON *c;
-    cJSON_ArrayForEach(c, json_path(r->object, list)) check_limit(
-        r, "Container", limit, json_path(c, "resources.requests"), json_path(c, "resources.limits"));
+    cJSON_ArrayForEach(c, json_path(r->object, list))
+        check_limit(r, "Container", limit, json_path(c, "resources.requests"),
+                    json_path(c, "resources.limits"));
 }
 
 static bool check_range(void *ctx, const cJSON *range)

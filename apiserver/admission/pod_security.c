@@ -1,8 +1,8 @@
 /* PodSecurity: the three levels of the Pod Security Standards, by the labels of a pod's namespace.
  * https://kubernetes.io/docs/concepts/security/pod-security-standards/
  *
- * Each check appends "<reason> (<detail>)" to what is wrong with a pod; they run in the order of their names,
- * those of the baseline level first. */
+ * Each check appends "<reason> (<detail>)" to what is wrong with a pod; they run in the order of
+ * their names, those of the baseline level first. */
 #include <string.h>
 #include "apiserver/admission/admission.h"
 #include "apiserver/storage/cacher.h"
@@ -22,7 +22,8 @@ struct pod {
 /* --- what the checks share --- */
 
 /* Calls fn for init, regular and ephemeral containers. */
-static void each_container(const struct pod *p, void (*fn)(void *ctx, const cJSON *container), void *ctx)
+static void each_container(const struct pod *p, void (*fn)(void *ctx, const cJSON *container),
+                           void *ctx)
 {
     static const char *const lists[] = {"initContainers", "containers", "ephemeralContainers"};
     const cJSON *c;
@@ -57,8 +58,8 @@ static bool add_containers(const struct pod *p, bool (*bad)(const struct pod *, 
     struct named n = {.bad = bad, .pod = p};
     each_container(p, name_if_bad, &n);
     if (n.count)
-        buf_printf(detail, "%s%scontainer%s %s %s", detail->len ? "; " : "", before, n.count > 1 ? "s" : "",
-                   buf_str(&n.text), after);
+        buf_printf(detail, "%s%scontainer%s %s %s", detail->len ? "; " : "", before,
+                   n.count > 1 ? "s" : "", buf_str(&n.text), after);
     buf_free(&n.text);
     return n.count;
 }
@@ -95,20 +96,23 @@ static void check_apparmor(const struct pod *p, struct buf *out)
     cleanup_buf struct buf detail = {0};
     if (!strcmp(json_str_or(p->security, "appArmorProfile.type", ""), "Unconfined"))
         buf_adds(&detail, "pod must not set AppArmor profile type to \"Unconfined\"");
-    add_containers(p, unconfined_armor, "", "must not set AppArmor profile type to \"Unconfined\"", &detail);
+    add_containers(p, unconfined_armor, "", "must not set AppArmor profile type to \"Unconfined\"",
+                   &detail);
     const cJSON *a;
     cJSON_ArrayForEach(a, json_get(p->meta, "annotations"))
     {
-        if (strncmp(a->string, prefix, sizeof prefix - 1) || !cJSON_IsString(a) || !*a->valuestring ||
-            !strcmp(a->valuestring, "runtime/default") || !strncmp(a->valuestring, "localhost/", 10))
+        if (strncmp(a->string, prefix, sizeof prefix - 1) || !cJSON_IsString(a) ||
+            !*a->valuestring || !strcmp(a->valuestring, "runtime/default") ||
+            !strncmp(a->valuestring, "localhost/", 10))
             continue;
         buf_printf(&detail, "%s%s=\"%s\"", detail.len ? "; " : "", a->string, a->valuestring);
     }
     add_reason(out, "forbidden AppArmor profile", &detail);
 }
 
-#define BASELINE_CAPABILITIES                                                                                 \
-    "AUDIT_WRITE,CHOWN,DAC_OVERRIDE,FOWNER,FSETID,KILL,MKNOD,NET_BIND_SERVICE,SETFCAP,SETGID,SETPCAP,SETUID," \
+#define BASELINE_CAPABILITIES                                                                      \
+    "AUDIT_WRITE,CHOWN,DAC_OVERRIDE,FOWNER,FSETID,KILL,MKNOD,NET_BIND_SERVICE,SETFCAP,SETGID,"     \
+    "SETPCAP,SETUID,"                                                                              \
     "SYS_CHROOT"
 
 struct capabilities {
@@ -140,9 +144,10 @@ static void added_capabilities(const struct pod *p, const char *allowed, struct 
     struct capabilities k = {.allowed = allowed};
     each_container(p, look_at_added, &k);
     if (k.container_count)
-        buf_printf(detail, "%scontainer%s %s must not include %s in securityContext.capabilities.add",
-                   detail->len ? "; " : "", k.container_count > 1 ? "s" : "", buf_str(&k.containers),
-                   buf_str(&k.added));
+        buf_printf(detail,
+                   "%scontainer%s %s must not include %s in securityContext.capabilities.add",
+                   detail->len ? "; " : "", k.container_count > 1 ? "s" : "",
+                   buf_str(&k.containers), buf_str(&k.added));
     buf_free(&k.containers);
     buf_free(&k.added);
 }
@@ -205,8 +210,8 @@ static void check_host_ports(const struct pod *p, struct buf *out)
     each_container(p, look_at_ports, &h);
     if (h.container_count)
         buf_printf(&detail, "container%s %s use%s hostPort%s %s", h.container_count > 1 ? "s" : "",
-                   buf_str(&h.containers), h.container_count > 1 ? "" : "s", h.port_count > 1 ? "s" : "",
-                   buf_str(&h.ports));
+                   buf_str(&h.containers), h.container_count > 1 ? "" : "s",
+                   h.port_count > 1 ? "s" : "", buf_str(&h.ports));
     buf_free(&h.containers);
     buf_free(&h.ports);
     add_reason(out, "hostPort", &detail);
@@ -236,14 +241,16 @@ static void check_proc_mount(const struct pod *p, struct buf *out)
     cleanup_buf struct buf detail = {0};
     if (!json_bool(p->spec, "hostUsers", true))
         return; /* with its own users it sees no more than it may */
-    add_containers(p, unmasked, "", "must not set securityContext.procMount to \"Unmasked\"", &detail);
+    add_containers(p, unmasked, "", "must not set securityContext.procMount to \"Unmasked\"",
+                   &detail);
     add_reason(out, "procMount", &detail);
 }
 
 static bool bad_se_linux(const cJSON *options)
 {
     const char *type = json_str_or(options, "type", "");
-    return (*type && !listed(type, "container_t,container_init_t,container_kvm_t,container_engine_t")) ||
+    return (*type &&
+            !listed(type, "container_t,container_init_t,container_kvm_t,container_engine_t")) ||
            *json_str_or(options, "user", "") || *json_str_or(options, "role", "");
 }
 
@@ -258,7 +265,8 @@ static void check_se_linux(const struct pod *p, struct buf *out)
     cleanup_buf struct buf detail = {0};
     if (bad_se_linux(json_get(p->security, "seLinuxOptions")))
         buf_adds(&detail, "pod set forbidden securityContext.seLinuxOptions");
-    add_containers(p, container_bad_se_linux, "", "set forbidden securityContext.seLinuxOptions", &detail);
+    add_containers(p, container_bad_se_linux, "", "set forbidden securityContext.seLinuxOptions",
+                   &detail);
     add_reason(out, "seLinuxOptions", &detail);
 }
 
@@ -276,7 +284,8 @@ static bool unconfined(const struct pod *p, const cJSON *c)
 /* What both levels forbid. */
 static void explicit_seccomp(const struct pod *p, struct buf *detail)
 {
-    static const char must_not[] = "must not set securityContext.seccompProfile.type to \"Unconfined\"";
+    static const char must_not[] =
+        "must not set securityContext.seccompProfile.type to \"Unconfined\"";
     if (bad_seccomp_type(json_str_or(p->security, "seccompProfile.type", "")))
         buf_printf(detail, "pod %s", must_not);
     add_containers(p, unconfined, "", must_not, detail);
@@ -335,7 +344,8 @@ static void check_escalation(const struct pod *p, struct buf *out)
 {
     cleanup_buf struct buf detail = {0};
     if (!p->windows)
-        add_containers(p, may_escalate, "", "must set securityContext.allowPrivilegeEscalation=false", &detail);
+        add_containers(p, may_escalate, "",
+                       "must set securityContext.allowPrivilegeEscalation=false", &detail);
     add_reason(out, "allowPrivilegeEscalation != false", &detail);
 }
 
@@ -343,8 +353,10 @@ static bool keeps_capabilities(const struct pod *p, const cJSON *c)
 {
     (void)p;
     const cJSON *d;
-    cJSON_ArrayForEach(d, json_path(c, "securityContext.capabilities.drop")) if (
-        cJSON_IsString(d) && !strcmp(d->valuestring, "ALL")) return false;
+    cJSON_ArrayForEach(
+        d, json_path(c, "securityContext.capabilities.drop")) if (cJSON_IsString(d) &&
+                                                                  !strcmp(d->valuestring,
+                                                                          "ALL")) return false;
     return true;
 }
 
@@ -353,7 +365,8 @@ static void check_dropped(const struct pod *p, struct buf *out)
     cleanup_buf struct buf detail = {0};
     if (p->windows)
         return;
-    add_containers(p, keeps_capabilities, "", "must set securityContext.capabilities.drop=[\"ALL\"]", &detail);
+    add_containers(p, keeps_capabilities, "",
+                   "must set securityContext.capabilities.drop=[\"ALL\"]", &detail);
     added_capabilities(p, "NET_BIND_SERVICE", &detail);
     add_reason(out, "unrestricted capabilities", &detail);
 }
@@ -366,8 +379,10 @@ static void check_volumes(const struct pod *p, struct buf *out)
     cJSON_ArrayForEach(v, json_get(p->spec, "volumes"))
     {
         const char *type = "unknown";
-        cJSON_ArrayForEach(m, v) if (strcmp(m->string, "name") != 0 && cJSON_IsObject(m)) type = m->string;
-        if (listed(type, "configMap,csi,downwardAPI,emptyDir,ephemeral,image,persistentVolumeClaim,projected,"
+        cJSON_ArrayForEach(m, v) if (strcmp(m->string, "name") != 0 && cJSON_IsObject(m)) type =
+            m->string;
+        if (listed(type, "configMap,csi,downwardAPI,emptyDir,ephemeral,image,persistentVolumeClaim,"
+                         "projected,"
                          "secret"))
             continue;
         add_name(&names, &count, json_str_or(v, "name", ""));
@@ -376,8 +391,9 @@ static void check_volumes(const struct pod *p, struct buf *out)
             add_name(&types, &type_count, type);
     }
     if (count)
-        buf_printf(&detail, "volume%s %s use%s restricted volume type%s %s", count > 1 ? "s" : "", buf_str(&names),
-                   count > 1 ? "" : "s", type_count > 1 ? "s" : "", buf_str(&types));
+        buf_printf(&detail, "volume%s %s use%s restricted volume type%s %s", count > 1 ? "s" : "",
+                   buf_str(&names), count > 1 ? "" : "s", type_count > 1 ? "s" : "",
+                   buf_str(&types));
     add_reason(out, "restricted volume types", &detail);
 }
 
@@ -403,7 +419,8 @@ static void check_non_root(const struct pod *p, struct buf *out)
         buf_adds(&detail, "pod must not set securityContext.runAsNonRoot=false");
     add_containers(p, says_root, "", "must not set securityContext.runAsNonRoot=false", &detail);
     if (!detail.len)
-        add_containers(p, silent_of_root, "pod or ", "must set securityContext.runAsNonRoot=true", &detail);
+        add_containers(p, silent_of_root, "pod or ", "must set securityContext.runAsNonRoot=true",
+                       &detail);
     add_reason(out, "runAsNonRoot != true", &detail);
 }
 
@@ -436,8 +453,10 @@ static void check_seccomp_set(const struct pod *p, struct buf *out)
     if (p->windows)
         return;
     explicit_seccomp(p, &detail);
-    add_containers(p, silent_of_seccomp, "pod or ",
-                   "must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"", &detail);
+    add_containers(
+        p, silent_of_seccomp, "pod or ",
+        "must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
+        &detail);
     add_reason(out, "seccompProfile", &detail);
 }
 
@@ -445,22 +464,24 @@ static const struct {
     void (*check)(const struct pod *p, struct buf *out);
     enum level from, to; /* a stricter check of the next level takes its place */
 } checks[] = {
-    {check_apparmor, BASELINE, RESTRICTED},     {check_capabilities, BASELINE, BASELINE},
+    {check_apparmor, BASELINE, RESTRICTED},        {check_capabilities, BASELINE, BASELINE},
     {check_host_namespaces, BASELINE, RESTRICTED}, {check_host_path, BASELINE, BASELINE},
-    {check_host_ports, BASELINE, RESTRICTED},   {check_privileged, BASELINE, RESTRICTED},
-    {check_proc_mount, BASELINE, RESTRICTED},   {check_se_linux, BASELINE, RESTRICTED},
-    {check_seccomp, BASELINE, BASELINE},        {check_sysctls, BASELINE, RESTRICTED},
-    {check_host_process, BASELINE, RESTRICTED}, {check_escalation, RESTRICTED, RESTRICTED},
-    {check_dropped, RESTRICTED, RESTRICTED},    {check_volumes, RESTRICTED, RESTRICTED},
-    {check_non_root, RESTRICTED, RESTRICTED},   {check_user, RESTRICTED, RESTRICTED},
+    {check_host_ports, BASELINE, RESTRICTED},      {check_privileged, BASELINE, RESTRICTED},
+    {check_proc_mount, BASELINE, RESTRICTED},      {check_se_linux, BASELINE, RESTRICTED},
+    {check_seccomp, BASELINE, BASELINE},           {check_sysctls, BASELINE, RESTRICTED},
+    {check_host_process, BASELINE, RESTRICTED},    {check_escalation, RESTRICTED, RESTRICTED},
+    {check_dropped, RESTRICTED, RESTRICTED},       {check_volumes, RESTRICTED, RESTRICTED},
+    {check_non_root, RESTRICTED, RESTRICTED},      {check_user, RESTRICTED, RESTRICTED},
     {check_seccomp_set, RESTRICTED, RESTRICTED},
 };
 
-void pod_security_evaluate(const cJSON *meta, const cJSON *spec, const char *level_name, struct buf *out)
+void pod_security_evaluate(const cJSON *meta, const cJSON *spec, const char *level_name,
+                           struct buf *out)
 {
     enum level level = !strcmp(level_name, "privileged") ? PRIVILEGED
-                       : !strcmp(level_name, "baseline") ? BASELINE
-                                                         : RESTRICTED; /* what it does not know, too */
+                       : !strcmp(level_name, "baseline")
+                           ? BASELINE
+                           : RESTRICTED; /* what it does not know, too */
     struct pod p = {.meta = meta,
                     .spec = spec,
                     .security = json_get(spec, "securityContext"),
@@ -480,8 +501,10 @@ static const char *label_of(const struct stored *ns, const char *name)
     return NULL;
 }
 
-/* What is wrong with the pod for the level under `mode`: 'PodSecurity "level:version": ...', NULL when good. */
-static char *violation(const struct stored *ns, const char *mode, const cJSON *meta, const cJSON *spec)
+/* What is wrong with the pod for the level under `mode`: 'PodSecurity "level:version": ...', NULL
+ * when good. */
+static char *violation(const struct stored *ns, const char *mode, const cJSON *meta,
+                       const cJSON *spec)
 {
     cleanup_free char *level_label = mem_printf(LABEL "%s", mode);
     cleanup_free char *version_label = mem_printf(LABEL "%s-version", mode);
@@ -490,7 +513,8 @@ static char *violation(const struct stored *ns, const char *mode, const cJSON *m
         return NULL;
     cleanup_buf struct buf wrong = {0};
     pod_security_evaluate(meta, spec, level, &wrong);
-    return wrong.len ? mem_printf("PodSecurity \"%s:%s\": %s", level, version ? version : "latest", buf_str(&wrong))
+    return wrong.len ? mem_printf("PodSecurity \"%s:%s\": %s", level, version ? version : "latest",
+                                  buf_str(&wrong))
                      : NULL;
 }
 
@@ -528,10 +552,11 @@ static bool check_labels(const struct write *w, const cJSON *ns, struct error **
         for (size_t k = 0; !known && k < ARRAY_LEN(level_names); k++)
             known = !strcmp(level, level_names[k]);
         if (!known)
-            field_invalid_str(&errors, PATH_KEY(PATH_CHILD(PATH_ROOT("metadata"), "labels"), label), level,
-                              "must be one of privileged, baseline, restricted");
+            field_invalid_str(&errors, PATH_KEY(PATH_CHILD(PATH_ROOT("metadata"), "labels"), label),
+                              level, "must be one of privileged, baseline, restricted");
     }
-    return field_errors_check(&errors, "", "Namespace", json_str_or(ns, "metadata.name", w->name), err);
+    return field_errors_check(&errors, "", "Namespace", json_str_or(ns, "metadata.name", w->name),
+                              err);
 }
 
 bool pod_security_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err)
@@ -540,10 +565,13 @@ bool pod_security_admit(struct write *w, const cJSON *object, const cJSON *old, 
         return *w->sub || check_labels(w, object, err);
     bool pod = write_is(w->r, "", "Pod");
     const char *path = pod ? NULL : template_path(w);
-    if ((!pod && !path) || (*w->sub && strcmp(w->sub, "ephemeralcontainers") && strcmp(w->sub, "resize")))
+    if ((!pod && !path) ||
+        (*w->sub && strcmp(w->sub, "ephemeralcontainers") && strcmp(w->sub, "resize")))
         return true;
-    const cJSON *template = pod ? object : json_path(object, path), *spec = json_get(template, "spec");
-    if (old && (pod ? containers_equal(spec, json_get(old, "spec")) : json_equal(template, json_path(old, path))))
+    const cJSON *template = pod ? object : json_path(object, path),
+                *spec = json_get(template, "spec");
+    if (old && (pod ? containers_equal(spec, json_get(old, "spec"))
+                    : json_equal(template, json_path(old, path))))
         return true;
     struct cache *cache = storage_cache(w->req->storage, resource_find("", "v1", "namespaces"));
     cleanup_stored struct stored *ns = cache ? cache_get(cache, "", w->ns) : NULL;

@@ -12,7 +12,8 @@ static const struct {
     int64_t value;
 } system_classes[] = {
     {"system-cluster-critical",
-     "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+     "Used for system critical pods that must run in the cluster, but can be moved to another node "
+     "if necessary.",
      2000000000},
     {"system-node-critical",
      "Used for system critical pods that must not be moved from their current node.", 2000001000},
@@ -27,7 +28,8 @@ bool priority_bootstrap(struct storage *storage, struct error **err)
 {
     for (size_t i = 0; i < ARRAY_LEN(system_classes); i++) {
         struct error *why = NULL;
-        cleanup_stored struct stored *have = storage_get(storage, classes(), "", system_classes[i].name, &why);
+        cleanup_stored struct stored *have =
+            storage_get(storage, classes(), "", system_classes[i].name, &why);
         if (have)
             continue;
         if (why && why->code != 404) {
@@ -97,20 +99,21 @@ bool priority_admit_pod(struct write *w, cJSON *pod, struct error **err)
     }
     int64_t value = json_int(class, "value", 0);
     const char *policy = json_str_or(class, "preemptionPolicy", "PreemptLowerPriority");
-    if (cJSON_IsNumber(json_path(pod, "spec.priority")) && json_int(pod, "spec.priority", 0) != value) {
-        cleanup_free char *why =
-            mem_printf("the integer value of priority (%lld) must not be provided in pod spec; priority "
-                       "admission controller computed %lld from the given PriorityClass name",
-                       (long long)json_int(pod, "spec.priority", 0), (long long)value);
+    if (cJSON_IsNumber(json_path(pod, "spec.priority")) &&
+        json_int(pod, "spec.priority", 0) != value) {
+        cleanup_free char *why = mem_printf(
+            "the integer value of priority (%lld) must not be provided in pod spec; priority "
+            "admission controller computed %lld from the given PriorityClass name",
+            (long long)json_int(pod, "spec.priority", 0), (long long)value);
         api_error_forbidden(err, w->r, name, why);
         return false;
     }
     const char *asked = json_str_or(pod, "spec.preemptionPolicy", policy);
     if (strcmp(asked, policy) != 0) {
-        cleanup_free char *why =
-            mem_printf("the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority "
-                       "admission controller computed %s from the given PriorityClass name",
-                       asked, policy);
+        cleanup_free char *why = mem_printf(
+            "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority "
+            "admission controller computed %s from the given PriorityClass name",
+            asked, policy);
         api_error_forbidden(err, w->r, name, why);
         return false;
     }
@@ -131,8 +134,9 @@ bool priority_admit_class(struct write *w, const cJSON *object, struct error **e
     const char *name = json_str_or(object, "metadata.name", "");
     if (!other || !strcmp(json_str_or(other, "metadata.name", ""), name))
         return true;
-    cleanup_free char *why = mem_printf("PriorityClass %s is already marked as default. Only one default can exist",
-                                        json_str(other, "metadata.name"));
+    cleanup_free char *why =
+        mem_printf("PriorityClass %s is already marked as default. Only one default can exist",
+                   json_str(other, "metadata.name"));
     api_error_forbidden(err, w->r, name, why);
     return false;
 }

@@ -1,6 +1,6 @@
-/* ResourceQuota: nothing is made that a quota of its namespace has no room for. What is made is added to the
- * quota's used at once, by compare and swap, so that requests at the same time cannot both take the last place;
- * a controller counts anew when objects go. */
+/* ResourceQuota: nothing is made that a quota of its namespace has no room for. What is made is
+ * added to the quota's used at once, by compare and swap, so that requests at the same time cannot
+ * both take the last place; a controller counts anew when objects go. */
 #include <string.h>
 #include "apiserver/admission/admission.h"
 #include "common/json.h"
@@ -46,8 +46,10 @@ static bool refuse(struct asked *a, char *why_taken, struct error **err)
 
 static bool has_room(struct asked *a, const cJSON *quota, struct error **err)
 {
-    const cJSON *hard = json_path(quota, "status.hard"), *used = json_path(quota, "status.used"), *d;
-    cleanup_free const char **over = mem_alloc(sizeof *over * ((size_t)cJSON_GetArraySize(a->delta) + 1));
+    const cJSON *hard = json_path(quota, "status.hard"), *used = json_path(quota, "status.used"),
+                *d;
+    cleanup_free const char **over =
+        mem_alloc(sizeof *over * ((size_t)cJSON_GetArraySize(a->delta) + 1));
     size_t n = 0;
     cJSON_ArrayForEach(d, a->delta)
     {
@@ -75,9 +77,12 @@ static bool says_enough(struct asked *a, const cJSON *quota, struct error **err)
     static const struct {
         const char *name, *list, *member;
     } needs[] = {
-        {"cpu", "requests", "cpu"},          {"limits.cpu", "limits", "cpu"},
-        {"limits.memory", "limits", "memory"}, {"memory", "requests", "memory"},
-        {"requests.cpu", "requests", "cpu"}, {"requests.memory", "requests", "memory"},
+        {"cpu", "requests", "cpu"},
+        {"limits.cpu", "limits", "cpu"},
+        {"limits.memory", "limits", "memory"},
+        {"memory", "requests", "memory"},
+        {"requests.cpu", "requests", "cpu"},
+        {"requests.memory", "requests", "memory"},
     };
     static const char *const containers[] = {"spec.initContainers", "spec.containers"};
     cleanup_buf struct buf missing = {0};
@@ -85,7 +90,8 @@ static bool says_enough(struct asked *a, const cJSON *quota, struct error **err)
     for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
         bool first = true;
         if (!json_get(hard, needs[i].name) ||
-            json_get(json_get(json_path(a->object, "spec.resources"), needs[i].list), needs[i].member))
+            json_get(json_get(json_path(a->object, "spec.resources"), needs[i].list),
+                     needs[i].member))
             continue;
         for (size_t k = 0; k < ARRAY_LEN(containers); k++)
             cJSON_ArrayForEach(c, json_path(a->object, containers[k]))
@@ -101,8 +107,8 @@ static bool says_enough(struct asked *a, const cJSON *quota, struct error **err)
     if (!missing.len)
         return true;
     return refuse(a,
-                  mem_printf("failed quota: %s: must specify %s", json_str_or(quota, "metadata.name", ""),
-                             buf_str(&missing)),
+                  mem_printf("failed quota: %s: must specify %s",
+                             json_str_or(quota, "metadata.name", ""), buf_str(&missing)),
                   err);
 }
 
@@ -111,15 +117,17 @@ static bool concerns(const struct asked *a, const cJSON *quota)
     const cJSON *d;
     if (!quota_in_scope(quota, a->w->r->group, a->w->r->plural, a->object))
         return false;
-    cJSON_ArrayForEach(d, a->delta) if (nano_of(a->delta, d->string) != 0 &&
-                                        json_get(json_path(quota, "status.hard"), d->string)) return true;
+    cJSON_ArrayForEach(
+        d, a->delta) if (nano_of(a->delta, d->string) != 0 &&
+                         json_get(json_path(quota, "status.hard"), d->string)) return true;
     return false;
 }
 
 static bool look(void *ctx, const cJSON *quota)
 {
     struct asked *a = ctx;
-    if (write_is(a->w->r, "", "Pod") && quota_in_scope(quota, "", "pods", a->object) && !says_enough(a, quota, &a->error))
+    if (write_is(a->w->r, "", "Pod") && quota_in_scope(quota, "", "pods", a->object) &&
+        !says_enough(a, quota, &a->error))
         return false;
     if (!concerns(a, quota))
         return true;
@@ -134,7 +142,8 @@ static cJSON *take(void *userdata, cJSON *current, const struct stored *stored, 
     if (!a->back && !has_room(a, current, err))
         return NULL;
     cJSON *quota = json_dup(current);
-    quota_sum(json_ensure_object(quota, "status.used"), a->delta, json_path(current, "status.hard"), a->back);
+    quota_sum(json_ensure_object(quota, "status.used"), a->delta, json_path(current, "status.hard"),
+              a->back);
     return quota;
 }
 
@@ -143,8 +152,8 @@ static bool take_from(struct asked *a, const char *name, bool back, struct error
     struct storage_update u = {.change = take, .userdata = a};
     struct error *why = NULL;
     a->back = back;
-    stored_unref(storage_update(a->w->req->storage, resource_find("", "v1", "resourcequotas"), a->w->ns, name, &u,
-                                &why));
+    stored_unref(storage_update(a->w->req->storage, resource_find("", "v1", "resourcequotas"),
+                                a->w->ns, name, &u, &why));
     if (!why || why->code == 404) { /* a quota that has gone limits nothing */
         error_free(why);
         return true;
@@ -167,7 +176,8 @@ static bool take_all(struct asked *a, struct error **err)
     return true;
 }
 
-bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old, struct error **err)
+bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old,
+                          struct error **err)
 {
     const struct resource *r = w->r;
     if (!r->namespaced || *w->sub || !w->stored->storage_prefix || write_is(r, "", "Event") ||
@@ -176,7 +186,8 @@ bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old
     /* Of what exists, Services and claims alone can come to need more. */
     if (old && !write_is(r, "", "Service") && !write_is(r, "", "PersistentVolumeClaim"))
         return true;
-    cleanup_json cJSON *delta = cJSON_CreateObject(), *names = cJSON_CreateArray(), *before = cJSON_CreateObject();
+    cleanup_json cJSON *delta = cJSON_CreateObject(), *names = cJSON_CreateArray(),
+                       *before = cJSON_CreateObject();
     quota_add_usage(r->group, r->plural, object, delta);
     if (old) {
         quota_add_usage(r->group, r->plural, old, before);

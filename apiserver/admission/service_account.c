@@ -1,4 +1,5 @@
-/* Pods act as a service account: its name, its secrets for pulling images, and a volume with its token.
+/* Pods act as a service account: its name, its secrets for pulling images, and a volume with its
+ * token.
  * https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#serviceaccount-admission-controller
  */
 #include <string.h>
@@ -17,8 +18,9 @@ enum { TOKEN_SECONDS = 3607, FILE_MODE = 0644 };
 static bool has_mount(const cJSON *container)
 {
     const cJSON *m;
-    cJSON_ArrayForEach(m, json_get(container, "volumeMounts")) if (!strcmp(
-        json_str_or(m, "mountPath", ""), TOKEN_DIRECTORY)) return true;
+    cJSON_ArrayForEach(
+        m, json_get(container, "volumeMounts")) if (!strcmp(json_str_or(m, "mountPath", ""),
+                                                            TOKEN_DIRECTORY)) return true;
     return false;
 }
 
@@ -45,11 +47,13 @@ static cJSON *token_volume(const char *name)
 {
     static const char sources[] =
         "[{\"serviceAccountToken\":{\"path\":\"token\"}},"
-        "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}]}},"
+        "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":"
+        "\"ca.crt\"}]}},"
         "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\","
         "\"fieldPath\":\"metadata.namespace\"}}]}}]";
     cJSON *v = cJSON_CreateObject(), *list = json_parse(sources, sizeof sources - 1, NULL);
-    json_set_int(cJSON_GetArrayItem(list, 0), "serviceAccountToken.expirationSeconds", TOKEN_SECONDS);
+    json_set_int(cJSON_GetArrayItem(list, 0), "serviceAccountToken.expirationSeconds",
+                 TOKEN_SECONDS);
     json_map_set_str(v, "name", name);
     json_set(v, "projected.sources", list);
     json_set_int(v, "projected.defaultMode", FILE_MODE);
@@ -60,9 +64,10 @@ static void mount_token(cJSON *pod)
 {
     const cJSON *v;
     const char *there = NULL;
-    cJSON_ArrayForEach(v, json_path(pod, "spec.volumes")) if (
-        !strncmp(json_str_or(v, "name", ""), VOLUME_PREFIX, sizeof VOLUME_PREFIX - 1)) there =
-        json_str(v, "name");
+    cJSON_ArrayForEach(v, json_path(pod, "spec.volumes")) if (!strncmp(json_str_or(v, "name", ""),
+                                                                       VOLUME_PREFIX,
+                                                                       sizeof VOLUME_PREFIX - 1))
+        there = json_str(v, "name");
     char suffix[6];
     meta_name_suffix(suffix);
     cleanup_free char *name = there ? mem_strdup(there) : mem_printf(VOLUME_PREFIX "%s", suffix);

@@ -33,8 +33,8 @@ static void review_token(cJSON *review)
     struct api_user user = {0};
     cJSON *audiences = NULL, *status = cJSON_CreateObject();
     cleanup_error struct error *why = NULL;
-    if (token_authenticate(json_str_or(review, "spec.token", ""), json_path(review, "spec.audiences"), &user,
-                           &audiences, &why)) {
+    if (token_authenticate(json_str_or(review, "spec.token", ""),
+                           json_path(review, "spec.audiences"), &user, &audiences, &why)) {
         cJSON_AddTrueToObject(status, "authenticated");
         json_map_set(status, "user", user_json(&user));
         json_map_set(status, "audiences", audiences);

@@ -1,4 +1,5 @@
-/* Nobody can give rights that he does not hold himself, unless he may "escalate" roles or "bind" this one.
+/* Nobody can give rights that he does not hold himself, unless he may "escalate" roles or "bind"
+ * this one.
  * https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping
  */
 #include <string.h>
@@ -19,7 +20,8 @@ struct parts {
     size_t count;
 };
 
-static void add_part(struct parts *p, char *verb, char *group, char *resource, char *name, char *url)
+static void add_part(struct parts *p, char *verb, char *group, char *resource, char *name,
+                     char *url)
 {
     p->items = mem_realloc(p->items, (p->count + 1) * sizeof *p->items);
     struct part *part = &p->items[p->count++];
@@ -112,8 +114,8 @@ static char *missing_text(struct parts *p)
         bool first_verb = true;
         for (size_t k = i; k < p->count; k++) {
             struct part *o = &p->items[k];
-            if (o->held || !same(o->lists[1][0], t->lists[1][0]) || !same(o->lists[2][0], t->lists[2][0]) ||
-                !same(o->lists[3][0], t->lists[3][0]))
+            if (o->held || !same(o->lists[1][0], t->lists[1][0]) ||
+                !same(o->lists[2][0], t->lists[2][0]) || !same(o->lists[3][0], t->lists[3][0]))
                 continue;
             buf_printf(&b, "%s\"%s\"", first_verb ? "" : " ", o->lists[0][0]);
             first_verb = false;
@@ -132,15 +134,17 @@ static char *missing_text(struct parts *p)
     return buf_take(&all);
 }
 
-static void refuse(struct api_request *req, const char *name, struct parts *missing, struct error **err)
+static void refuse(struct api_request *req, const char *name, struct parts *missing,
+                   struct error **err)
 {
     struct buf groups = {0};
     for (char **g = req->user.groups; g && *g; g++)
         buf_printf(&groups, "%s\"%s\"", g == req->user.groups ? "" : " ", *g);
     cleanup_free char *list = buf_take(&groups), *lines = missing_text(missing);
-    cleanup_free char *why = mem_printf("user \"%s\" (groups=[%s]) is attempting to grant RBAC permissions not "
-                                        "currently held:\n%s",
-                                        req->user.name, list, lines);
+    cleanup_free char *why =
+        mem_printf("user \"%s\" (groups=[%s]) is attempting to grant RBAC permissions not "
+                   "currently held:\n%s",
+                   req->user.name, list, lines);
     api_error_forbidden(err, req->resource, name, why);
 }
 
@@ -183,7 +187,8 @@ static bool may(struct api_request *req, const char *verb, const char *resource,
     return auth_allowed(&a, &reason);
 }
 
-static bool check_role(struct api_request *req, const cJSON *object, const cJSON *old, struct error **err)
+static bool check_role(struct api_request *req, const cJSON *object, const cJSON *old,
+                       struct error **err)
 {
     const char *name = json_str_or(object, "metadata.name", "");
     const char *ns = req->resource->namespaced ? req->info.ns : "";
@@ -192,8 +197,9 @@ static bool check_role(struct api_request *req, const cJSON *object, const cJSON
     const cJSON *aggregation = json_get(object, "aggregationRule");
     /* Whoever may change what is gathered may gather everything. */
     if (aggregation && !json_equal(aggregation, json_get(old, "aggregationRule"))) {
-        static const char everything[] = "[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]},"
-                                         "{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]";
+        static const char everything[] =
+            "[{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]},"
+            "{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}]";
         cleanup_json cJSON *all = json_parse(everything, sizeof everything - 1, NULL);
         if (!holds_all(req, name, all, ns, err)) {
             error_wrap(err, "must have cluster-admin privileges to use an aggregationRule");
@@ -205,7 +211,8 @@ static bool check_role(struct api_request *req, const cJSON *object, const cJSON
     return holds_all(req, name, json_get(object, "rules"), ns, err);
 }
 
-static bool check_binding(struct api_request *req, const cJSON *object, const cJSON *old, struct error **err)
+static bool check_binding(struct api_request *req, const cJSON *object, const cJSON *old,
+                          struct error **err)
 {
     if (old && json_equal(json_get(object, "roleRef"), json_get(old, "roleRef")) &&
         json_equal(json_get(object, "subjects"), json_get(old, "subjects")))
@@ -221,10 +228,12 @@ static bool check_binding(struct api_request *req, const cJSON *object, const cJ
     if (!s)
         return false;
     cleanup_json cJSON *json = json_parse(s->json, s->len, err);
-    return json && holds_all(req, json_str_or(object, "metadata.name", ""), json_get(json, "rules"), ns, err);
+    return json && holds_all(req, json_str_or(object, "metadata.name", ""), json_get(json, "rules"),
+                             ns, err);
 }
 
-bool rbac_check_escalation(struct api_request *req, const cJSON *object, const cJSON *old, struct error **err)
+bool rbac_check_escalation(struct api_request *req, const cJSON *object, const cJSON *old,
+                           struct error **err)
 {
     const struct resource *r = req->resource;
     if (strcmp(r->group, GROUP) != 0 || api_user_in_group(&req->user, GROUP_MASTERS))

@@ -69,8 +69,9 @@ static void add_extra(void *ctx, const char *rest, const char *value)
 static bool may_all_extra(const struct api_user *u, const cJSON *extra, struct error **err)
 {
     const cJSON *list, *v;
-    cJSON_ArrayForEach(list, extra) cJSON_ArrayForEach(v, list) if (
-        !may_sub(u, "authentication.k8s.io", "userextras", list->string, "", v->valuestring, err)) return false;
+    cJSON_ArrayForEach(list, extra) cJSON_ArrayForEach(
+        v, list) if (!may_sub(u, "authentication.k8s.io", "userextras", list->string, "",
+                              v->valuestring, err)) return false;
     return true;
 }
 
@@ -101,7 +102,9 @@ bool auth_impersonate(struct api_request *req, struct error **err)
         if (n == 0 && !uid && !extra->child)
             return true;
         error_set(err, 400, "BadRequest", "requested %s impersonation without impersonating a user",
-                  n ? "group" : uid ? "uid" : "user-extra");
+                  n     ? "group"
+                  : uid ? "uid"
+                        : "user-extra");
         return false;
     }
     if (n > GROUPS_MAX) {

@@ -124,7 +124,8 @@ static bool load(struct jwt_keys *k, const char *file, bool sign, struct error *
     return ok;
 }
 
-struct jwt_keys *jwt_keys_load(const char *const *verify_files, const char *sign_file, struct error **err)
+struct jwt_keys *jwt_keys_load(const char *const *verify_files, const char *sign_file,
+                               struct error **err)
 {
     struct jwt_keys *k = mem_alloc(sizeof *k);
     bool ok = !sign_file || load(k, sign_file, true, err);
@@ -175,8 +176,9 @@ static bool add_signature(const struct jwt_keys *k, struct buf *b)
 {
     bool ec = k->items[k->signer].ec;
     gnutls_datum_t data = {(unsigned char *)b->data, (unsigned)b->len}, signature = {0};
-    if (gnutls_privkey_sign_data2(k->private_key, ec ? GNUTLS_SIGN_ECDSA_SHA256 : GNUTLS_SIGN_RSA_SHA256, 0,
-                                  &data, &signature))
+    if (gnutls_privkey_sign_data2(k->private_key,
+                                  ec ? GNUTLS_SIGN_ECDSA_SHA256 : GNUTLS_SIGN_RSA_SHA256, 0, &data,
+                                  &signature))
         return false;
     bool ok = true;
     buf_addc(b, '.');
@@ -220,12 +222,14 @@ char *jwt_sign(const struct jwt_keys *k, const cJSON *claims, struct error **err
 
 /* --- verifying --- */
 
-static bool good_signature(const struct key *key, const char *token, size_t signed_len, const struct buf *raw)
+static bool good_signature(const struct key *key, const char *token, size_t signed_len,
+                           const struct buf *raw)
 {
     gnutls_datum_t data = {(unsigned char *)token, (unsigned)signed_len};
     if (!key->ec) {
         gnutls_datum_t signature = {(unsigned char *)raw->data, (unsigned)raw->len};
-        return gnutls_pubkey_verify_data2(key->public_key, GNUTLS_SIGN_RSA_SHA256, 0, &data, &signature) >= 0;
+        return gnutls_pubkey_verify_data2(key->public_key, GNUTLS_SIGN_RSA_SHA256, 0, &data,
+                                          &signature) >= 0;
     }
     if (raw->len != 2 * P256_SIZE)
         return false;
@@ -250,13 +254,14 @@ static cJSON *decode_part(const char *p, size_t n)
     return NULL;
 }
 
-static bool signed_by_any(const struct jwt_keys *k, const cJSON *header, const char *token, size_t signed_len,
-                          const struct buf *signature)
+static bool signed_by_any(const struct jwt_keys *k, const cJSON *header, const char *token,
+                          size_t signed_len, const struct buf *signature)
 {
     const char *algorithm = json_str_or(header, "alg", ""), *id = json_str_or(header, "kid", "");
     for (size_t i = 0; i < k->count; i++) {
         const struct key *key = &k->items[i];
-        if (strcmp(algorithm, key->ec ? "ES256" : "RS256") != 0 || (*id && strcmp(id, key->id) != 0))
+        if (strcmp(algorithm, key->ec ? "ES256" : "RS256") != 0 ||
+            (*id && strcmp(id, key->id) != 0))
             continue;
         if (good_signature(key, token, signed_len, signature))
             return true;

@@ -9,7 +9,9 @@ RULES(cluster_admin) = {
     RULES_END,
 };
 RULES(discovery) = {
-    URLS("get", "/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"),
+    URLS(
+        "get",
+        "/api,/api/*,/apis,/apis/*,/healthz,/livez,/openapi,/openapi/*,/readyz,/version,/version/"),
     RULES_END,
 };
 RULES(public_info) = {
@@ -26,8 +28,9 @@ RULES(basic_user) = {
     RULES_END,
 };
 RULES(issuer_discovery) = {
-    URLS("get", "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,"
-                "/openid/v1/jwks/"),
+    URLS("get",
+         "/.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,"
+         "/openid/v1/jwks/"),
     RULES_END,
 };
 
@@ -42,36 +45,43 @@ RULES(aggregate_to_edit) = {
     RULE("impersonate", "", "serviceaccounts"),
     RULE(WRITE, "", "pods,pods/attach,pods/proxy,pods/exec,pods/portforward"),
     RULE("create", "", "pods/eviction"),
-    RULE(WRITE, "", "replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,"
-                    "services/proxy,persistentvolumeclaims,configmaps,secrets,events"),
+    RULE(WRITE, "",
+         "replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,"
+         "services/proxy,persistentvolumeclaims,configmaps,secrets,events"),
     RULE("create", "", "serviceaccounts/token"),
-    RULE(WRITE, "apps", "deployments,deployments/rollback,deployments/scale,daemonsets,replicasets,"
-                        "replicasets/scale,statefulsets,statefulsets/scale"),
+    RULE(WRITE, "apps",
+         "deployments,deployments/rollback,deployments/scale,daemonsets,replicasets,"
+         "replicasets/scale,statefulsets,statefulsets/scale"),
     RULE(WRITE, "autoscaling", "horizontalpodautoscalers"),
     RULE(WRITE, "batch", "cronjobs,jobs"),
-    RULE(WRITE, "extensions", "daemonsets,deployments,deployments/rollback,deployments/scale,ingresses,"
-                              "networkpolicies,replicasets,replicasets/scale,replicationcontrollers/scale"),
+    RULE(WRITE, "extensions",
+         "daemonsets,deployments,deployments/rollback,deployments/scale,ingresses,"
+         "networkpolicies,replicasets,replicasets/scale,replicationcontrollers/scale"),
     RULE(WRITE, "policy", "poddisruptionbudgets"),
     RULE(WRITE, "networking.k8s.io", "ingresses,networkpolicies"),
     RULE(READ_WRITE, "coordination.k8s.io", "leases"),
     RULES_END,
 };
 RULES(aggregate_to_view) = {
-    RULE(READ, "", "configmaps,endpoints,persistentvolumeclaims,persistentvolumeclaims/status,pods,"
-                   "replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,"
-                   "services/status"),
-    RULE(READ, "", "bindings,events,limitranges,namespaces/status,pods/log,pods/status,"
-                   "replicationcontrollers/status,resourcequotas,resourcequotas/status"),
+    RULE(READ, "",
+         "configmaps,endpoints,persistentvolumeclaims,persistentvolumeclaims/status,pods,"
+         "replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,"
+         "services/status"),
+    RULE(READ, "",
+         "bindings,events,limitranges,namespaces/status,pods/log,pods/status,"
+         "replicationcontrollers/status,resourcequotas,resourcequotas/status"),
     RULE(READ, "", "namespaces"),
     RULE(READ, "discovery.k8s.io", "endpointslices"),
-    RULE(READ, "apps", "controllerrevisions,daemonsets,daemonsets/status,deployments,deployments/scale,"
-                       "deployments/status,replicasets,replicasets/scale,replicasets/status,statefulsets,"
-                       "statefulsets/scale,statefulsets/status"),
+    RULE(READ, "apps",
+         "controllerrevisions,daemonsets,daemonsets/status,deployments,deployments/scale,"
+         "deployments/status,replicasets,replicasets/scale,replicasets/status,statefulsets,"
+         "statefulsets/scale,statefulsets/status"),
     RULE(READ, "autoscaling", "horizontalpodautoscalers,horizontalpodautoscalers/status"),
     RULE(READ, "batch", "cronjobs,cronjobs/status,jobs,jobs/status"),
-    RULE(READ, "extensions", "daemonsets,daemonsets/status,deployments,deployments/scale,deployments/status,"
-                             "ingresses,ingresses/status,networkpolicies,replicasets,replicasets/scale,"
-                             "replicasets/status,replicationcontrollers/scale"),
+    RULE(READ, "extensions",
+         "daemonsets,daemonsets/status,deployments,deployments/scale,deployments/status,"
+         "ingresses,ingresses/status,networkpolicies,replicasets,replicasets/scale,"
+         "replicasets/status,replicationcontrollers/scale"),
     RULE(READ, "policy", "poddisruptionbudgets,poddisruptionbudgets/status"),
     RULE(READ, "networking.k8s.io", "ingresses,ingresses/status,networkpolicies"),
     RULES_END,
@@ -169,7 +179,8 @@ RULES(node_bootstrapper) = {
 RULES(kubelet_api_admin) = {
     RULE(READ, "", "nodes"),
     RULE("proxy", "", "nodes"),
-    RULE("*", "", "nodes/configz,nodes/healthz,nodes/log,nodes/metrics,nodes/pods,nodes/proxy,nodes/stats"),
+    RULE("*", "",
+         "nodes/configz,nodes/healthz,nodes/log,nodes/metrics,nodes/pods,nodes/proxy,nodes/stats"),
     RULES_END,
 };
 RULES(auth_delegator) = {
@@ -203,9 +214,9 @@ RULES(client_renews) = {
     RULE("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient"),
     RULES_END,
 };
-#define APPROVER(signer)                                                                            \
-    {                                                                                               \
-        NAMED("approve", "certificates.k8s.io", "signers", signer), RULES_END                       \
+#define APPROVER(signer)                                                                           \
+    {                                                                                              \
+        NAMED("approve", "certificates.k8s.io", "signers", signer), RULES_END                      \
     }
 RULES(approve_client) = APPROVER("kubernetes.io/kube-apiserver-client");
 RULES(approve_client_kubelet) = APPROVER("kubernetes.io/kube-apiserver-client-kubelet");
@@ -254,14 +265,18 @@ const struct rbac_role_text policy_roles[] = {
     {.name = "system:kube-aggregator", .rules = kube_aggregator},
     {.name = "system:heapster", .rules = heapster},
     {.name = "system:persistent-volume-provisioner", .rules = volume_provisioner},
-    {.name = "system:certificates.k8s.io:certificatesigningrequests:nodeclient", .rules = client_creates},
-    {.name = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", .rules = client_renews},
+    {.name = "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+     .rules = client_creates},
+    {.name = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+     .rules = client_renews},
     {.name = "system:certificates.k8s.io:kube-apiserver-client-approver", .rules = approve_client},
     {.name = "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
      .rules = approve_client_kubelet},
     {.name = "system:certificates.k8s.io:kubelet-serving-approver", .rules = approve_serving},
     {.name = "system:certificates.k8s.io:legacy-unknown-approver", .rules = approve_legacy},
-    {.name = "extension-apiserver-authentication-reader", .rules = authentication_reader, .ns = "kube-system"},
+    {.name = "extension-apiserver-authentication-reader",
+     .rules = authentication_reader,
+     .ns = "kube-system"},
     {.name = "system::leader-locking-kube-scheduler", .rules = lock_scheduler, .ns = "kube-system"},
     {.name = "system::leader-locking-kube-controller-manager",
      .rules = lock_controller_manager,
@@ -291,7 +306,9 @@ const struct rbac_binding_text policy_bindings[] = {
      .role = "extension-apiserver-authentication-reader",
      .user = "system:kube-scheduler",
      .ns = "kube-system"},
-    {.name = "system::leader-locking-kube-scheduler", .user = "system:kube-scheduler", .ns = "kube-system"},
+    {.name = "system::leader-locking-kube-scheduler",
+     .user = "system:kube-scheduler",
+     .ns = "kube-system"},
     {.name = "system::leader-locking-kube-controller-manager",
      .user = "system:kube-controller-manager",
      .ns = "kube-system"},

@@ -226,7 +226,8 @@ RULES(certificate) = {
     RULE("delete,get,list,watch", "certificates.k8s.io", "certificatesigningrequests"),
     RULE("update", "certificates.k8s.io",
          "certificatesigningrequests/approval,certificatesigningrequests/status"),
-    NAMED("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+    NAMED("approve", "certificates.k8s.io", "signers",
+          "kubernetes.io/kube-apiserver-client-kubelet"),
     NAMED("sign", "certificates.k8s.io", "signers",
           "kubernetes.io/kube-apiserver-client,kubernetes.io/kube-apiserver-client-kubelet,"
           "kubernetes.io/kubelet-serving,kubernetes.io/legacy-unknown"),

@@ -1,9 +1,9 @@
 /* Role-based access control: Roles and bindings, indexed by whom they are about.
  * https://kubernetes.io/docs/reference/access-authn-authz/rbac/
  *
- * rbac.c is the index and judges; rbac_watch.c feeds it from the watch cache; policy*.c are the roles and
- * bindings that every cluster has, as data, and rbac_bootstrap.c makes objects of them; escalation.c sees to
- * it that nobody grants more than he holds. */
+ * rbac.c is the index and judges; rbac_watch.c feeds it from the watch cache; policy*.c are the
+ * roles and bindings that every cluster has, as data, and rbac_bootstrap.c makes objects of them;
+ * escalation.c sees to it that nobody grants more than he holds. */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/auth/auth.h"
@@ -29,10 +29,10 @@ struct rbac_role_text {
 /* Subjects of the binding named `name`; rows with the same name and namespace are one binding. */
 struct rbac_binding_text {
     const char *name;
-    const char *role;           /* NULL: as the binding */
-    const char *user, *group;   /* one of them, or neither: a binding without subjects */
-    const char *account;        /* a ServiceAccount in kube-system, or NULL */
-    const char *ns;             /* a RoleBinding to a Role of this namespace; NULL: everywhere */
+    const char *role;         /* NULL: as the binding */
+    const char *user, *group; /* one of them, or neither: a binding without subjects */
+    const char *account;      /* a ServiceAccount in kube-system, or NULL */
+    const char *ns;           /* a RoleBinding to a Role of this namespace; NULL: everywhere */
 };
 extern const struct rbac_role_text policy_roles[];       /* ended by a NULL name */
 extern const struct rbac_binding_text policy_bindings[]; /* ended by a NULL name */
@@ -75,7 +75,8 @@ void rbac_rebuild_begin(void);
 void rbac_rebuild_end(void);
 
 bool rbac_allowed(const struct auth_attributes *a);
-/* Calls visit with every rule that applies to the user in the namespace; visit must not call back. */
+/* Calls visit with every rule that applies to the user in the namespace; visit must not call back.
+ */
 void rbac_visit_rules(const struct api_user *u, const char *ns,
                       void (*visit)(void *ctx, const struct rbac_rule *rule), void *ctx);
 

@@ -1,6 +1,6 @@
-/* Makes objects of the built-in policy, and at every start adds to them what they lack. Who wants a role to
- * stay as he has changed it sets its annotation rbac.authorization.kubernetes.io/autoupdate to false.
- * https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation */
+/* Makes objects of the built-in policy, and at every start adds to them what they lack. Who wants a
+ * role to stay as he has changed it sets its annotation rbac.authorization.kubernetes.io/autoupdate
+ * to false. https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -26,7 +26,8 @@ static cJSON *new_object(const char *kind, const char *ns, const char *name)
     json_map_set_str(meta, "name", name);
     if (ns)
         json_map_set_str(meta, "namespace", ns);
-    json_map_set_str(json_ensure_object(meta, "labels"), "kubernetes.io/bootstrapping", "rbac-defaults");
+    json_map_set_str(json_ensure_object(meta, "labels"), "kubernetes.io/bootstrapping",
+                     "rbac-defaults");
     json_map_set_str(json_ensure_object(meta, "annotations"), AUTOUPDATE, "true");
     return o;
 }
@@ -59,7 +60,8 @@ static cJSON *role_object(const struct rbac_role_text *r, const char *prefix)
     if (r->aggregates) {
         cJSON *selector = cJSON_CreateObject();
         json_map_set_str(json_ensure_object(selector, "matchLabels"), label, "true");
-        cJSON_AddItemToArray(json_ensure_array(o, "aggregationRule.clusterRoleSelectors"), selector);
+        cJSON_AddItemToArray(json_ensure_array(o, "aggregationRule.clusterRoleSelectors"),
+                             selector);
         cJSON_AddNullToObject(o, "rules"); /* a controller fills them in */
         return o;
     }
@@ -145,10 +147,11 @@ static bool rule_covered(const cJSON *rule, const cJSON *have)
 static bool subject_there(const cJSON *subject, const cJSON *have)
 {
     const cJSON *s;
-    cJSON_ArrayForEach(s, have) if (!strcmp(json_str_or(s, "kind", ""), json_str(subject, "kind")) &&
-                                    !strcmp(json_str_or(s, "name", ""), json_str(subject, "name")) &&
-                                    !strcmp(json_str_or(s, "namespace", ""),
-                                            json_str_or(subject, "namespace", ""))) return true;
+    cJSON_ArrayForEach(s,
+                       have) if (!strcmp(json_str_or(s, "kind", ""), json_str(subject, "kind")) &&
+                                 !strcmp(json_str_or(s, "name", ""), json_str(subject, "name")) &&
+                                 !strcmp(json_str_or(s, "namespace", ""),
+                                         json_str_or(subject, "namespace", ""))) return true;
     return false;
 }
 
@@ -183,7 +186,8 @@ static bool add_missing_members(cJSON *object, const cJSON *wanted, const char *
 }
 
 /* NULL: as it is, it is good. */
-static cJSON *complete(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *complete(void *userdata, cJSON *current, const struct stored *stored,
+                       struct error **err)
 {
     (void)stored;
     (void)err;
@@ -230,7 +234,8 @@ static void collect(void *ctx, cJSON *object_taken)
 static bool ensure(struct storage *storage, cJSON *object, struct error **err)
 {
     const struct resource *r = resource_find_kind(GROUP, "v1", json_str(object, "kind"));
-    const char *ns = json_str_or(object, "metadata.namespace", ""), *name = json_str(object, "metadata.name");
+    const char *ns = json_str_or(object, "metadata.namespace", ""),
+               *name = json_str(object, "metadata.name");
     struct storage_update u = {.change = complete, .userdata = object};
     struct error *why = NULL;
     stored_unref(storage_update(storage, r, ns, name, &u, &why));

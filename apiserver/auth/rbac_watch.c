@@ -1,7 +1,7 @@
 /* Keeps the index as the watch cache has it.
  *
- * An event only notes which object changed; one thread then reads that object's newest state, so neither the
- * cache's thread nor a request ever waits for the parsing of a role. */
+ * An event only notes which object changed; one thread then reads that object's newest state, so
+ * neither the cache's thread nor a request ever waits for the parsing of a role. */
 #include <pthread.h>
 #include <string.h>
 #include "apiserver/auth/rbac.h"
@@ -27,7 +27,8 @@ static struct {
     pthread_cond_t wake;
     struct changed *first, **last;
     bool behind; /* events were missed: all must be read anew */
-} feed = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .last = &feed.first};
+} feed = {
+    .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .last = &feed.first};
 
 static void deliver(struct cache_watcher *w, struct cache_event *e)
 {
@@ -64,8 +65,8 @@ static void put(int kind, const struct stored *s)
         rbac_remove(kind_of(kind), s->ns, s->name);
 }
 
-/* Reads all and registers for what comes. What comes meanwhile waits in the queue; reading an object once
- * more does no harm. */
+/* Reads all and registers for what comes. What comes meanwhile waits in the queue; reading an
+ * object once more does no harm. */
 static void build(void)
 {
     rbac_rebuild_begin();

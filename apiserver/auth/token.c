@@ -10,7 +10,13 @@
 #include "common/timefmt.h"
 
 #define DEFAULT_ISSUER "https://kubernetes.default.svc.cluster.local"
-enum { SHA256_SIZE = 32, VERIFIED_MAX = 256, DEFAULT_SECONDS = 3600, MIN_SECONDS = 600, LEEWAY_SECONDS = 10 };
+enum {
+    SHA256_SIZE = 32,
+    VERIFIED_MAX = 256,
+    DEFAULT_SECONDS = 3600,
+    MIN_SECONDS = 600,
+    LEEWAY_SECONDS = 10
+};
 
 /* Constant after token_start. */
 static struct {
@@ -20,8 +26,8 @@ static struct {
     struct storage *storage;
 } tokens;
 
-/* Claims of tokens whose signature was good, by the token's hash: a signature costs more than all other
- * checks, and those are made every time. */
+/* Claims of tokens whose signature was good, by the token's hash: a signature costs more than all
+ * other checks, and those are made every time. */
 static struct {
     pthread_mutex_t mutex;
     struct {
@@ -66,7 +72,8 @@ bool token_start(const struct api_config *config, struct storage *storage, struc
         cJSON_AddItemToArray(tokens.audiences, cJSON_CreateString(tokens.issuer));
     split_free(audiences);
     char **files = split(config->service_account_key_file);
-    tokens.keys = jwt_keys_load((const char *const *)files, config->service_account_signing_key_file, err);
+    tokens.keys =
+        jwt_keys_load((const char *const *)files, config->service_account_signing_key_file, err);
     split_free(files);
     if (!tokens.keys)
         error_wrap(err, "load the keys of service account tokens");
@@ -157,8 +164,8 @@ static bool check_bound(const cJSON *own, const char *ns, const char *account, s
     if (json_get(own, "pod") &&
         !lives("pods", ns, json_str_or(own, "pod.name", ""), json_str_or(own, "pod.uid", "")))
         return refuse(err, "service account token has been invalidated: its pod is gone");
-    if (json_get(own, "secret") &&
-        !lives("secrets", ns, json_str_or(own, "secret.name", ""), json_str_or(own, "secret.uid", "")))
+    if (json_get(own, "secret") && !lives("secrets", ns, json_str_or(own, "secret.name", ""),
+                                          json_str_or(own, "secret.uid", "")))
         return refuse(err, "service account token has been invalidated: its secret is gone");
     /* A pod's token names the node for the record alone. */
     if (json_get(own, "node") && !json_get(own, "pod") &&
@@ -196,14 +203,15 @@ static void set_user(struct api_user *out, const cJSON *claims, const cJSON *own
     add_extra(out, "pod-uid", json_str(own, "pod.uid"));
 }
 
-bool token_authenticate(const char *token, const cJSON *audiences, struct api_user *out, cJSON **found,
-                        struct error **err)
+bool token_authenticate(const char *token, const cJSON *audiences, struct api_user *out,
+                        cJSON **found, struct error **err)
 {
     cleanup_json cJSON *claims = claims_of(token, err);
     if (!claims)
         return false;
     const cJSON *own = json_get(claims, "kubernetes.io");
-    const char *ns = json_str_or(own, "namespace", ""), *account = json_str_or(own, "serviceaccount.name", "");
+    const char *ns = json_str_or(own, "namespace", ""),
+               *account = json_str_or(own, "serviceaccount.name", "");
     cleanup_free char *subject = mem_printf(SA_USER_PREFIX "%s:%s", ns, account);
     if (strcmp(json_str_or(claims, "iss", ""), tokens.issuer) != 0)
         return refuse(err, "unknown issuer");
@@ -211,8 +219,9 @@ bool token_authenticate(const char *token, const cJSON *audiences, struct api_us
         return refuse(err, "sub claim does not match the account");
     if (!check_times(claims, err))
         return false;
-    cleanup_json cJSON *both = common(audiences && cJSON_GetArraySize(audiences) ? audiences : tokens.audiences,
-                                      json_get(claims, "aud"));
+    cleanup_json cJSON *both =
+        common(audiences && cJSON_GetArraySize(audiences) ? audiences : tokens.audiences,
+               json_get(claims, "aud"));
     if (cJSON_GetArraySize(both) == 0)
         return refuse(err, "token audiences is invalid for the target audiences");
     if (!check_bound(own, ns, account, err))
@@ -232,7 +241,8 @@ static bool bad_duration(int64_t seconds, const char *account, struct error **er
     if (seconds < MIN_SECONDS)
         field_invalid_int(&errors, p, seconds, "may not specify a duration less than 10 minutes");
     if (seconds > (int64_t)1 << 32)
-        field_invalid_int(&errors, p, seconds, "may not specify a duration larger than 2^32 seconds");
+        field_invalid_int(&errors, p, seconds,
+                          "may not specify a duration larger than 2^32 seconds");
     return !field_errors_check(&errors, "authentication.k8s.io", "TokenRequest", account, err);
 }
 
@@ -247,22 +257,24 @@ static void name_object(cJSON *own, const char *member, const char *name, const 
 static void name_node(struct api_request *req, cJSON *own, const char *node)
 {
     name_object(own, "node", node, NULL);
-    cleanup_stored struct stored *s = storage_get(req->storage, resource_find("", "v1", "nodes"), "", node, NULL);
+    cleanup_stored struct stored *s =
+        storage_get(req->storage, resource_find("", "v1", "nodes"), "", node, NULL);
     if (s)
         json_set_str(own, "node.uid", s->uid);
 }
 
 /* NodeRestriction: a kubelet gets tokens for the pods that it runs. */
-static bool check_node(struct api_request *req, const char *account, bool pod_bound, const char *uid,
-                       const char *pods_node, struct error **err)
+static bool check_node(struct api_request *req, const char *account, bool pod_bound,
+                       const char *uid, const char *pods_node, struct error **err)
 {
     const char *node = auth_node_name(&req->user);
-    const char *why = !node                       ? NULL
-                      : !pod_bound                ? "node requested token not bound to a pod"
-                      : !*uid                     ? "node requested token with a pod binding without a uid"
-                      : strcmp(node, pods_node) != 0 ? "node requested token bound to a pod scheduled on a "
-                                                       "different node"
-                                                     : NULL;
+    const char *why = !node        ? NULL
+                      : !pod_bound ? "node requested token not bound to a pod"
+                      : !*uid      ? "node requested token with a pod binding without a uid"
+                      : strcmp(node, pods_node) != 0
+                          ? "node requested token bound to a pod scheduled on a "
+                            "different node"
+                          : NULL;
     if (!why)
         return true;
     cleanup_free char *text = mem_strdup(why);
@@ -270,8 +282,8 @@ static bool check_node(struct api_request *req, const char *account, bool pod_bo
     return false;
 }
 
-static bool bind_object(struct api_request *req, const cJSON *request, const char *account, cJSON *own,
-                        struct error **err)
+static bool bind_object(struct api_request *req, const cJSON *request, const char *account,
+                        cJSON *own, struct error **err)
 {
     const cJSON *ref = json_path(request, "spec.boundObjectRef");
     const char *kind = json_str_or(ref, "kind", ""), *api = json_str_or(ref, "apiVersion", "");
@@ -280,11 +292,13 @@ static bool bind_object(struct api_request *req, const cJSON *request, const cha
         return check_node(req, account, false, "", "", err);
     bool pod = !strcmp(kind, "Pod"), secret = !strcmp(kind, "Secret"), node = !strcmp(kind, "Node");
     if (strcmp(api, "v1") != 0 || (!pod && !secret && !node)) {
-        api_error_bad_request(err, "cannot bind token to object of type %s, Kind=%s", *api ? api : "/", kind);
+        api_error_bad_request(err, "cannot bind token to object of type %s, Kind=%s",
+                              *api ? api : "/", kind);
         return false;
     }
     const struct resource *r = resource_find("", "v1", pod ? "pods" : secret ? "secrets" : "nodes");
-    cleanup_stored struct stored *s = storage_get(req->storage, r, node ? "" : req->info.ns, name, err);
+    cleanup_stored struct stored *s =
+        storage_get(req->storage, r, node ? "" : req->info.ns, name, err);
     if (!s)
         return false;
     cleanup_json cJSON *object = json_parse(s->json, s->len, err);
@@ -292,7 +306,8 @@ static bool bind_object(struct api_request *req, const cJSON *request, const cha
         return false;
     if (*uid && strcmp(uid, s->uid) != 0) {
         error_set(err, 409, "Conflict",
-                  "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference (%s) does not "
+                  "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object "
+                  "reference (%s) does not "
                   "match the UID in record. The object might have been deleted and then recreated",
                   r->plural, name, uid);
         return false;
@@ -301,9 +316,10 @@ static bool bind_object(struct api_request *req, const cJSON *request, const cha
     if (!check_node(req, account, pod, uid, pods_node, err))
         return false;
     if (pod && strcmp(json_str_or(object, "spec.serviceAccountName", ""), account) != 0) {
-        api_error_bad_request(
-            err, "cannot bind token for serviceaccount \"%s\" to pod running with different serviceaccount name.",
-            account);
+        api_error_bad_request(err,
+                              "cannot bind token for serviceaccount \"%s\" to pod running with "
+                              "different serviceaccount name.",
+                              account);
         return false;
     }
     name_object(own, pod ? "pod" : secret ? "secret" : "node", name, s->uid);
@@ -322,7 +338,8 @@ bool token_request(struct api_request *req, cJSON *request, struct error **err)
         error_set(err, 404, "NotFound", "the server could not find the requested resource");
         return false;
     }
-    int64_t seconds = json_int(request, "spec.expirationSeconds", DEFAULT_SECONDS), now = time_now_seconds();
+    int64_t seconds = json_int(request, "spec.expirationSeconds", DEFAULT_SECONDS),
+            now = time_now_seconds();
     if (bad_duration(seconds, name, err))
         return false;
     if (cJSON_GetArraySize(json_path(request, "spec.audiences")) == 0)

@@ -14,7 +14,8 @@ struct token {
 /* Set by token_file_load() before requests are served, constant afterwards. */
 static struct token *tokens;
 
-/* One CSV field (RFC 4180) from *at on, unquoted in place; *at is behind it, or NULL at the end of the line. */
+/* One CSV field (RFC 4180) from *at on, unquoted in place; *at is behind it, or NULL at the end of
+ * the line. */
 static char *next_field(char **at)
 {
     static char none[] = "";
@@ -49,13 +50,12 @@ static bool add_token(char *line)
     if (!*text || !*user)
         return false;
     struct token *t = mem_alloc(sizeof *t);
-    *t = (struct token){.next = tokens,
-                        .text = mem_strdup(text),
-                        .user = mem_strdup(user),
-                        .uid = mem_strdup(uid)};
+    *t = (struct token){
+        .next = tokens, .text = mem_strdup(text), .user = mem_strdup(user), .uid = mem_strdup(uid)};
     size_t count = 0;
     char *save = NULL, *groups = next_field(&at);
-    for (char *g = *groups ? strtok_r(groups, ", ", &save) : NULL; g; g = strtok_r(NULL, ", ", &save))
+    for (char *g = *groups ? strtok_r(groups, ", ", &save) : NULL; g;
+         g = strtok_r(NULL, ", ", &save))
         add_group(t, &count, g);
     add_group(t, &count, GROUP_AUTHENTICATED);
     tokens = t;

@@ -24,8 +24,10 @@ static bool load(const char *text, struct error **err)
 START_TEST(test_users)
 {
     cleanup_error struct error *err = NULL;
-    ck_assert_msg(load("# people\nt1,alice,7,\"system:masters,dev\"\n\nt2,bob,8\r\n\"t,\"\"3\",carol,9,one\n", &err),
-                  "%s", error_message(err));
+    ck_assert_msg(
+        load("# people\nt1,alice,7,\"system:masters,dev\"\n\nt2,bob,8\r\n\"t,\"\"3\",carol,9,one\n",
+             &err),
+        "%s", error_message(err));
     struct api_user u = {0};
     ck_assert(token_file_authenticate("t1", &u));
     ck_assert_str_eq(u.name, "alice");
