@@ -52,8 +52,11 @@ struct resource {
     /* Another form of the objects of `stored_as` (events.k8s.io/v1 shows core/v1 Events): storage and watch cache know only that one.
      * Both hooks give a new object, owned by the caller. NULL: the resource stores its own form. */
     const struct resource *stored_as;
-    cJSON *(*from_stored)(const cJSON *stored);
-    cJSON *(*to_stored)(const cJSON *object);
+    cJSON *(*from_stored)(const struct resource *shown, const cJSON *stored);
+    cJSON *(*to_stored)(const struct resource *stored, const cJSON *object);
+
+    /* Where scale finds its numbers; NULL: spec.replicas, status.replicas, spec.selector. The selector is text when named. */
+    const char *scale_spec, *scale_status, *scale_selector;
 
     const char *deprecation; /* a warning that goes with every answer, or NULL */
     bool has_status;          /* status is written through /status only */
@@ -69,8 +72,15 @@ struct resource {
     void (*warnings)(const cJSON *object, const cJSON *old, void (*warn)(void *, const char *), void *ctx);
 };
 
-/* All resources served, in the order of discovery. The set is built at start; later custom resources are added. */
+/* All resources served, in the order of discovery: the built-in ones, then custom ones, which come and go. A loop
+ * `for (i = 0; i < resource_count(); i++) resource_at(i)` sees one state of them at each turn. */
 size_t resource_count(void);
+/* The built-in ones come first. */
+size_t resource_builtin_count(void);
+/* Replaces all custom resources. The descriptors must live as long as the process; the list is copied. */
+void resource_set_custom(const struct resource *const *list, size_t count);
+/* Changes with every resource_set_custom. */
+unsigned long resource_generation(void);
 const struct resource *resource_at(size_t i);
 const struct resource *resource_find(const char *group, const char *version, const char *plural);
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind);

@@ -15,7 +15,7 @@
 static struct {
     pthread_mutex_t lock;
     cJSON *hashes; /* object: "api/v1" -> hash */
-    size_t resources;
+    unsigned long generation; /* of the resources that they are of */
 } cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static char *document_path(const struct resource *r)
@@ -27,10 +27,10 @@ static char *document_path(const struct resource *r)
 static cJSON *all_hashes(void)
 {
     pthread_mutex_lock(&cache.lock);
-    if (!cache.hashes || cache.resources != resource_count()) {
+    if (!cache.hashes || cache.generation != resource_generation()) {
         cJSON_Delete(cache.hashes);
         cache.hashes = cJSON_CreateObject();
-        cache.resources = resource_count();
+        cache.generation = resource_generation();
         for (size_t i = 0; i < resource_count(); i++) {
             if (!group_version_first(i))
                 continue;

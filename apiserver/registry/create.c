@@ -23,7 +23,7 @@ static bool error_is(const struct error *e, const char *reason)
 
 static struct stored *store(struct write *w, const cJSON *object, struct error **err)
 {
-    cleanup_json cJSON *converted = w->r->to_stored ? w->r->to_stored(object) : NULL;
+    cleanup_json cJSON *converted = w->r->to_stored ? w->r->to_stored(w->stored, object) : NULL;
     return storage_create(w->req->storage, w->stored, converted ? converted : object, NULL, 0, err);
 }
 

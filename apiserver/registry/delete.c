@@ -423,7 +423,7 @@ void write_delete(struct write *w)
         api_reply_success(w->req, w->name, json_str(last, "metadata.uid"));
         return;
     }
-    cleanup_json cJSON *view = w->r->from_stored ? w->r->from_stored(last) : NULL;
+    cleanup_json cJSON *view = w->r->from_stored ? w->r->from_stored(w->r, last) : NULL;
     api_reply_json(w->req, outcome != DELETE_NOW && accepted ? 202 : 200, view ? view : last);
 }
 
@@ -449,7 +449,7 @@ static bool delete_matching(struct write *w, const struct delete_options *o,
             cJSON *last = NULL;
             struct error *why = NULL;
             if (delete_object(&one, o, &outcome, &last, &why)) {
-                cJSON *view = w->r->from_stored ? w->r->from_stored(last) : json_dup(last);
+                cJSON *view = w->r->from_stored ? w->r->from_stored(w->r, last) : json_dup(last);
                 cJSON_AddItemToArray(items, view);
             } else if (why && why->code != 404) {
                 error_move(err, why);

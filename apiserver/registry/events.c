@@ -39,13 +39,15 @@ static cJSON *convert(const cJSON *event, const char *api_version, bool to_core)
     return out;
 }
 
-cJSON *event_from_stored(const cJSON *core_event)
+cJSON *event_from_stored(const struct resource *r, const cJSON *core_event)
 {
+    (void)r;
     return convert(core_event, "events.k8s.io/v1", false);
 }
 
-cJSON *event_to_stored(const cJSON *event)
+cJSON *event_to_stored(const struct resource *r, const cJSON *event)
 {
+    (void)r;
     return convert(event, "v1", true);
 }
 

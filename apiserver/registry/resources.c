@@ -1,6 +1,7 @@
 /* The built-in resources: what discovery shows and what the request pipeline follows. */
 #include "apiserver/resource.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include "apiserver/registry/descriptors.h"
 #include "apiserver/registry/strategy.h"
@@ -475,16 +476,37 @@ static struct resource resources[] = {
 };
 
 enum { RESOURCES_MAX = 160 };
-/* All sets, joined once; constant afterwards. */
-static struct resource *all[RESOURCES_MAX];
-static size_t all_count;
+
+/* One state of the set: never changed, never freed (somebody may be looping over it; it changes as rarely as
+ * CustomResourceDefinitions do). */
+struct state {
+    size_t count;
+    const struct resource *items[];
+};
+static const struct resource *builtin[RESOURCES_MAX]; /* joined once */
+static size_t builtin_count;
+static _Atomic(const struct state *) current;
+static atomic_ulong generation;
+/* What resource_count last told this thread, so that its loop does not run past a set that has shrunk. */
+static _Thread_local const struct state *pinned;
 
 static void join(struct resource *items, size_t count)
 {
-    for (size_t i = 0; i < count && all_count < RESOURCES_MAX; i++) {
-        all[all_count++] = &items[i];
+    for (size_t i = 0; i < count && builtin_count < RESOURCES_MAX; i++) {
+        builtin[builtin_count++] = &items[i];
         items[i].type = schema_find(items[i].group, items[i].version, items[i].kind);
     }
+}
+
+static void set_state(const struct resource *const *custom, size_t count)
+{
+    struct state *s = mem_alloc(sizeof *s + (builtin_count + count) * sizeof *s->items);
+    s->count = builtin_count + count;
+    memcpy(s->items, builtin, builtin_count * sizeof *builtin);
+    for (size_t i = 0; i < count; i++)
+        s->items[builtin_count + i] = custom[i];
+    atomic_store(&current, s);
+    atomic_fetch_add(&generation, 1);
 }
 
 static void join_all(void)
@@ -495,26 +517,55 @@ static void join_all(void)
                                                &resources_policy};
     for (size_t i = 0; i < ARRAY_LEN(sets); i++)
         join(sets[i]->items, sets[i]->count);
+    set_state(NULL, 0);
 }
 
 static pthread_once_t joined = PTHREAD_ONCE_INIT;
 
-size_t resource_count(void)
+static const struct state *state(void)
 {
     pthread_once(&joined, join_all);
-    return all_count;
+    return atomic_load(&current);
+}
+
+size_t resource_count(void)
+{
+    pinned = state();
+    return pinned->count;
+}
+
+size_t resource_builtin_count(void)
+{
+    state();
+    return builtin_count;
+}
+
+unsigned long resource_generation(void)
+{
+    return atomic_load(&generation);
+}
+
+void resource_set_custom(const struct resource *const *list, size_t count)
+{
+    const struct state *s = state();
+    bool same = s->count == builtin_count + count;
+    for (size_t i = 0; same && i < count; i++)
+        same = s->items[builtin_count + i] == list[i];
+    if (!same)
+        set_state(list, count);
 }
 
 const struct resource *resource_at(size_t i)
 {
-    pthread_once(&joined, join_all);
-    return all[i];
+    const struct state *s = pinned ? pinned : state();
+    return s->items[i < s->count ? i : s->count - 1];
 }
 
 const struct resource *resource_find(const char *group, const char *version, const char *plural)
 {
-    for (size_t i = 0; i < resource_count(); i++) {
-        const struct resource *r = all[i];
+    const struct state *s = state();
+    for (size_t i = 0; i < s->count; i++) {
+        const struct resource *r = s->items[i];
         if (!strcmp(r->plural, plural) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }
@@ -523,8 +574,9 @@ const struct resource *resource_find(const char *group, const char *version, con
 
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind)
 {
-    for (size_t i = 0; i < resource_count(); i++) {
-        const struct resource *r = all[i];
+    const struct state *s = state();
+    for (size_t i = 0; i < s->count; i++) {
+        const struct resource *r = s->items[i];
         if (!strcmp(r->kind, kind) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }

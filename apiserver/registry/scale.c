@@ -7,7 +7,7 @@
 #include "common/mem.h"
 #include "common/selector.h"
 
-static cJSON *scale_of(const cJSON *object)
+static cJSON *scale_of(const struct resource *r, const cJSON *object)
 {
     cJSON *scale = cJSON_CreateObject();
     json_map_set_str(scale, "kind", "Scale");
@@ -21,11 +21,18 @@ static cJSON *scale_of(const cJSON *object)
             json_map_set(meta, copied[i], json_dup(v));
     }
     cJSON *spec = cJSON_AddObjectToObject(scale, "spec");
-    int64_t replicas = json_int(object, "spec.replicas", 0);
+    int64_t replicas = json_int(object, r->scale_spec ? r->scale_spec : "spec.replicas", 0);
     if (replicas)
         json_set_int(spec, "replicas", replicas);
     cJSON *status = cJSON_AddObjectToObject(scale, "status");
-    json_set_int(status, "replicas", json_int(object, "status.replicas", 0));
+    json_set_int(status, "replicas",
+                 json_int(object, r->scale_status ? r->scale_status : "status.replicas", 0));
+    if (r->scale_selector && json_str(object, r->scale_selector)) {
+        json_map_set_str(status, "selector", json_str(object, r->scale_selector));
+        return scale;
+    }
+    if (r->scale_spec)
+        return scale;
     /* A ReplicationController's selector is a plain map of labels. */
     const cJSON *given = json_path(object, "spec.selector");
     cleanup_json cJSON *wrapped = NULL;
@@ -50,7 +57,7 @@ struct scaling {
 static cJSON *make_scaled(struct update *u, const cJSON *current, struct error **err)
 {
     const struct scaling *s = u->userdata;
-    cleanup_json cJSON *view = scale_of(current);
+    cleanup_json cJSON *view = scale_of(u->w->r, current);
     cleanup_json cJSON *scale =
         s->put ? json_dup(s->put)
                : update_patched(u->w, schema_find("autoscaling", "v1", "Scale"), view, err);
@@ -77,13 +84,14 @@ static cJSON *make_scaled(struct update *u, const cJSON *current, struct error *
     if (uid && *uid)
         json_set_str(object, "metadata.uid", uid);
     json_set_str(object, "metadata.resourceVersion", version && *version ? version : NULL);
-    json_set_int(object, "spec.replicas", replicas);
+    const char *path = u->w->r->scale_spec;
+    json_set_int(object, path ? path : "spec.replicas", replicas);
     return object;
 }
 
 static void reply_scale(struct write *w, const cJSON *object)
 {
-    cleanup_json cJSON *scale = scale_of(object);
+    cleanup_json cJSON *scale = scale_of(w->r, object);
     api_reply_json(w->req, 200, scale);
 }
 

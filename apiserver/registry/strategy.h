@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include "common/error.h"
 
+struct resource;
+
 bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err);
 const char *pod_field_default(const char *path);
 
@@ -19,8 +21,8 @@ bool secret_prepare(cJSON *secret, const cJSON *old, const char *sub, struct err
 
 /* core/v1 Events and their events.k8s.io/v1 form. */
 const char *event_field_value(const cJSON *event, const char *path);
-cJSON *event_from_stored(const cJSON *core_event);
-cJSON *event_to_stored(const cJSON *event);
+cJSON *event_from_stored(const struct resource *r, const cJSON *core_event);
+cJSON *event_to_stored(const struct resource *r, const cJSON *event);
 
 /* What makes pods, and all else whose controller alone fills the status in. */
 bool workload_prepare(cJSON *object, const cJSON *old, const char *sub, struct error **err);
@@ -28,5 +30,7 @@ bool daemonset_prepare(cJSON *object, const cJSON *old, const char *sub, struct 
 bool job_prepare(cJSON *job, const cJSON *old, const char *sub, struct error **err);
 const char *job_field_value(const cJSON *job, const char *path);
 /* autoscaling/v2 HorizontalPodAutoscalers and their v1 form. */
-cJSON *autoscaler_v1_from_v2(const cJSON *stored);
-cJSON *autoscaler_v2_from_v1(const cJSON *object);
+cJSON *autoscaler_v1_from_v2(const struct resource *r, const cJSON *stored);
+cJSON *autoscaler_v2_from_v1(const struct resource *r, const cJSON *object);
+/* CustomResourceDefinitions. */
+bool definition_prepare(cJSON *crd, const cJSON *old, const char *sub, struct error **err);

@@ -1,5 +1,6 @@
 #include "apiserver/registry/table.h"
 #include <string.h>
+#include "apiserver/crd/custom.h"
 #include "apiserver/registry/tables.h"
 #include "common/json.h"
 
@@ -102,7 +103,10 @@ static void add_row(struct buf *b, const struct resource *r, void (*row)(const c
                     enum table_include include)
 {
     cleanup_json cJSON *cells = cJSON_CreateArray();
-    row(object, cells);
+    if (r->type && (r->type->flags & SCHEMA_IS_CUSTOM) && row == row_default)
+        custom_row(r->type, object, cells);
+    else
+        row(object, cells);
     buf_adds(b, "{\"cells\":");
     json_print(cells, b);
     add_conditions(b, r, object);

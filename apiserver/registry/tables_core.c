@@ -239,7 +239,7 @@ void row_event(const cJSON *event, cJSON *cells)
 {
     cleanup_json cJSON *converted = NULL;
     if (!strncmp(json_str_or(event, "apiVersion", ""), "events.k8s.io/", 14))
-        event = converted = event_to_stored(event);
+        event = converted = event_to_stored(NULL, event);
 
     const char *first = json_str(event, "firstTimestamp");
     if (!first)

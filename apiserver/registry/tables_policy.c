@@ -24,9 +24,11 @@ static int compare_text(const void *a, const void *b)
 static void cell_usage(cJSON *cells, const cJSON *quota, bool limits)
 {
     const cJSON *hard = json_path(quota, "spec.hard"), *used = json_path(quota, "status.used"), *h;
-    cleanup_free const char **names = mem_alloc(sizeof *names * ((size_t)cJSON_GetArraySize(hard) + 1));
+    cleanup_free const char **names =
+        mem_alloc(sizeof *names * ((size_t)cJSON_GetArraySize(hard) + 1));
     size_t n = 0;
-    cJSON_ArrayForEach(h, hard) if (!strncmp(h->string, "limits.", 7) == limits) names[n++] = h->string;
+    cJSON_ArrayForEach(h, hard) if (!strncmp(h->string, "limits.", 7) == limits) names[n++] =
+        h->string;
     qsort(names, n, sizeof *names, compare_text);
     cleanup_buf struct buf b = {0};
     for (size_t i = 0; i < n; i++) {

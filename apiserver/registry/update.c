@@ -5,6 +5,7 @@
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
+#include "apiserver/schema/schema.h"
 #include "common/json.h"
 #include "common/mem.h"
 
@@ -102,7 +103,7 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     u->u.claim_count = 0;
     u->u.delete_instead = false;
 
-    cleanup_json cJSON *converted = r->from_stored ? r->from_stored(current) : NULL;
+    cleanup_json cJSON *converted = r->from_stored ? r->from_stored(r, current) : NULL;
     const cJSON *old = converted ? converted : current;
     cleanup_json cJSON *object = u->make(u, old, err);
     if (!object)
@@ -138,7 +139,7 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     } else if (json_equal(object, old)) {
         return NULL;
     }
-    cJSON *out = r->to_stored ? r->to_stored(object) : object;
+    cJSON *out = r->to_stored ? r->to_stored(w->stored, object) : object;
     if (out == object)
         object = NULL;
     return out;
@@ -296,6 +297,13 @@ cJSON *update_patched(struct write *w, const struct schema_type *type, const cJS
     enum patch_kind kind;
     if (!patch_kind_parse(content_type ? content_type : "", &kind, err))
         return NULL;
+    if (kind == PATCH_STRATEGIC && (type->flags & SCHEMA_IS_CUSTOM)) {
+        error_set(err, 415, "UnsupportedMediaType",
+                  "the body of the request was in an unknown format - accepted media types include: "
+                  "application/json-patch+json, application/merge-patch+json, "
+                  "application/apply-patch+yaml");
+        return NULL;
+    }
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
     cleanup_json cJSON *patched = patch_apply_text(kind, type, target, body, len, err);

@@ -113,8 +113,9 @@ static void to_annotation(cJSON *o, size_t i)
     json_remove(o, carried[i].path);
 }
 
-cJSON *autoscaler_v1_from_v2(const cJSON *stored)
+cJSON *autoscaler_v1_from_v2(const struct resource *r, const cJSON *stored)
 {
+    (void)r;
     cJSON *o = json_dup(stored);
     json_map_set_str(o, "apiVersion", "autoscaling/v1");
     int64_t wanted =
@@ -161,8 +162,9 @@ static void put_cpu(cJSON *o, const char *list, const char *member, int64_t perc
     cJSON_InsertItemInArray(metrics, 0, m);
 }
 
-cJSON *autoscaler_v2_from_v1(const cJSON *object)
+cJSON *autoscaler_v2_from_v1(const struct resource *r, const cJSON *object)
 {
+    (void)r;
     cJSON *o = json_dup(object);
     json_map_set_str(o, "apiVersion", "autoscaling/v2");
     for (size_t i = 0; i < ARRAY_LEN(carried); i++)

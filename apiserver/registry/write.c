@@ -2,6 +2,8 @@
 #include <string.h>
 #include <strings.h>
 #include "apiserver/auth/token.h"
+#include "apiserver/crd/controller.h"
+#include "apiserver/crd/custom.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/registry/strategy.h"
@@ -90,7 +92,9 @@ bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON
 void write_default(const struct resource *r, cJSON *object)
 {
     defaults_fn *fn = schema_defaults_for(r->group, r->version, r->kind);
-    if (fn)
+    if (r->type && (r->type->flags & SCHEMA_IS_CUSTOM))
+        custom_default(r->type, object);
+    else if (fn)
         fn(object);
     else if (r->type)
         schema_default(r->type, object);
@@ -107,6 +111,8 @@ bool write_validate(const struct resource *r, const cJSON *object, const cJSON *
         fn(object, old, sub, &errors);
     else
         validate_generic(object, old, r->namespaced, &errors);
+    if (r->type && (r->type->flags & SCHEMA_IS_CUSTOM))
+        custom_validate(r->type, object, old, sub, &errors);
     if (r->validate)
         r->validate(object, old, sub, &errors);
     return field_errors_check(&errors, r->group, r->kind, json_str_or(object, "metadata.name", ""),
@@ -118,7 +124,7 @@ cJSON *write_view(const struct write *w, const struct stored *s)
     cJSON *json = json_parse(s->json, s->len, NULL);
     if (!json || !w->r->from_stored)
         return json;
-    cJSON *view = w->r->from_stored(json);
+    cJSON *view = w->r->from_stored(w->r, json);
     cJSON_Delete(json);
     return view;
 }
@@ -255,5 +261,6 @@ void registry_handle_write(struct api_request *req)
 
 bool registry_start(const struct api_config *config, struct storage *storage, struct error **err)
 {
-    return services_start(config, err) && bootstrap_start(config, storage, err);
+    return services_start(config, err) && bootstrap_start(config, storage, err) &&
+           crd_start(storage, err);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/crd/custom.h"
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -508,9 +509,19 @@ static bool decode_message(struct decoder *d, const struct schema_type *t, cJSON
     return true;
 }
 
+void strict_note(struct strict_errors *s, const char *path)
+{
+    if (!s || s->count >= STRICT_MAX)
+        return;
+    s->items = mem_realloc(s->items, sizeof *s->items * (s->count + 1));
+    s->items[s->count++] = mem_printf("unknown field \"%s\"", path);
+}
+
 bool schema_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict,
                    struct error **err)
 {
+    if ((t->flags & SCHEMA_IS_CUSTOM) && cJSON_IsObject(object))
+        return custom_decode(t, object, strict, err);
     struct decoder d = {strict, err};
     if (!cJSON_IsObject(object)) {
         error_setf(err, "json: cannot unmarshal %s into Go value of type %s.%s",

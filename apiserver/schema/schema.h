@@ -42,8 +42,8 @@ enum { SCHEMA_PATCH_MERGE = 1, SCHEMA_PATCH_RETAIN_KEYS = 2, SCHEMA_PATCH_REPLAC
  * Go, or no omitempty). Value: a struct by value: always written, as {} when empty. */
 enum { SCHEMA_REQUIRED = 1, SCHEMA_KEEP_ZERO = 2, SCHEMA_VALUE = 4 };
 /* type->flags. A kind has apiVersion and kind; a list is a kind with ListMeta and items; preserve unknown: members that
- * are no fields stay. */
-enum { SCHEMA_IS_KIND = 1, SCHEMA_IS_LIST = 2, SCHEMA_PRESERVE_UNKNOWN = 4 };
+ * are no fields stay; custom: a custom resource, whose definition decides (apiserver/crd). */
+enum { SCHEMA_IS_KIND = 1, SCHEMA_IS_LIST = 2, SCHEMA_PRESERVE_UNKNOWN = 4, SCHEMA_IS_CUSTOM = 8 };
 
 struct schema_type;
 struct schema_field {

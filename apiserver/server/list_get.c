@@ -156,7 +156,7 @@ static cJSON *parse_item(const struct resource *r, const struct stored *s)
     cJSON *object = json_parse(s->json, s->len, NULL);
     if (!r->from_stored || !object)
         return object;
-    cJSON *converted = r->from_stored(object);
+    cJSON *converted = r->from_stored(r, object);
     cJSON_Delete(object);
     return converted;
 }

@@ -238,7 +238,7 @@ void api_reply_stored(struct api_request *req, int status, struct stored *s)
         return;
     }
     cleanup_json cJSON *object = json_parse(s->json, s->len, NULL);
-    cleanup_json cJSON *converted = r->from_stored ? r->from_stored(object) : NULL;
+    cleanup_json cJSON *converted = r->from_stored ? r->from_stored(r, object) : NULL;
     api_reply_json(req, status, converted ? converted : object);
 }
 

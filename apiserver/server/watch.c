@@ -91,7 +91,7 @@ static void write_line(struct watch *w, const char *type, const struct buf *obje
 static void write_converted(struct watch *w, const char *type, cJSON *object)
 {
     if (w->resource->from_stored && object) {
-        cJSON *converted = w->resource->from_stored(object);
+        cJSON *converted = w->resource->from_stored(w->resource, object);
         cJSON_Delete(object);
         object = converted;
     }

@@ -16,8 +16,8 @@
 
 static void add_caches(struct storage *s)
 {
-    s->caches = mem_alloc((resource_count() + 1) * sizeof *s->caches);
-    for (size_t i = 0; i < resource_count(); i++) {
+    s->caches = mem_alloc(CACHES_MAX * sizeof *s->caches);
+    for (size_t i = 0; i < resource_builtin_count(); i++) {
         const struct resource *r = resource_at(i);
         if (!r->storage_prefix || r->stored_as)
             continue;

@@ -87,6 +87,9 @@ bool storage_wait_ready(struct storage *s, int64_t timeout_ms);
 bool storage_healthy(struct storage *s, struct error **err);
 void storage_stop(struct storage *s);
 
+/* Caches one more resource, as of now; blocks until its objects are there (a few seconds at most). One at a time. */
+bool storage_add_resource(struct storage *s, const struct resource *r, struct error **err);
+
 /* A key with a time to live, beside the objects (the addresses of living apiservers). Made or
  * renewed. key is below /registry/. */
 bool storage_put_ttl(struct storage *s, const char *key, const char *value, int64_t ttl_seconds,

@@ -66,11 +66,12 @@ struct waiter {
     storage_fn *fn;
     void *userdata;
 };
+#define CACHES_MAX 2048
 struct storage {
     struct etcd_client *etcd;
     struct etcd_watch *watch;
-    struct cache **caches; /* the set is constant after start */
-    size_t cache_count;
+    struct cache **caches; /* room for CACHES_MAX; only grows, by the thread that follows the store */
+    atomic_size_t cache_count;
     atomic_bool stopping, reload;
     atomic_uint_fast64_t revision;
     pthread_t sync_thread, timer_thread, readers[READERS], upkeep_thread;
@@ -82,6 +83,7 @@ struct storage {
     bool ready;
     struct waiter *asking, *asking_end; /* want a question to be put to the store */
     struct waiter *waiting;             /* for a revision */
+    struct cache *added;                /* to be loaded and joined to the others */
     unsigned questions;                 /* on their way */
     bool asked_for_several;
     int64_t asked_us;                   /* when the last was put; monotonic */
@@ -95,6 +97,10 @@ struct storage {
 bool sync_start(struct storage *s, struct error **err);
 void sync_stop(struct storage *s);
 struct cache *sync_find_cache(struct storage *s, const char *key);
+
+/* --- added.c --- */
+/* Loads what was added; on the thread that follows the store. */
+void storage_load_added(struct storage *s);
 
 /* --- upkeep.c --- */
 bool upkeep_start(struct storage *s, struct error **err);

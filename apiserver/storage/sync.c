@@ -479,6 +479,7 @@ static void *run_sync(void *arg)
             pthread_cond_broadcast(&s->changed);
             pthread_mutex_unlock(&s->mutex);
         }
+        storage_load_added(s);
         int64_t began = time_monotonic_ms();
         if (!etcd_watch_run(s->watch, storage_revision(s) + 1, on_result, s, &err) &&
             !atomic_load(&s->stopping))

@@ -296,14 +296,14 @@ END_TEST
 START_TEST(test_event_forms)
 {
     cleanup_json cJSON *core = parse(event_text);
-    cleanup_json cJSON *other = event_from_stored(core);
+    cleanup_json cJSON *other = event_from_stored(NULL, core);
     ck_assert_str_eq(json_str(other, "apiVersion"), "events.k8s.io/v1");
     ck_assert_str_eq(json_str(other, "regarding.name"), "web");
     ck_assert_str_eq(json_str(other, "note"), " text\n");
     ck_assert_int_eq(json_int(other, "deprecatedCount", 0), 4);
     ck_assert_str_eq(json_str(other, "deprecatedSource.host"), "n1");
     ck_assert_ptr_null(json_get(other, "message"));
-    cleanup_json cJSON *back = event_to_stored(other);
+    cleanup_json cJSON *back = event_to_stored(NULL, other);
     ck_assert(json_equal(back, core));
     cleanup_buf struct buf text = {0};
     json_print(other, &text);

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# CustomResourceDefinitions: what one defines is served by every apiserver, with kubectl as the judge.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/lib.sh
+. tests/tools/control-plane.sh
+KUBECTL=$(tests/tools/kubectl)
+k() { "$KUBECTL" "$@"; }
+k2() { "$KUBECTL" --server="$API2" "$@"; }
+control_plane_start "${TMPDIR:-/tmp}/skiff-crd-$$" "${SKIFF_TEST_PORT:-34200}" || {
+    fail "the control plane starts"
+    finish
+    exit 1
+}
+trap 'control_plane_stop; rm -rf "$CP_DIR"' EXIT
+k create ns t >/dev/null
+apply() { "${@:2}" -n t apply -f - <<<"$1"; }
+CRD=$(cat <<'END'
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: shelves.stable.example.com}
+spec:
+  group: stable.example.com
+  scope: Namespaced
+  names: {plural: shelves, singular: shelf, kind: Shelf, shortNames: [shlf], categories: [all]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        description: Holds books.
+        required: [spec]
+        properties:
+          spec:
+            type: object
+            required: [width]
+            properties:
+              width: {type: integer, minimum: 1, maximum: 100, description: In centimetres.}
+              wood: {type: string, enum: [oak, pine], default: oak}
+              label: {type: string, pattern: '^[a-z]+\d*$', maxLength: 8}
+              replicas: {type: integer}
+              port: {x-kubernetes-int-or-string: true}
+              extra: {type: object, x-kubernetes-preserve-unknown-fields: true}
+              tags: {type: object, additionalProperties: {type: string}}
+              books:
+                type: array
+                maxItems: 3
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [title]
+                items: {type: object, required: [title], properties: {title: {type: string}, pages: {type: integer, default: 100}}}
+          status:
+            type: object
+            properties: {replicas: {type: integer}, phase: {type: string}, selector: {type: string}}
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}
+    additionalPrinterColumns:
+    - {name: Width, type: integer, jsonPath: .spec.width}
+    - {name: Wood, type: string, jsonPath: .spec.wood, priority: 1}
+    - {name: Age, type: date, jsonPath: .metadata.creationTimestamp}
+  - name: v1beta1
+    served: true
+    storage: false
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+END
+)
+check_output "a definition is created" 'created$' apply "$CRD" k
+check "it becomes established" k wait crd/shelves.stable.example.com --for=condition=established --timeout=10s
+check_equal "its names are accepted" 'True v1 Shelf' "$(k get crd shelves.stable.example.com -o jsonpath='{.status.conditions[?(@.type=="NamesAccepted")].status} {.status.storedVersions[0]} {.status.acceptedNames.kind}')"
+for server in k k2; do
+    check_output "discovery shows it ($server)" '^shelves +shlf +stable.example.com/v1 +true +Shelf' $server api-resources --api-group=stable.example.com
+done
+check_output "an object is created" 'shelf.stable.example.com/a created' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: y}}, spec: {width: 40, port: http, extra: {any: [1, {b: 2}]}, tags: {k: v}, books: [{title: one}]}}' k
+check_equal "the other apiserver gives it, with defaults" 'oak 100 2 http' "$(k2 -n t get shlf a -o jsonpath='{.spec.wood} {.spec.books[0].pages} {.spec.extra.any[1].b} {.spec.port}')"
+check_output "it has its columns" '^NAME +WIDTH +AGE$' k -n t get shelves
+check_output "and its row" '^a +40 +oak +[0-9]+s$' k -n t get shelf -o wide
+check_output "kubectl get all shows it" 'shelf.stable.example.com/a' k -n t get all
+check_output "explain knows its fields" 'In centimetres' k explain shelf.spec.width
+check_output "explain --recursive" 'pages' k explain shelf --recursive
+check_output "describe" 'Width: +40' k -n t describe shelf a
+check_output "a merge patch" 'patched' k -n t patch shelf a --type=merge -p '{"spec":{"width":50}}'
+check_output "a JSON patch" 'patched' k -n t patch shelf a --type=json -p '[{"op":"add","path":"/spec/label","value":"b1"}]'
+check_output "a strategic patch is refused" 'application/merge-patch\+json|strategic merge patch is not supported|UnsupportedMediaType|unsupported' k -n t patch shelf a --type=strategic -p '{"spec":{"width":51}}'
+check_output "apply changes what changed" 'configured' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: y}}, spec: {width: 60, books: [{title: one}]}}' k
+check_equal "generation counts" 4 "$(k -n t get shelf a -o jsonpath='{.metadata.generation}')"
+check_equal "what apply no longer says is gone" '60 ' "$(k -n t get shelf a -o jsonpath='{.spec.width} {.spec.tags}')"
+check_output "an unknown field is refused" 'unknown field "spec.colour"' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: b}, spec: {width: 4, colour: red}}' k
+LAST=$(k -n t create --validate=warn -f - <<<'{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: pruned}, spec: {width: 4, colour: red}}' 2>&1)
+check_output "an unknown field is warned of" 'Warning: unknown field "spec.colour"' printf '%s\n' "$LAST"
+check_equal "and pruned" '' "$(k -n t get shelf pruned -o jsonpath='{.spec.colour}')"
+refused() { check_output "$1" "$2" apply "{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: bad}, spec: $3}" k; }
+refused "a missing field" 'spec.width: Required value' '{wood: oak}'
+refused "a wrong type" 'spec.width: Invalid value: "string": spec.width in body must be of type integer: "string"' '{width: wide}'
+refused "too small" 'spec.width: Invalid value: 0: spec.width in body should be greater than or equal to 1' '{width: 0}'
+refused "too great" 'spec.width: Invalid value: 500: spec.width in body should be less than or equal to 100' '{width: 500}'
+refused "not in the list" 'spec.wood: Unsupported value: "ash": supported values: "oak", "pine"' '{width: 1, wood: ash}'
+refused "the pattern" "spec.label: Invalid value: \"B\": spec.label in body should match" '{width: 1, label: B}'
+refused "too many items" 'spec.books: Too many: 4: must have at most 3 items' '{width: 1, books: [{title: a}, {title: b}, {title: c}, {title: d}]}'
+refused "twice the same key" 'spec.books\[1\]: Duplicate value' '{width: 1, books: [{title: a}, {title: a}]}'
+check_output "status is its own" 'patched' k -n t patch shelf a --subresource=status --type=merge -p '{"status":{"replicas":2,"selector":"app=a"},"spec":{"width":99}}'
+check_equal "and leaves the rest" '2 60' "$(k -n t get shelf a -o jsonpath='{.status.replicas} {.spec.width}')"
+check_output "it is scaled" 'scaled' k -n t scale shelf a --replicas=7
+check_equal "where the definition says" 7 "$(k -n t get shelf a -o jsonpath='{.spec.replicas}')"
+check_equal "scale shows its selector" 'app=a 7 2' "$(k get --raw /apis/stable.example.com/v1/namespaces/t/shelves/a/scale | jq -r '"\(.status.selector) \(.spec.replicas) \(.status.replicas)"')"
+check_output "the other version shows the same object" '^stable.example.com/v1beta1 60$' k -n t get shelves.v1beta1.stable.example.com a -o jsonpath='{.apiVersion} {.spec.width}{"\n"}'
+out=$(k -n t apply --server-side --field-manager=me --force-conflicts -f - <<<'{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a}, spec: {width: 61, books: [{title: two}]}}' 2>&1)
+check_output "server-side apply merges lists by key" 'serverside-applied' printf '%s\n' "$out"
+check_equal "both books stand" 'one two 61' "$(k -n t get shelf a -o jsonpath='{.spec.books[*].title} {.spec.width}')"
+k2 -n t get shelves -w -o name --request-timeout=6s >"$CP_DIR/watch" 2>&1 &
+watcher=$!
+eventually 5 grep -q '/a' "$CP_DIR/watch"
+k -n t delete shelf pruned >/dev/null
+k -n t create -f - <<<'{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {generateName: gen-}, spec: {width: 4}}' >/dev/null
+check "a watch through the other apiserver hears of a new one" eventually 5 grep -q gen- "$CP_DIR/watch"
+kill $watcher 2>/dev/null
+control_plane_kill "${CP_APISERVER[0]}"
+control_plane_apiserver 0
+eventually 20 "${CURL[@]}" -f "$API/readyz" >/dev/null
+check_equal "a restarted apiserver has it all" 61 "$(k -n t get shelf a -o jsonpath='{.spec.width}')"
+check_output "a definition must fit its name" 'must be spec.names.plural\+"."\+spec.group' apply '{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: x.y.z}, spec: {group: g.h, scope: Cluster, names: {plural: p, kind: P}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}' k
+k -n t patch shelf a --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}' >/dev/null
+k delete crd shelves.stable.example.com --wait=false >/dev/null
+check_output "a definition waits for its objects' finalizers" 'Terminating|True' eventually_output 5 True k get crd shelves.stable.example.com -o jsonpath='{.status.conditions[?(@.type=="Terminating")].status}'
+k -n t patch shelf a --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null
+check "then it goes, and its objects with it" k wait crd/shelves.stable.example.com --for=delete --timeout=15s
+for server in k k2; do
+    check "it is served no more ($server)" eventually 5 bash -c "! '$KUBECTL' --server=$([ $server = k ] && echo "$API" || echo "$API2") get --raw /apis/stable.example.com/v1 2>/dev/null"
+done
+check_output "it can come again" 'created' apply "$CRD" k
+check "and is established again" k wait crd/shelves.stable.example.com --for=condition=established --timeout=10s
+check_output "without the objects of before" 'No resources found' k -n t get shelves
+finish
