@@ -72,16 +72,17 @@ struct resource {
     void (*warnings)(const cJSON *object, const cJSON *old, void (*warn)(void *, const char *), void *ctx);
 };
 
-/* All resources served, in the order of discovery: the built-in ones, then custom ones, which come and go. A loop
- * `for (i = 0; i < resource_count(); i++) resource_at(i)` sees one state of them at each turn. */
-size_t resource_count(void);
-/* The built-in ones come first. */
-size_t resource_builtin_count(void);
+/* One state of what is served, in the order of discovery: the built-in resources, then custom ones, which come and
+ * go. A list is never changed and never freed: whoever loops over it sees one state of the world. */
+struct resource_list {
+    size_t count, builtin; /* the built-in ones come first */
+    const struct resource *items[];
+};
+const struct resource_list *resource_all(void);
 /* Replaces all custom resources. The descriptors must live as long as the process; the list is copied. */
 void resource_set_custom(const struct resource *const *list, size_t count);
 /* Changes with every resource_set_custom. */
 unsigned long resource_generation(void);
-const struct resource *resource_at(size_t i);
 const struct resource *resource_find(const char *group, const char *version, const char *plural);
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind);
 /* The resource whose form is stored: r itself, or r->stored_as. */

@@ -74,8 +74,9 @@ static bool conflicts(const cJSON *crd, const char *own_name)
 {
     const char *group = json_str_or(crd, "spec.group", ""), *plural = json_str_or(crd, "spec.names.plural", ""),
                *kind = json_str_or(crd, "spec.names.kind", "");
-    for (size_t i = 0; i < resource_builtin_count(); i++) {
-        const struct resource *r = resource_at(i);
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->builtin; i++) {
+        const struct resource *r = all->items[i];
         if (!strcmp(r->group, group) && (!strcmp(r->plural, plural) || !strcmp(r->kind, kind)))
             return true;
     }

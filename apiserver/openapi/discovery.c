@@ -40,12 +40,13 @@ static void add_group(cJSON *o, const char *group)
 {
     cJSON_AddStringToObject(o, "name", group);
     cJSON *versions = cJSON_AddArrayToObject(o, "versions"), *preferred = NULL;
-    for (size_t i = 0; i < resource_count(); i++) {
-        if (strcmp(resource_at(i)->group, group) != 0 || !group_version_first(i))
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        if (strcmp(all->items[i]->group, group) != 0 || !group_version_first(all, i))
             continue;
-        cJSON_AddItemToArray(versions, version_json(resource_at(i)));
+        cJSON_AddItemToArray(versions, version_json(all->items[i]));
         if (!preferred)
-            preferred = version_json(resource_at(i));
+            preferred = version_json(all->items[i]);
     }
     cJSON_AddItemToObject(o, "preferredVersion", preferred);
 }
@@ -56,11 +57,12 @@ cJSON *discovery_groups(void)
     cJSON_AddStringToObject(o, "kind", "APIGroupList");
     cJSON_AddStringToObject(o, "apiVersion", "v1");
     cJSON *groups = cJSON_AddArrayToObject(o, "groups");
-    for (size_t i = 0; i < resource_count(); i++) {
-        if (!*resource_at(i)->group || !group_first(i))
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        if (!*all->items[i]->group || !group_first(all, i))
             continue;
         cJSON *g = cJSON_CreateObject();
-        add_group(g, resource_at(i)->group);
+        add_group(g, all->items[i]->group);
         cJSON_AddItemToArray(groups, g);
     }
     return o;
@@ -205,18 +207,19 @@ cJSON *discovery_aggregated(bool core, const char *version)
     cJSON_AddStringToObject(o, "apiVersion", api_version);
     cJSON_AddObjectToObject(o, "metadata");
     cJSON *items = cJSON_AddArrayToObject(o, "items");
-    for (size_t i = 0; i < resource_count(); i++) {
-        const char *group = resource_at(i)->group;
-        if (core != !*group || !group_first(i))
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        const char *group = all->items[i]->group;
+        if (core != !*group || !group_first(all, i))
             continue;
         cJSON *item = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(item, "metadata");
         if (*group)
             cJSON_AddStringToObject(meta, "name", group);
         cJSON_AddNullToObject(meta, "creationTimestamp");
         cJSON *versions = cJSON_AddArrayToObject(item, "versions");
-        for (size_t k = i; k < resource_count(); k++)
-            if (!strcmp(resource_at(k)->group, group) && group_version_first(k))
-                cJSON_AddItemToArray(versions, version_aggregated(group, resource_at(k)->version));
+        for (size_t k = i; k < all->count; k++)
+            if (!strcmp(all->items[k]->group, group) && group_version_first(all, k))
+                cJSON_AddItemToArray(versions, version_aggregated(group, all->items[k]->version));
         cJSON_AddItemToArray(items, item);
     }
     return o;

@@ -26,9 +26,10 @@ void openapi_document(struct buf *out, bool v2, const char *group, const char *v
     if (group) {
         document_add_paths(&d, group, version);
     } else {
-        for (size_t i = 0; i < resource_count(); i++)
-            if (group_version_first(i))
-                document_add_paths(&d, resource_at(i)->group, resource_at(i)->version);
+        const struct resource_list *all = resource_all();
+        for (size_t i = 0; i < all->count; i++)
+            if (group_version_first(all, i))
+                document_add_paths(&d, all->items[i]->group, all->items[i]->version);
     }
     json_end(w, '}');
     json_key(w, v2 ? "definitions" : "components");

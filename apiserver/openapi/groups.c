@@ -10,29 +10,30 @@ static bool same_version(const struct resource *r, const char *group, const char
     return !strcmp(r->group, group) && (!version || !strcmp(r->version, version));
 }
 
-static bool first(size_t i, bool version)
+static bool first(const struct resource_list *all, size_t i, bool version)
 {
-    const struct resource *r = resource_at(i);
+    const struct resource *r = all->items[i];
     for (size_t k = 0; k < i; k++)
-        if (same_version(resource_at(k), r->group, version ? r->version : NULL))
+        if (same_version(all->items[k], r->group, version ? r->version : NULL))
             return false;
     return true;
 }
 
-bool group_first(size_t i)
+bool group_first(const struct resource_list *all, size_t i)
 {
-    return first(i, false);
+    return first(all, i, false);
 }
 
-bool group_version_first(size_t i)
+bool group_version_first(const struct resource_list *all, size_t i)
 {
-    return first(i, true);
+    return first(all, i, true);
 }
 
 static bool served(const char *group, const char *version)
 {
-    for (size_t i = 0; i < resource_count(); i++)
-        if (same_version(resource_at(i), group, version))
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++)
+        if (same_version(all->items[i], group, version))
             return true;
     return false;
 }
@@ -60,11 +61,12 @@ static int by_plural(const void *a, const void *b)
 
 const struct resource **group_version_resources(const char *group, const char *version, size_t *count)
 {
-    const struct resource **list = mem_alloc(sizeof *list * (resource_count() + 1));
+    const struct resource_list *all = resource_all();
+    const struct resource **list = mem_alloc(sizeof *list * (all->count + 1));
     *count = 0;
-    for (size_t i = 0; i < resource_count(); i++)
-        if (same_version(resource_at(i), group, version))
-            list[(*count)++] = resource_at(i);
+    for (size_t i = 0; i < all->count; i++)
+        if (same_version(all->items[i], group, version))
+            list[(*count)++] = all->items[i];
     qsort(list, *count, sizeof *list, by_plural);
     return list;
 }

@@ -7,10 +7,10 @@
 #include "apiserver/resource.h"
 #include "apiserver/server/request.h"
 
-/* Is resource i the first of its group (of its group and version)? What loops over groups looks at these
- * only. */
-bool group_first(size_t i);
-bool group_version_first(size_t i);
+/* Is resource i of the list the first of its group (of its group and version)? What loops over groups looks at
+ * these only. */
+bool group_first(const struct resource_list *all, size_t i);
+bool group_version_first(const struct resource_list *all, size_t i);
 bool group_served(const char *group);
 bool group_version_served(const char *group, const char *version);
 /* "v1", "apps/v1"; caller frees. */

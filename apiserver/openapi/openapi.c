@@ -31,12 +31,13 @@ static cJSON *all_hashes(void)
         cJSON_Delete(cache.hashes);
         cache.hashes = cJSON_CreateObject();
         cache.generation = resource_generation();
-        for (size_t i = 0; i < resource_count(); i++) {
-            if (!group_version_first(i))
+        const struct resource_list *all = resource_all();
+        for (size_t i = 0; i < all->count; i++) {
+            if (!group_version_first(all, i))
                 continue;
             cleanup_buf struct buf b = {0};
-            openapi_document(&b, false, resource_at(i)->group, resource_at(i)->version);
-            cleanup_free char *path = document_path(resource_at(i)), *hash = document_hash(b.data, b.len);
+            openapi_document(&b, false, all->items[i]->group, all->items[i]->version);
+            cleanup_free char *path = document_path(all->items[i]), *hash = document_hash(b.data, b.len);
             cJSON_AddStringToObject(cache.hashes, path, hash);
         }
     }
@@ -125,12 +126,13 @@ static bool serve_v3(struct api_request *req, const char *path)
         httpd_reply(http, 301, "text/plain", "", 0);
         return true;
     }
-    for (size_t i = 0; i < resource_count(); i++) {
-        cleanup_free char *own = document_path(resource_at(i));
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        cleanup_free char *own = document_path(all->items[i]);
         if (strcmp(own, path) != 0)
             continue;
         struct buf b = {0};
-        openapi_document(&b, false, resource_at(i)->group, resource_at(i)->version);
+        openapi_document(&b, false, all->items[i]->group, all->items[i]->version);
         size_t len = b.len;
         reply_large(req, "application/json", buf_take(&b), len, hash, asked && *asked);
         return true;

@@ -142,9 +142,15 @@ static void add_body_schema(struct document *d, const struct operation *op)
         document_add_ref(d, t);
 }
 
+/* Custom resources know no strategic merge patch. */
 static const char *const patch_types[] = {"application/json-patch+json", "application/merge-patch+json",
-                                          "application/strategic-merge-patch+json",
-                                          "application/apply-patch+yaml"};
+                                          "application/apply-patch+yaml",
+                                          "application/strategic-merge-patch+json"};
+
+static size_t patch_type_count(const struct operation *op)
+{
+    return ARRAY_LEN(patch_types) - (op->r->type && op->r->type->flags & SCHEMA_IS_CUSTOM);
+}
 
 static void add_request_body(struct document *d, const struct operation *op)
 {
@@ -155,7 +161,7 @@ static void add_request_body(struct document *d, const struct operation *op)
     json_begin(w, '{');
     json_key(w, "content");
     json_begin(w, '{');
-    for (size_t i = 0; i < (op->body == BODY_PATCH ? ARRAY_LEN(patch_types) : 1); i++) {
+    for (size_t i = 0; i < (op->body == BODY_PATCH ? patch_type_count(op) : 1); i++) {
         json_key(w, types[i]);
         json_begin(w, '{');
         json_key(w, "schema");
@@ -234,7 +240,7 @@ static void add_operation(struct document *d, const struct operation *op)
         json_key(w, "consumes");
         json_begin(w, '[');
         if (op->body == BODY_PATCH)
-            for (size_t i = 0; i < ARRAY_LEN(patch_types); i++)
+            for (size_t i = 0; i < patch_type_count(op); i++)
                 json_string(w, patch_types[i]);
         else
             json_string(w, "*/*");

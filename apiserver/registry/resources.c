@@ -477,18 +477,10 @@ static struct resource resources[] = {
 
 enum { RESOURCES_MAX = 160 };
 
-/* One state of the set: never changed, never freed (somebody may be looping over it; it changes as rarely as
- * CustomResourceDefinitions do). */
-struct state {
-    size_t count;
-    const struct resource *items[];
-};
 static const struct resource *builtin[RESOURCES_MAX]; /* joined once */
 static size_t builtin_count;
-static _Atomic(const struct state *) current;
+static _Atomic(const struct resource_list *) current;
 static atomic_ulong generation;
-/* What resource_count last told this thread, so that its loop does not run past a set that has shrunk. */
-static _Thread_local const struct state *pinned;
 
 static void join(struct resource *items, size_t count)
 {
@@ -498,14 +490,15 @@ static void join(struct resource *items, size_t count)
     }
 }
 
-static void set_state(const struct resource *const *custom, size_t count)
+static void set_list(const struct resource *const *custom, size_t count)
 {
-    struct state *s = mem_alloc(sizeof *s + (builtin_count + count) * sizeof *s->items);
-    s->count = builtin_count + count;
-    memcpy(s->items, builtin, builtin_count * sizeof *builtin);
+    struct resource_list *l = mem_alloc(sizeof *l + (builtin_count + count) * sizeof *l->items);
+    l->count = builtin_count + count;
+    l->builtin = builtin_count;
+    memcpy(l->items, builtin, builtin_count * sizeof *builtin);
     for (size_t i = 0; i < count; i++)
-        s->items[builtin_count + i] = custom[i];
-    atomic_store(&current, s);
+        l->items[builtin_count + i] = custom[i];
+    atomic_store(&current, l);
     atomic_fetch_add(&generation, 1);
 }
 
@@ -517,27 +510,14 @@ static void join_all(void)
                                                &resources_policy};
     for (size_t i = 0; i < ARRAY_LEN(sets); i++)
         join(sets[i]->items, sets[i]->count);
-    set_state(NULL, 0);
+    set_list(NULL, 0);
 }
 
-static pthread_once_t joined = PTHREAD_ONCE_INIT;
-
-static const struct state *state(void)
+const struct resource_list *resource_all(void)
 {
+    static pthread_once_t joined = PTHREAD_ONCE_INIT;
     pthread_once(&joined, join_all);
     return atomic_load(&current);
-}
-
-size_t resource_count(void)
-{
-    pinned = state();
-    return pinned->count;
-}
-
-size_t resource_builtin_count(void)
-{
-    state();
-    return builtin_count;
 }
 
 unsigned long resource_generation(void)
@@ -547,25 +527,19 @@ unsigned long resource_generation(void)
 
 void resource_set_custom(const struct resource *const *list, size_t count)
 {
-    const struct state *s = state();
-    bool same = s->count == builtin_count + count;
+    const struct resource_list *l = resource_all();
+    bool same = l->count == l->builtin + count;
     for (size_t i = 0; same && i < count; i++)
-        same = s->items[builtin_count + i] == list[i];
+        same = l->items[l->builtin + i] == list[i];
     if (!same)
-        set_state(list, count);
-}
-
-const struct resource *resource_at(size_t i)
-{
-    const struct state *s = pinned ? pinned : state();
-    return s->items[i < s->count ? i : s->count - 1];
+        set_list(list, count);
 }
 
 const struct resource *resource_find(const char *group, const char *version, const char *plural)
 {
-    const struct state *s = state();
-    for (size_t i = 0; i < s->count; i++) {
-        const struct resource *r = s->items[i];
+    const struct resource_list *l = resource_all();
+    for (size_t i = 0; i < l->count; i++) {
+        const struct resource *r = l->items[i];
         if (!strcmp(r->plural, plural) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }
@@ -574,9 +548,9 @@ const struct resource *resource_find(const char *group, const char *version, con
 
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind)
 {
-    const struct state *s = state();
-    for (size_t i = 0; i < s->count; i++) {
-        const struct resource *r = s->items[i];
+    const struct resource_list *l = resource_all();
+    for (size_t i = 0; i < l->count; i++) {
+        const struct resource *r = l->items[i];
         if (!strcmp(r->kind, kind) && !strcmp(r->group, group) && !strcmp(r->version, version))
             return r;
     }

@@ -107,12 +107,15 @@ bool write_validate(const struct resource *r, const cJSON *object, const cJSON *
 {
     cleanup_field_errors struct field_errors errors = {0};
     validate_fn *fn = validation_for(r->group, r->version, r->kind);
-    if (fn)
-        fn(object, old, sub, &errors);
-    else
-        validate_generic(object, old, r->namespaced, &errors);
-    if (r->type && (r->type->flags & SCHEMA_IS_CUSTOM))
+    bool custom = r->type && (r->type->flags & SCHEMA_IS_CUSTOM);
+    if (custom) {
+        validate_custom_meta(object, old, r->namespaced, &errors);
         custom_validate(r->type, object, old, sub, &errors);
+    } else if (fn) {
+        fn(object, old, sub, &errors);
+    } else {
+        validate_generic(object, old, r->namespaced, &errors);
+    }
     if (r->validate)
         r->validate(object, old, sub, &errors);
     return field_errors_check(&errors, r->group, r->kind, json_str_or(object, "metadata.name", ""),

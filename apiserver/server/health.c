@@ -121,8 +121,9 @@ static void reply_version(struct server_request *q)
 
 static void reply_metrics(struct server_request *q)
 {
-    for (size_t i = 0; i < resource_count(); i++) {
-        const struct resource *r = resource_at(i);
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        const struct resource *r = all->items[i];
         struct cache *c = r->stored_as ? NULL : storage_cache(q->pub.storage, r);
         if (!c)
             continue;

@@ -17,8 +17,9 @@
 static void add_caches(struct storage *s)
 {
     s->caches = mem_alloc(CACHES_MAX * sizeof *s->caches);
-    for (size_t i = 0; i < resource_builtin_count(); i++) {
-        const struct resource *r = resource_at(i);
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->builtin; i++) {
+        const struct resource *r = all->items[i];
         if (!r->storage_prefix || r->stored_as)
             continue;
         bool known = false;

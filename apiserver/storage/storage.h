@@ -77,7 +77,7 @@ struct storage_options {
     const char *ca_file, *cert_file, *key_file; /* or NULL */
     int64_t compaction_interval_ms;             /* 0: never; Kubernetes: 5 minutes */
 };
-/* Starts the threads. All resources (resource_at) are cached. The objects are there once
+/* Starts the threads. All built-in resources (resource_all) are cached. The objects are there once
  * storage_wait_ready says so. */
 struct storage *storage_start(const struct storage_options *o, struct error **err);
 /* Waits for the first load of all objects, as long as the store cannot be reached; false when

@@ -358,7 +358,7 @@ static void check_crd_versions(const cJSON *versions, struct field_errors *e)
 void validate_customresourcedefinition(const cJSON *object, const cJSON *old, const char *sub,
                                        struct field_errors *e)
 {
-    validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
+    validate_custom_meta(object, old, false, e);
     if (!strcmp(sub, "status"))
         return;
     const cJSON *spec = json_get(object, "spec"), *names = json_get(spec, "names");

@@ -154,7 +154,7 @@ static void check_owners(const cJSON *owners, const struct field_path *p, struct
     }
 }
 
-static void check_finalizers(const cJSON *finalizers, const struct field_path *p, struct field_errors *e)
+static void check_finalizers(const cJSON *finalizers, bool any, const struct field_path *p, struct field_errors *e)
 {
     bool orphan = false, foreground = false;
     int i = 0;
@@ -163,7 +163,7 @@ static void check_finalizers(const cJSON *finalizers, const struct field_path *p
         const char *why = name_qualified(s);
         if (why)
             field_invalid_str(e, p, s, "%s", why);
-        else if (!strchr(s, '/') && !one_of(s, "kubernetes,orphan,foregroundDeletion"))
+        else if (!any && !strchr(s, '/') && !one_of(s, "kubernetes,orphan,foregroundDeletion"))
             field_invalid_str(e, PATH_INDEX(p, i), s,
                               "name is neither a standard finalizer name nor is it fully qualified");
         orphan |= !strcmp(s, "orphan");
@@ -203,8 +203,8 @@ static void check_meta_update(const cJSON *now, const cJSON *old, const struct f
                         buf_str(&added));
 }
 
-void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule,
-                          struct field_errors *e)
+static void check_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule,
+                       bool any_finalizer, struct field_errors *e)
 {
     const struct field_path *p = PATH_ROOT("metadata");
     const cJSON *meta = json_get(object, "metadata");
@@ -226,9 +226,20 @@ void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced
     check_labels(json_get(meta, "labels"), PATH_CHILD(p, "labels"), e);
     check_annotations(json_get(meta, "annotations"), PATH_CHILD(p, "annotations"), e);
     check_owners(json_get(meta, "ownerReferences"), PATH_CHILD(p, "ownerReferences"), e);
-    check_finalizers(json_get(meta, "finalizers"), PATH_CHILD(p, "finalizers"), e);
+    check_finalizers(json_get(meta, "finalizers"), any_finalizer, PATH_CHILD(p, "finalizers"), e);
     if (old)
         check_meta_update(meta, json_get(old, "metadata"), p, e);
+}
+
+void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule,
+                          struct field_errors *e)
+{
+    check_meta(object, old, namespaced, rule, false, e);
+}
+
+void validate_custom_meta(const cJSON *object, const cJSON *old, bool namespaced, struct field_errors *errors)
+{
+    check_meta(object, old, namespaced, NAME_DNS_SUBDOMAIN, true, errors);
 }
 
 void validate_generic(const cJSON *object, const cJSON *old, bool namespaced, struct field_errors *errors)

@@ -14,5 +14,7 @@ enum name_rule { NAME_DNS_SUBDOMAIN, NAME_DNS_LABEL, NAME_DNS1035_LABEL, NAME_PA
 /* metadata of any object (path "metadata"), on create and, with old, on update. */
 void validate_object_meta(const cJSON *object, const cJSON *old, bool namespaced, enum name_rule rule,
                           struct field_errors *errors);
+/* metadata of custom resources and of their definitions: finalizers may have any name. */
+void validate_custom_meta(const cJSON *object, const cJSON *old, bool namespaced, struct field_errors *errors);
 /* For kinds without a validate_fn: metadata alone. */
 void validate_generic(const cJSON *object, const cJSON *old, bool namespaced, struct field_errors *errors);

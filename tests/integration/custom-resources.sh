@@ -71,7 +71,7 @@ check_equal "its names are accepted" 'True v1 Shelf' "$(k get crd shelves.stable
 for server in k k2; do
     check_output "discovery shows it ($server)" '^shelves +shlf +stable.example.com/v1 +true +Shelf' $server api-resources --api-group=stable.example.com
 done
-check_output "an object is created" 'shelf.stable.example.com/a created' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: y}}, spec: {width: 40, port: http, extra: {any: [1, {b: 2}]}, tags: {k: v}, books: [{title: one}]}}' k
+check_output "an object is created" 'shelf.stable.example.com/a created' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: z}}, spec: {width: 40, port: http, extra: {any: [1, {b: 2}]}, tags: {k: v}, books: [{title: one}]}}' k
 check_equal "the other apiserver gives it, with defaults" 'oak 100 2 http' "$(k2 -n t get shlf a -o jsonpath='{.spec.wood} {.spec.books[0].pages} {.spec.extra.any[1].b} {.spec.port}')"
 check_output "it has its columns" '^NAME +WIDTH +AGE$' k -n t get shelves
 check_output "and its row" '^a +40 +oak +[0-9]+s$' k -n t get shelf -o wide
@@ -82,7 +82,7 @@ check_output "describe" 'Width: +40' k -n t describe shelf a
 check_output "a merge patch" 'patched' k -n t patch shelf a --type=merge -p '{"spec":{"width":50}}'
 check_output "a JSON patch" 'patched' k -n t patch shelf a --type=json -p '[{"op":"add","path":"/spec/label","value":"b1"}]'
 check_output "a strategic patch is refused" 'application/merge-patch\+json|strategic merge patch is not supported|UnsupportedMediaType|unsupported' k -n t patch shelf a --type=strategic -p '{"spec":{"width":51}}'
-check_output "apply changes what changed" 'configured' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: y}}, spec: {width: 60, books: [{title: one}]}}' k
+check_output "apply changes what changed" 'configured' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a, labels: {x: z}}, spec: {width: 60, books: [{title: one}]}}' k
 check_equal "generation counts" 4 "$(k -n t get shelf a -o jsonpath='{.metadata.generation}')"
 check_equal "what apply no longer says is gone" '60 ' "$(k -n t get shelf a -o jsonpath='{.spec.width} {.spec.tags}')"
 check_output "an unknown field is refused" 'unknown field "spec.colour"' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: b}, spec: {width: 4, colour: red}}' k
@@ -104,9 +104,15 @@ check_output "it is scaled" 'scaled' k -n t scale shelf a --replicas=7
 check_equal "where the definition says" 7 "$(k -n t get shelf a -o jsonpath='{.spec.replicas}')"
 check_equal "scale shows its selector" 'app=a 7 2' "$(k get --raw /apis/stable.example.com/v1/namespaces/t/shelves/a/scale | jq -r '"\(.status.selector) \(.spec.replicas) \(.status.replicas)"')"
 check_output "the other version shows the same object" '^stable.example.com/v1beta1 60$' k -n t get shelves.v1beta1.stable.example.com a -o jsonpath='{.apiVersion} {.spec.width}{"\n"}'
-out=$(k -n t apply --server-side --field-manager=me --force-conflicts -f - <<<'{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: a}, spec: {width: 61, books: [{title: two}]}}' 2>&1)
-check_output "server-side apply merges lists by key" 'serverside-applied' printf '%s\n' "$out"
-check_equal "both books stand" 'one two 61' "$(k -n t get shelf a -o jsonpath='{.spec.books[*].title} {.spec.width}')"
+ssa() { k -n t apply --server-side --field-manager="$1" "${@:3}" -f - <<<"{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: s}, spec: $2}"; }
+ssa me '{width: 61, books: [{title: one}], tags: {k: v}}' >/dev/null
+check_output "server-side apply" 'serverside-applied' ssa other '{books: [{title: two, pages: 3}]}'
+check_equal "merges lists by key" 'one two 61' "$(k -n t get shelf s -o jsonpath='{.spec.books[*].title} {.spec.width}')"
+check_output "and knows conflicts" 'conflict with "me": .spec.width' ssa other '{width: 62, books: [{title: two, pages: 3}]}'
+ssa me '{width: 61}' >/dev/null
+check_equal "what its owner says no more is gone" 'two ' "$(k -n t get shelf s -o jsonpath='{.spec.books[*].title} {.spec.tags}')"
+ssa other '{width: 62, wood: pine}' --force-conflicts >/dev/null
+check_equal "forced" '62 pine ' "$(k -n t get shelf s -o jsonpath='{.spec.width} {.spec.wood} {.spec.books}')"
 k2 -n t get shelves -w -o name --request-timeout=6s >"$CP_DIR/watch" 2>&1 &
 watcher=$!
 eventually 5 grep -q '/a' "$CP_DIR/watch"
@@ -117,7 +123,7 @@ kill $watcher 2>/dev/null
 control_plane_kill "${CP_APISERVER[0]}"
 control_plane_apiserver 0
 eventually 20 "${CURL[@]}" -f "$API/readyz" >/dev/null
-check_equal "a restarted apiserver has it all" 61 "$(k -n t get shelf a -o jsonpath='{.spec.width}')"
+check_equal "a restarted apiserver has it all" 60 "$(k -n t get shelf a -o jsonpath='{.spec.width}')"
 check_output "a definition must fit its name" 'must be spec.names.plural\+"."\+spec.group' apply '{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: x.y.z}, spec: {group: g.h, scope: Cluster, names: {plural: p, kind: P}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}' k
 k -n t patch shelf a --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}' >/dev/null
 k delete crd shelves.stable.example.com --wait=false >/dev/null

@@ -347,8 +347,9 @@ END_TEST
 START_TEST(test_every_row_fits_its_columns)
 {
     cleanup_json cJSON *empty = parse("{'metadata':{}}");
-    for (size_t i = 0; i < resource_count(); i++) {
-        const struct resource *r = resource_at(i);
+    const struct resource_list *all = resource_all();
+    for (size_t i = 0; i < all->count; i++) {
+        const struct resource *r = all->items[i];
         int columns = 0;
         while (r->columns && r->columns[columns].name)
             columns++;
