@@ -11,7 +11,7 @@
 #include "apiserver/schema/protobuf.h"
 #include "apiserver/schema/schema.h"
 #include "apiserver/validation/validation.h"
-#include "apiserver/yaml/yaml.h"
+#include "common/yaml.h"
 #include "common/json.h"
 #include "common/mem.h"
 

@@ -6,7 +6,7 @@
 #include "apiserver/registry/table.h"
 #include "apiserver/schema/protobuf.h"
 #include "apiserver/server/server.h"
-#include "apiserver/yaml/yaml.h"
+#include "common/yaml.h"
 #include "common/json.h"
 #include "common/mem.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "apiserver/schema/protobuf.h"
-#include "apiserver/yaml/yaml.h"
+#include "common/yaml.h"
 #include "common/buf.h"
 #include "common/json.h"
 #include "common/mem.h"

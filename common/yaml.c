@@ -1,4 +1,4 @@
-#include "apiserver/yaml/yaml.h"
+#include "common/yaml.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "apiserver/yaml/yaml.h"
+#include "common/yaml.h"
 #include "common/json.h"
 #include "common/mem.h"
 
