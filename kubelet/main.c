@@ -11,6 +11,7 @@
 #include "kubelet/metrics.h"
 #include "kubelet/node/node.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/static.h"
 #include "kubelet/server/server.h"
 #include "kubelet/volume/atomic.h"
 #include <ctype.h>
@@ -24,7 +25,7 @@
 static struct {
     char *kubeconfig, *hostname, *node_ip, *runtime, *root_dir, *cert_file, *key_file, *client_ca, *cgroup_root,
         *cgroup_driver, *pause_image, *labels, *system_reserved, *kube_reserved, *cluster_dns, *cluster_domain,
-        *cni_conf_dir, *address, *resolv_conf;
+        *cni_conf_dir, *address, *resolv_conf, *manifests;
     int64_t port, healthz_port, max_pods, pod_max_pids, status_update_ms, status_report_ms, lease_seconds;
 } flags;
 
@@ -52,6 +53,7 @@ static const struct flag flag_table[] = {
     {"cluster-dns", FLAG_STRINGS, &flags.cluster_dns, "Addresses of the cluster's DNS"},
     {"cluster-domain", FLAG_STRING, &flags.cluster_domain, "Domain of the cluster"},
     {"resolv-conf", FLAG_STRING, &flags.resolv_conf, "Resolver configuration that pods inherit"},
+    {"pod-manifest-path", FLAG_STRING, &flags.manifests, "Folder of files of static pods, or one file"},
     {"cni-conf-dir", FLAG_STRING, &flags.cni_conf_dir, "Where to write the CNI configuration; empty for nowhere"},
     {"node-status-update-frequency", FLAG_DURATION_MS, &flags.status_update_ms, "How often the node's status is computed"},
     {"node-status-report-frequency", FLAG_DURATION_MS, &flags.status_report_ms,
@@ -278,6 +280,7 @@ static bool run(struct error **err)
                                                    .field_selector = own_pods,
                                                    .strip = strip_pod});
     informer_add_handler(pods, pods_handle_event, &k);
+    struct static_pods *statics = flags.manifests && *flags.manifests ? static_pods_start(&k, flags.manifests) : NULL;
     informer_start(nodes);
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
@@ -287,6 +290,7 @@ static bool run(struct error **err)
     component_wait();
     /* Containers go on without us. What we were about to do, the next kubelet does. */
     atomic_store(&k.stopping, true);
+    static_pods_stop(statics);
     informer_stop(pods);
     informer_stop(nodes);
     cri_events_stop();

@@ -5,6 +5,7 @@
 #include "common/timefmt.h"
 #include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/static.h"
 #include "kubelet/volume/atomic.h"
 #include <dirent.h>
 #include <string.h>
@@ -39,8 +40,7 @@ struct pod *pods_find(struct kubelet *k, const char *ns, const char *name)
     return found;
 }
 
-/* References to all pods, NULL-terminated; the caller frees both. */
-static struct pod **all_pods(struct kubelet *k)
+struct pod **pods_all(struct kubelet *k)
 {
     pthread_mutex_lock(&k->lock);
     struct pod **list = mem_alloc((k->pod_count + 1) * sizeof(*list));
@@ -50,7 +50,7 @@ static struct pod **all_pods(struct kubelet *k)
     return list;
 }
 
-static void free_pods(struct pod **list)
+void pods_free_list(struct pod **list)
 {
     for (size_t i = 0; list[i]; i++)
         pod_unref(list[i]);
@@ -59,17 +59,17 @@ static void free_pods(struct pod **list)
 
 void pods_wake_all(struct kubelet *k)
 {
-    struct pod **list = all_pods(k);
+    struct pod **list = pods_all(k);
     for (size_t i = 0; list[i]; i++)
         pod_wake(list[i]);
-    free_pods(list);
+    pods_free_list(list);
 }
 
 /* The class of burstable pods as a whole weighs what its pods ask for. */
 static void weigh_burstable(struct kubelet *k)
 {
     int64_t milli = 0;
-    struct pod **list = all_pods(k);
+    struct pod **list = pods_all(k);
     for (size_t i = 0; list[i]; i++) {
         pthread_mutex_lock(&list[i]->lock);
         if (!list[i]->resources_released && strcmp(pod_qos(list[i]->object->json), "Burstable") == 0) {
@@ -79,13 +79,48 @@ static void weigh_burstable(struct kubelet *k)
         }
         pthread_mutex_unlock(&list[i]->lock);
     }
-    free_pods(list);
+    pods_free_list(list);
     cgroups_set_burstable(k->cgroups, milli);
 }
 
 static bool newer(const char *a, const char *b)
 {
     return strtoull(a, NULL, 10) > strtoull(b, NULL, 10);
+}
+
+void pods_add(struct kubelet *k, struct kube_object *o, bool is_static)
+{
+    cleanup_pod struct pod *p = pod_new(k, o);
+    p->is_static = is_static;
+    pthread_mutex_lock(&k->lock);
+    /* Of two static pods of one name the new one takes the old one's mirror over, and replaces it. */
+    for (size_t i = 0; is_static && i < k->pod_count; i++) {
+        struct pod *other = k->pods[i];
+        if (!other->is_static || strcmp(other->key, p->key) != 0)
+            continue;
+        pthread_mutex_lock(&other->lock);
+        kube_object_unref(p->mirror);
+        p->mirror = other->mirror;
+        other->mirror = NULL;
+        pthread_mutex_unlock(&other->lock);
+    }
+    k->pods = mem_realloc(k->pods, (k->pod_count + 1) * sizeof(*k->pods));
+    k->pods[k->pod_count++] = pod_ref(p);
+    pthread_mutex_unlock(&k->lock);
+    weigh_burstable(k);
+    pod_wake(p);
+}
+
+struct pod *pods_predecessor(struct pod *p)
+{
+    struct kubelet *k = p->kubelet;
+    struct pod *found = NULL;
+    pthread_mutex_lock(&k->lock);
+    for (size_t i = 0; i < k->pod_count && k->pods[i] != p && !found; i++)
+        if (strcmp(k->pods[i]->key, p->key) == 0)
+            found = pod_ref(k->pods[i]);
+    pthread_mutex_unlock(&k->lock);
+    return found;
 }
 
 void pods_handle_event(void *kubelet, enum informer_event event, const struct kube_object *old,
@@ -98,6 +133,10 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
         log_error("Ignoring a pod", "pod", o->key, "err", error_message(bad));
         return;
     }
+    if (is_mirror_pod(o->json)) {
+        static_mirror_changed(k, event, (struct kube_object *)o);
+        return;
+    }
     cleanup_pod struct pod *p = pods_find_uid(k, o->uid);
     if (!p && event == INFORMER_DELETED)
         return;
@@ -105,22 +144,17 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
     if (event == INFORMER_UPDATED && strcmp(old->uid, o->uid) != 0)
         pods_handle_event(k, INFORMER_DELETED, old, NULL);
     if (!p) {
-        p = pod_new(k, (struct kube_object *)o);
-        pthread_mutex_lock(&k->lock);
-        k->pods = mem_realloc(k->pods, (k->pod_count + 1) * sizeof(*k->pods));
-        k->pods[k->pod_count++] = pod_ref(p);
-        pthread_mutex_unlock(&k->lock);
-        weigh_burstable(k);
-    } else {
-        pthread_mutex_lock(&p->lock);
-        if (event == INFORMER_DELETED)
-            p->removed = true;
-        if (newer(o->resource_version, p->object->resource_version) || event == INFORMER_DELETED) {
-            kube_object_unref(p->object);
-            p->object = kube_object_ref((struct kube_object *)o);
-        }
-        pthread_mutex_unlock(&p->lock);
+        pods_add(k, (struct kube_object *)o, false);
+        return;
     }
+    pthread_mutex_lock(&p->lock);
+    if (event == INFORMER_DELETED)
+        p->removed = true;
+    if (newer(o->resource_version, p->object->resource_version) || event == INFORMER_DELETED) {
+        kube_object_unref(p->object);
+        p->object = kube_object_ref((struct kube_object *)o);
+    }
+    pthread_mutex_unlock(&p->lock);
     pod_wake(p);
 }
 
@@ -129,16 +163,22 @@ void pods_forget(struct pod *p)
     struct kubelet *k = p->kubelet;
     bool found = false;
     pthread_mutex_lock(&k->lock);
-    for (size_t i = 0; i < k->pod_count && !found; i++) {
-        if (k->pods[i] == p) {
-            k->pods[i] = k->pods[--k->pod_count];
+    cleanup_pod struct pod *next = NULL; /* of its name, waiting for its end */
+    for (size_t i = 0; i < k->pod_count; i++) {
+        if (k->pods[i] == p)
             found = true;
-        }
+        else if (!next && strcmp(k->pods[i]->key, p->key) == 0)
+            next = pod_ref(k->pods[i]);
+        if (found && i + 1 < k->pod_count)
+            k->pods[i] = k->pods[i + 1]; /* in the order in which they came: pods_predecessor() */
     }
+    k->pod_count -= found;
     pthread_mutex_unlock(&k->lock);
     if (found) {
         pod_unref(p);
         weigh_burstable(k);
+        if (next)
+            pod_wake(next);
     }
 }
 
@@ -169,7 +209,7 @@ bool pods_admit(struct pod *p, const struct kube_object *o)
     struct pod_resources own, used = {0};
     pod_effective_resources(o->json, &own);
     int64_t pods = 0;
-    struct pod **list = all_pods(k);
+    struct pod **list = pods_all(k);
     for (size_t i = 0; list[i]; i++) {
         if (list[i] == p)
             continue;
@@ -183,7 +223,7 @@ bool pods_admit(struct pod *p, const struct kube_object *o)
         used.cpu_request_milli += r.cpu_request_milli;
         used.memory_request += r.memory_request;
     }
-    free_pods(list);
+    pods_free_list(list);
     const struct {
         const char *name, *reason;
         int64_t own, used, capacity;
@@ -335,7 +375,7 @@ void pods_relist(struct kubelet *k, bool collect)
 
 void pods_container_changed(struct kubelet *k, const char *id, bool ended)
 {
-    struct pod **list = all_pods(k);
+    struct pod **list = pods_all(k);
     bool found = false;
     for (size_t i = 0; list[i] && !found; i++) {
         struct pod *p = list[i];
@@ -357,7 +397,7 @@ void pods_container_changed(struct kubelet *k, const char *id, bool ended)
         if (found || busy) /* a pod that is being synced may be about to know it */
             pod_wake(p);
     }
-    free_pods(list);
+    pods_free_list(list);
 }
 
 /* --- garbage --- */

@@ -73,6 +73,7 @@ void pod_unref(struct pod *p)
     runtime_sandboxes_clear(&p->sandboxes);
     runtime_containers_clear(&p->containers);
     kube_object_unref(p->object);
+    kube_object_unref(p->mirror);
     cJSON_Delete(p->status);
     free(p->status_sent);
     free(p->status_sent_at);

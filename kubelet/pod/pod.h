@@ -38,9 +38,11 @@ struct pod {
     atomic_int refs;
     struct kubelet *kubelet;
     char *uid, *key; /* key: "namespace/name" */
+    bool is_static;  /* of a file on this node: static.h */
 
     pthread_mutex_t lock; /* guards all below */
     struct kube_object *object; /* the newest known */
+    struct kube_object *mirror; /* of a static pod: how the API shows it; NULL if it does not (yet) */
     bool removed;               /* it is gone from the API */
     bool queued, running, again;
     char *ended_id; /* an event told its end, but the runtime's listing may not show it yet */
@@ -121,6 +123,12 @@ struct pod *pods_find_uid(struct kubelet *k, const char *uid); /* a reference or
 struct pod *pods_find(struct kubelet *k, const char *ns, const char *name);
 void pods_forget(struct pod *p); /* when it is gone from the API and released */
 void pods_wake_all(struct kubelet *k);
+/* A pod that was not known; its worker begins. */
+void pods_add(struct kubelet *k, struct kube_object *o, bool is_static);
+struct pod **pods_all(struct kubelet *k); /* references, NULL-terminated: pods_free_list() */
+void pods_free_list(struct pod **list);
+/* Another pod of its name that has not ended yet: a reference or NULL. */
+struct pod *pods_predecessor(struct pod *p);
 /* Compares what runs with what was known and wakes pods that changed. collect: also ends what no pod of the API owns. */
 void pods_relist(struct kubelet *k, bool collect);
 /* A container or sandbox changed: its pod is woken. */

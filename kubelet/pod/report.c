@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/pod/static.h"
 #include "kubelet/pod/status.h"
 #include <string.h>
 
@@ -97,10 +98,10 @@ static void drop_old_members(cJSON *conditions, const cJSON *old)
 
 /* A strategic merge patch: conditions merge by type; the lists of addresses, which would merge by address, are
  * replaced. */
-static cJSON *patch_of(const struct pod *p, const cJSON *api_status, const cJSON *status)
+static cJSON *patch_of(const char *uid, const cJSON *api_status, const cJSON *status)
 {
     cJSON *patch = cJSON_CreateObject();
-    json_set_str(patch, "metadata.uid", p->uid);
+    json_set_str(patch, "metadata.uid", uid);
     cJSON *out = json_ensure_object(patch, "status");
     for (size_t i = 0; i < ARRAY_LEN(own_members); i++) {
         const char *name = own_members[i];
@@ -160,20 +161,22 @@ static void send(void *arg)
     pthread_mutex_lock(&p->lock);
     p->status_dirty = false;
     cleanup_json cJSON *status = json_dup(p->status);
-    cleanup_object struct kube_object *o = kube_object_ref(p->object);
     bool removed = p->removed;
-    bool delete = p->delete_ready && json_str(o->json, "metadata.deletionTimestamp");
     pthread_mutex_unlock(&p->lock);
     cleanup_error struct error *failure = NULL;
-    bool ok = true;
-    if (!removed && status && !api_has(json_get(o->json, "status"), status)) {
-        cleanup_json cJSON *patch = patch_of(p, json_get(o->json, "status"), status);
+    bool ok = removed || !p->is_static || static_mirror_ensure(p, &failure);
+    pthread_mutex_lock(&p->lock);
+    cleanup_object struct kube_object *o = kube_object_ref(p->is_static ? p->mirror : p->object);
+    bool delete = p->delete_ready && !p->is_static && json_str(o->json, "metadata.deletionTimestamp");
+    pthread_mutex_unlock(&p->lock);
+    if (ok && o && !removed && status && !api_has(json_get(o->json, "status"), status)) {
+        cleanup_json cJSON *patch = patch_of(o->uid, json_get(o->json, "status"), status);
         cleanup_free char *path = kube_path_new("v1", "pods", o->ns, o->name, "status");
         cleanup_json cJSON *answer =
             k->api.request(k->api.userdata, "PATCH", path, "application/strategic-merge-patch+json", patch, &failure);
         ok = answer || gone(failure);
         /* The watch brings the new object as well; but what is computed next compares with it. */
-        if (answer && strcmp(json_str_or(answer, "metadata.uid", ""), p->uid) == 0) {
+        if (answer && strcmp(json_str_or(answer, "metadata.uid", ""), o->uid) == 0) {
             struct kube_object *fresh = kube_object_new(answer);
             answer = NULL;
             cleanup_free char *text = json_text(status);
@@ -182,9 +185,10 @@ static void send(void *arg)
             free(p->status_sent_at);
             p->status_sent = mem_strdup(text);
             p->status_sent_at = mem_strdup(fresh->resource_version);
-            if (p->object == o) {
-                kube_object_unref(p->object);
-                p->object = fresh;
+            struct kube_object **known = p->is_static ? &p->mirror : &p->object;
+            if (*known == o) {
+                kube_object_unref(*known);
+                *known = fresh;
             } else {
                 kube_object_unref(fresh);
             }
@@ -227,7 +231,8 @@ static bool was_taken(const struct pod *p, const struct kube_object *o)
 void pod_update_status(struct pod *p, const struct kube_object *o)
 {
     pthread_mutex_lock(&p->lock);
-    const cJSON *api_status = json_get(o->json, "status");
+    const struct kube_object *shown = p->is_static ? p->mirror : o; /* how the API shows it */
+    const cJSON *api_status = shown ? json_get(shown->json, "status") : NULL;
     if (!p->settled) {
         struct status_input in = {
             .pod = o->json,
@@ -257,8 +262,8 @@ void pod_update_status(struct pod *p, const struct kube_object *o)
             p->status = fresh;
         }
     }
-    bool delete = p->delete_ready && !p->removed && json_str(o->json, "metadata.deletionTimestamp");
-    if (delete || (p->status && !api_has(api_status, p->status) && !was_taken(p, o)))
+    bool delete = p->delete_ready && !p->removed && !p->is_static && json_str(o->json, "metadata.deletionTimestamp");
+    if (delete || (p->status && !api_has(api_status, p->status) && !(shown && was_taken(p, shown))))
         p->status_dirty = true;
     pthread_mutex_unlock(&p->lock);
     schedule(p);

@@ -120,12 +120,14 @@ static bool service_env(struct pod *p, const cJSON *pod, struct env_list *out, s
 {
     const char *ns = json_str_or(pod, "metadata.namespace", "");
     if (json_bool(pod, "spec.enableServiceLinks", true)) {
-        cleanup_object struct kube_object *own = object_cache_get(p->kubelet->objects, "services", ns, NULL, 1000, err);
-        if (!own)
+        /* A static pod runs without an API, too. */
+        cleanup_object struct kube_object *own = object_cache_get(p->kubelet->objects, "services", ns, NULL, 1000, p->is_static ? NULL : err);
+        if (!own && !p->is_static)
             return false;
-        env_add_services(out, own->json, NULL);
+        if (own)
+            env_add_services(out, own->json, NULL);
     }
-    if (env_get(out, "KUBERNETES_SERVICE_HOST"))
+    if (env_get(out, "KUBERNETES_SERVICE_HOST") || p->is_static)
         return true;
     cleanup_object struct kube_object *of_default =
         object_cache_get(p->kubelet->objects, "services", "default", NULL, 10000, err);

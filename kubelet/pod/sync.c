@@ -94,6 +94,11 @@ void pod_sync(struct pod *p)
     look_again(p);
     int64_t began = time_now_micros();
     bool ending = false;
+    if (p->is_static && !p->admitted && !removed) { /* a file's new content waits until the old pod has ended */
+        cleanup_pod struct pod *before = pods_predecessor(p);
+        if (before)
+            return;
+    }
     bool deleting = json_str(o->json, "metadata.deletionTimestamp") != NULL;
     if (!deleting && !removed && !p->end_phase && !pod_is_terminal(o->json) && !p->terminating) {
         if (!p->admitted && !pods_admit(p, o)) {

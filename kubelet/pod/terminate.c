@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/static.h"
 #include "kubelet/volume/atomic.h"
 #include <string.h>
 #include <unistd.h>
@@ -163,7 +164,7 @@ void pod_sync_terminating(struct pod *p, const struct kube_object *o)
     int64_t grace = json_int(o->json, "spec.terminationGracePeriodSeconds", 30);
     if (asked)
         grace = json_int(o->json, "metadata.deletionGracePeriodSeconds", grace);
-    else if (p->removed)
+    else if (p->removed && !p->is_static)
         grace = 1; /* deleted by force: nobody waits */
     if (grace < 1 && (asked || p->removed))
         grace = 1;
@@ -211,6 +212,8 @@ void pod_sync_terminating(struct pod *p, const struct kube_object *o)
     bool gone = p->removed;
     p->delete_ready = true;
     pthread_mutex_unlock(&p->lock);
+    if (gone && p->is_static)
+        static_pod_ended(p);
     if (gone)
         pods_forget(p);
 }

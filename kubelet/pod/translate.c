@@ -400,8 +400,10 @@ cri_sandbox_config *translate_sandbox(struct arena *a, const struct translate_no
     struct map notes = {.arena = a, .descriptor = &runtime__v1__pod_sandbox_config__annotations_entry__descriptor};
     map_add_all(&notes, json_path(pod, "metadata.annotations"));
     char now[TIME_TEXT_MAX];
-    map_add(&notes, "kubernetes.io/config.seen", time_format_micro(time_now_micros(), now));
-    map_add(&notes, "kubernetes.io/config.source", "api");
+    if (!json_map_str(json_path(pod, "metadata.annotations"), "kubernetes.io/config.source")) {
+        map_add(&notes, "kubernetes.io/config.seen", time_format_micro(time_now_micros(), now));
+        map_add(&notes, "kubernetes.io/config.source", "api");
+    }
     c->annotations = (void *)notes.entries;
     c->n_annotations = notes.count;
     c->linux = linux_sandbox(a, node, pod, cgroup_parent);
