@@ -112,4 +112,5 @@ extern const struct controller_type replicaset_controller, deployment_controller
     clusterrole_aggregation_controller, root_ca_publisher, node_lifecycle_controller,
     node_monitor_controller, node_pods_controller, resource_quota_controller,
     taint_eviction_controller, pod_gc_controller, node_ipam_controller, garbage_collector,
-    garbage_collector_orphan, garbage_collector_discovery;
+    garbage_collector_orphan, garbage_collector_discovery, disruption_controller,
+    stale_disruption_controller;

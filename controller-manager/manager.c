@@ -18,6 +18,7 @@ static const struct controller_type *const controller_types[] = {
     &root_ca_publisher,           &namespace_controller,     &replicaset_controller,
     &deployment_controller,       &endpointslice_controller, &endpoints_controller,
     &pod_gc_controller,           &resource_quota_controller,
+    &disruption_controller,       &stale_disruption_controller,
     &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,
 };

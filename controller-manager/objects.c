@@ -167,8 +167,8 @@ bool condition_set(cJSON *conditions, const char *type, const char *status, cons
     char now[TIME_TEXT_MAX];
     cJSON *c = condition_find(conditions, type);
     if (c && strcmp(string_member(c, "status", ""), status) == 0 &&
-        strcmp(string_member(c, "reason", ""), reason) == 0 &&
-        strcmp(string_member(c, "message", ""), message) == 0)
+        strcmp(string_member(c, "reason", ""), reason ? reason : "") == 0 &&
+        strcmp(string_member(c, "message", ""), message ? message : "") == 0)
         return false;
     bool moved = !c || strcmp(string_member(c, "status", ""), status) != 0;
     if (!c) {

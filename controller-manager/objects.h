@@ -38,8 +38,8 @@ char *orphan_index_value(const char *ns); /* caller frees */
 cJSON *condition_find(const cJSON *conditions, const char *type);
 bool condition_is(const cJSON *o, const char *type,
                   const char *status); /* of the object's status.conditions */
-/* Sets a condition of an object's list; lastTransitionTime changes only with the status. True if
- * anything changed. */
+/* Sets a condition of an object's list; lastTransitionTime changes only with the status. reason and
+ * message may be NULL for none. True if anything changed. */
 bool condition_set(cJSON *conditions, const char *type, const char *status, const char *reason,
                    const char *message);
 

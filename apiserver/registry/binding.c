@@ -1,46 +1,14 @@
-/* pods/binding: a scheduler gives a pod to a node. pods/eviction: a deletion that may be refused.
- */
+/* pods/binding: a scheduler gives a pod to a node. */
 #include <string.h>
+#include "apiserver/registry/conditions.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/schema/schema.h"
 #include "common/json.h"
 #include "common/mem.h"
-#include "common/timefmt.h"
 
 static const struct resource *pods(void)
 {
     return resource_find("", "v1", "pods");
-}
-
-/* Status "Success" alone, as these two answer. */
-static void reply_created(struct write *w)
-{
-    cleanup_json cJSON *status = cJSON_CreateObject();
-    json_map_set_str(status, "kind", "Status");
-    json_map_set_str(status, "apiVersion", "v1");
-    cJSON_AddItemToObject(status, "metadata", cJSON_CreateObject());
-    json_map_set_str(status, "status", "Success");
-    json_set_int(status, "code", 201);
-    api_reply_json(w->req, 201, status);
-}
-
-static void set_condition(cJSON *pod, const char *type, const char *reason, const char *message)
-{
-    cJSON *list = json_ensure_array(pod, "status.conditions"), *c;
-    cJSON_ArrayForEach(c, list) if (!strcmp(json_str_or(c, "type", ""), type)) break;
-    if (!c) {
-        c = cJSON_CreateObject();
-        json_map_set_str(c, "type", type);
-        cJSON_AddItemToArray(list, c);
-    }
-    if (strcmp(json_str_or(c, "status", ""), "True") != 0 || !json_get(c, "lastTransitionTime")) {
-        char now[TIME_TEXT_MAX];
-        meta_now(now);
-        json_map_set_str(c, "lastTransitionTime", now);
-    }
-    json_map_set_str(c, "status", "True");
-    json_set_str(c, "reason", reason);
-    json_set_str(c, "message", message);
 }
 
 struct bind {
@@ -99,7 +67,7 @@ static cJSON *bind_change(void *userdata, cJSON *current, const struct stored *s
         cJSON_ArrayForEach(item, json_path(b->binding, maps[i]))
             json_map_set(json_ensure_object(pod, maps[i]), item->string, json_dup(item));
     }
-    set_condition(pod, "PodScheduled", NULL, NULL);
+    condition_set(pod, "PodScheduled", "True", NULL, NULL);
     return pod;
 }
 
@@ -141,49 +109,5 @@ void pod_bind(struct write *w)
     if (err)
         api_reply_error(w->req, err);
     else
-        reply_created(w);
-}
-
-/* --- eviction --- */
-
-static cJSON *disrupt(void *userdata, cJSON *current, const struct stored *stored,
-                      struct error **err)
-{
-    (void)stored;
-    if (!admission_node_pod(userdata, current, err))
-        return NULL;
-    if (meta_deleting(current))
-        return NULL;
-    cJSON *pod = json_dup(current);
-    set_condition(pod, "DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evicting");
-    return pod;
-}
-
-void pod_evict(struct write *w)
-{
-    cleanup_error struct error *err = NULL;
-    cleanup_json cJSON *eviction = write_decode(w, schema_find("policy", "v1", "Eviction"), &err);
-    const char *in_body = json_str_or(eviction, "metadata.name", "");
-    struct delete_options options = {.orphan_dependents = -1};
-    if (eviction && *in_body && strcmp(in_body, w->name) != 0)
-        api_error_bad_request(&err, "name in URL does not match name in Eviction object");
-    if (!eviction || err ||
-        !delete_options_from_json(json_get(eviction, "deleteOptions"), &options, &err)) {
-        api_reply_error(w->req, err);
-        return;
-    }
-    /* Whoever looks at the dying pod sees why it dies. */
-    if (!w->dry_run && !options.dry_run) {
-        struct storage_update u = {.change = disrupt, .userdata = w};
-        stored_unref(storage_update(w->req->storage, w->stored, w->ns, w->name, &u, &err));
-    }
-    enum delete_outcome outcome;
-    cleanup_json cJSON *last = NULL;
-    if (!err)
-        delete_object(w, &options, &outcome, &last, &err);
-    delete_options_clear(&options);
-    if (err)
-        api_reply_error(w->req, err);
-    else
-        reply_created(w);
+        write_reply_created(w);
 }

@@ -46,6 +46,8 @@ bool write_validate(const struct resource *r, const cJSON *object, const cJSON *
 cJSON *write_view(const struct write *w, const struct stored *s);
 /* Answers with a stored object in the client's form. */
 void write_reply_stored(struct write *w, int status, struct stored *s);
+/* Status "Success" with 201. */
+void write_reply_created(struct write *w);
 bool write_is(const struct resource *r, const char *group, const char *kind);
 
 /* --- meta.c --- */

@@ -140,10 +140,12 @@ const struct resource_column columns_scale[] = {
 static const struct subresource subs_pod[] = {
     {"attach", "", "v1", "PodAttachOptions", VERB_CREATE | VERB_GET},
     {"binding", "", "v1", "Binding", VERB_CREATE},
+    {"ephemeralcontainers", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH},
     {"eviction", "policy", "v1", "Eviction", VERB_CREATE},
     {"exec", "", "v1", "PodExecOptions", VERB_CREATE | VERB_GET},
     {"log", NULL, NULL, NULL, VERB_GET},
     {"portforward", "", "v1", "PodPortForwardOptions", VERB_CREATE | VERB_GET},
+    {"resize", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH},
     SUB_STATUS,
     SUB_END,
 };

@@ -10,6 +10,10 @@ struct resource;
 
 bool pod_prepare(cJSON *pod, const cJSON *old, const char *sub, struct error **err);
 const char *pod_field_default(const char *path);
+/* pods/ephemeralcontainers, pods/resize. */
+bool pod_part_handles(const char *sub);
+/* The stored pod with the one part that the subresource may change taken from `asked` (consumed). */
+cJSON *pod_part_only(cJSON *asked, const cJSON *old, const char *sub);
 
 const char *node_field_default(const char *path);
 bool namespace_prepare(cJSON *ns, const cJSON *old, const char *sub, struct error **err);

@@ -5,6 +5,7 @@
 #include "apiserver/auth/auth.h"
 #include "apiserver/patch/patch.h"
 #include "apiserver/registry/registry.h"
+#include "apiserver/registry/strategy.h"
 #include "apiserver/schema/schema.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -41,6 +42,8 @@ static cJSON *separate_status(const struct resource *r, cJSON *object, const cJS
 {
     if (!r->has_status)
         return object;
+    if (pod_part_handles(sub))
+        object = pod_part_only(object, old, sub);
     bool approval = !strcmp(sub, "approval"); /* of a CSR: the conditions alone */
     if (strcmp(sub, "status") != 0 && !approval) {
         replace(object, old, "status");

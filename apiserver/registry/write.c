@@ -132,6 +132,18 @@ cJSON *write_view(const struct write *w, const struct stored *s)
     return view;
 }
 
+/* Status "Success" alone, as bindings and evictions are answered. */
+void write_reply_created(struct write *w)
+{
+    cleanup_json cJSON *status = cJSON_CreateObject();
+    json_map_set_str(status, "kind", "Status");
+    json_map_set_str(status, "apiVersion", "v1");
+    cJSON_AddItemToObject(status, "metadata", cJSON_CreateObject());
+    json_map_set_str(status, "status", "Success");
+    json_set_int(status, "code", 201);
+    api_reply_json(w->req, 201, status);
+}
+
 void write_reply_stored(struct write *w, int status, struct stored *s)
 {
     if (!w->r->from_stored) {
@@ -188,6 +200,12 @@ static void give_token(struct write *w)
         api_reply_json(w->req, 201, object);
 }
 
+/* Subresources that show the whole object and change a part of it. */
+static bool changes_whole(const char *sub)
+{
+    return !strcmp(sub, "status") || !strcmp(sub, "approval") || pod_part_handles(sub);
+}
+
 static bool handle_subresource(struct write *w, const char *verb)
 {
     if (!strcmp(w->sub, "scale"))
@@ -204,9 +222,9 @@ static bool handle_subresource(struct write *w, const char *verb)
         pod_stream(w);
     else if (!strcmp(w->sub, "finalize") && !strcmp(verb, "update"))
         namespace_finalize(w);
-    else if ((!strcmp(w->sub, "status") || !strcmp(w->sub, "approval")) && !strcmp(verb, "update"))
+    else if (changes_whole(w->sub) && !strcmp(verb, "update"))
         write_update(w);
-    else if ((!strcmp(w->sub, "status") || !strcmp(w->sub, "approval")) && !strcmp(verb, "patch"))
+    else if (changes_whole(w->sub) && !strcmp(verb, "patch"))
         write_patch(w);
     else
         return false;

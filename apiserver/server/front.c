@@ -142,6 +142,16 @@ static bool long_running(const char *subresource)
     return false;
 }
 
+/* Subresources whose GET shows the object itself. */
+static bool shows_whole(const char *subresource)
+{
+    static const char *const names[] = {"status", "approval", "ephemeralcontainers", "resize"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(subresource, names[i]))
+            return true;
+    return false;
+}
+
 static const struct subresource *find_subresource(const struct resource *r, const char *name)
 {
     for (const struct subresource *s = r->subresources; s && s->name; s++)
@@ -210,8 +220,7 @@ static void serve_resource(struct server_request *q)
             too_many(q);
         return;
     }
-    bool plain_read = !*req->info.subresource || !strcmp(req->info.subresource, "status") ||
-                      !strcmp(req->info.subresource, "approval");
+    bool plain_read = !*req->info.subresource || shows_whole(req->info.subresource);
     if (verb == VERB_GET && plain_read)
         serve_get(q);
     else if (verb == VERB_LIST)

@@ -242,6 +242,20 @@ void api_reply_stored(struct api_request *req, int status, struct stored *s)
     api_reply_json(req, status, converted ? converted : object);
 }
 
+/* Clients come again by themselves after that time; without the header they tell their users. */
+static void add_retry_after(struct api_request *req, const struct error *err)
+{
+    const char *at = err->details ? strstr(err->details, "\"retryAfterSeconds\":") : NULL;
+    long seconds = at ? strtol(at + sizeof "\"retryAfterSeconds\":" - 1, NULL, 10) : 0;
+    if (err->code == 503 && seconds <= 0)
+        seconds = 1;
+    if (seconds <= 0)
+        return;
+    char text[24];
+    snprintf(text, sizeof text, "%ld", seconds);
+    httpd_add_header(req->http, "Retry-After", text);
+}
+
 void api_reply_error(struct api_request *req, const struct error *err)
 {
     struct buf b = {0};
@@ -257,8 +271,7 @@ void api_reply_error(struct api_request *req, const struct error *err)
         wrapped->details = api_error_details(NULL, NULL, json_dup(causes));
         status_print(wrapped, &b);
     }
-    if (code == 429 || code == 503)
-        httpd_add_header(req->http, "Retry-After", "1");
+    add_retry_after(req, err);
     reply_buf(req, code, &b);
 }
 

@@ -40,6 +40,12 @@ void check_any_pod_template(const cJSON *template, const struct field_path *p, s
 void check_int_or_percent(const cJSON *v, const struct field_path *p, struct field_errors *e);
 void check_tolerations(const cJSON *tolerations, const struct field_path *p, struct field_errors *e);
 void check_containers(const cJSON *spec, const struct field_path *p, struct field_errors *e);
+/* One container by itself: its name, image, environment, mounts; not its probes. spec: of its pod. */
+void check_container_alone(const cJSON *c, const cJSON *spec, const struct field_path *p, struct field_errors *e);
+void check_ephemeral_containers(const cJSON *spec, const struct field_path *p, struct field_errors *e);
+/* What pods/ephemeralcontainers and pods/resize may change. */
+void validate_pod_ephemeral(const cJSON *pod, const cJSON *old, struct field_errors *e);
+void validate_pod_resize(const cJSON *pod, const cJSON *old, struct field_errors *e);
 void check_volumes(const cJSON *volumes, const struct field_path *p, struct field_errors *e);
 void check_affinity(const cJSON *affinity, const struct field_path *p, struct field_errors *e);
 void check_probe_handler(const cJSON *handler, const struct field_path *p, struct field_errors *e);

@@ -257,11 +257,12 @@ static void check_lifecycle(const cJSON *c, const struct field_path *parent, str
             check_probe_handler(json_get(lifecycle, hooks[i]), PATH_CHILD(&p, hooks[i]), e);
 }
 
-static void check_container(const cJSON *c, bool init, bool host_network, const struct key_index *volumes,
-                            const struct field_path *p, struct field_errors *e)
+/* What all kinds of containers have. */
+static void check_basics(const cJSON *c, bool host_network, const struct key_index *volumes,
+                         const struct field_path *p, struct field_errors *e)
 {
     const char *image = text_of(c, "image"), *pull = text_of(c, "imagePullPolicy"),
-               *message = text_of(c, "terminationMessagePolicy"), *restart = text_of(c, "restartPolicy");
+               *message = text_of(c, "terminationMessagePolicy");
     size_t n = strlen(image);
     if (!n)
         field_required(e, PATH_CHILD(p, "image"), "");
@@ -277,10 +278,28 @@ static void check_container(const cJSON *c, bool init, bool host_network, const 
     if (*message && !one_of(message, "FallbackToLogsOnError,File"))
         field_not_supported(e, PATH_CHILD(p, "terminationMessagePolicy"), message,
                             "FallbackToLogsOnError,File");
-    if (*restart && init && strcmp(restart, "Always") != 0)
-        field_not_supported(e, PATH_CHILD(p, "restartPolicy"), restart, "Always");
     check_resources(c, p, e);
     check_security_context(c, p, e);
+}
+
+void check_container_alone(const cJSON *c, const cJSON *spec, const struct field_path *p,
+                           struct field_errors *e)
+{
+    cleanup_key_index struct key_index volumes = {0};
+    EACH (v, json_get(spec, "volumes")) {
+        key_index_set(&volumes, text_of(v, "name"), 1);
+    }
+    check_name(text_of(c, "name"), name_dns_label, PATH_CHILD(p, "name"), e);
+    check_basics(c, false, &volumes, p, e);
+}
+
+static void check_container(const cJSON *c, bool init, bool host_network, const struct key_index *volumes,
+                            const struct field_path *p, struct field_errors *e)
+{
+    const char *restart = text_of(c, "restartPolicy");
+    check_basics(c, host_network, volumes, p, e);
+    if (*restart && init && strcmp(restart, "Always") != 0)
+        field_not_supported(e, PATH_CHILD(p, "restartPolicy"), restart, "Always");
     if (init && strcmp(restart, "Always") != 0) {
         static const char *const not_for_init[] = {"lifecycle", "livenessProbe", "readinessProbe",
                                                    "startupProbe"};

@@ -122,6 +122,10 @@ static void check_pod_update(const cJSON *spec, const cJSON *old, struct field_e
 void validate_pod(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
 {
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
+    if (!strcmp(sub, "ephemeralcontainers"))
+        validate_pod_ephemeral(object, old, e);
+    else if (!strcmp(sub, "resize"))
+        validate_pod_resize(object, old, e);
     if (*sub)
         return; /* the status is the kubelet's word */
     const cJSON *spec = json_get(object, "spec");
@@ -130,6 +134,8 @@ void validate_pod(const cJSON *object, const cJSON *old, const char *sub, struct
     check_pod_spec(spec, json_get(object, "metadata"), PATH_ROOT("spec"), e);
     if (old)
         check_pod_update(spec, json_get(old, "spec"), e);
+    else if (cJSON_GetArraySize(json_get(spec, "ephemeralContainers")))
+        field_forbidden(e, PATH_CHILD(PATH_ROOT("spec"), "ephemeralContainers"), "cannot be set on create");
 }
 
 void validate_binding(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)

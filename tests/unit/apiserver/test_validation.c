@@ -56,6 +56,7 @@ static char *judged(const char *version, const char *kind, const char *text, con
 #define CONTAINERS             "{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}]}"
 #define DEPLOYMENT(spec)       "{" META ",\"spec\":{" spec "}}"
 #define POD(spec)              "{" META ",\"spec\":" spec "}"
+#define SIZED(resources)       POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\",\"resources\":{" resources "}}]}")
 #define SERVICE(spec)          "{" META ",\"spec\":" spec "}"
 
 static const struct {
@@ -233,6 +234,38 @@ static const struct {
      "{\"metadata\":{\"name\":\"n\"},\"spec\":{\"podCIDR\":\"10.244.0.0/24\"}}", "",
      "Node \"n\" is invalid: spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" "
      "to valid"},
+    {"v1", "Pod", POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}],\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"i\"}]}"),
+     NULL, "", "Pod \"web\" is invalid: spec.ephemeralContainers: Forbidden: cannot be set on create"},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}],\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"i\","
+         "\"targetContainerName\":\"a\"}]}"),
+     POD(CONTAINERS), "ephemeralcontainers", NULL},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}],\"ephemeralContainers\":[{\"name\":\"a\",\"image\":\"i\","
+         "\"targetContainerName\":\"b\",\"ports\":[{\"containerPort\":1}],\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/v\","
+         "\"subPath\":\"s\"}]}]}"),
+     POD(CONTAINERS), "ephemeralcontainers",
+     "Pod \"web\" is invalid: [spec.ephemeralContainers[0].volumeMounts[0].name: Not found: \"v\", "
+     "spec.ephemeralContainers[0].name: Duplicate value: \"a\", spec.ephemeralContainers[0].targetContainerName: Not "
+     "found: \"b\", spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container, "
+     "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container]"},
+    {"v1", "Pod",
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}],\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"j\"}]}"),
+     POD("{\"containers\":[{\"name\":\"a\",\"image\":\"i\"}],\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"i\"},{"
+         "\"name\":\"e\",\"image\":\"i\"}]}"),
+     "ephemeralcontainers",
+     "Pod \"web\" is invalid: [spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be "
+     "changed\n, spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be removed\n]"},
+    {"v1", "Pod", SIZED("\"requests\":{\"cpu\":\"2\",\"memory\":\"1Mi\"}"), SIZED("\"requests\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"),
+     "resize", NULL},
+    {"v1", "Pod", SIZED("\"requests\":{\"cpu\":\"1\"},\"limits\":{\"ephemeral-storage\":\"1Gi\"}"),
+     SIZED("\"requests\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"), "resize",
+     "Pod \"web\" is invalid: spec: Forbidden: only cpu and memory resources are mutable"},
+    {"v1", "Pod", SIZED("\"requests\":{\"cpu\":\"1\"}"), SIZED("\"requests\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"), "resize",
+     "Pod \"web\" is invalid: spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"},
+    {"v1", "Pod", SIZED("\"limits\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"), SIZED("\"requests\":{\"cpu\":\"1\",\"memory\":\"1Mi\"}"),
+     "resize",
+     "Pod \"web\" is invalid: spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing"},
     {"v1", "ConfigMap", "{" META ",\"data\":{\"a b\":\"\"}}", NULL, "",
      "ConfigMap \"web\" is invalid: data[a b]: Invalid value: \"a b\": a valid config key must consist of "
      "alphanumeric characters, '-', '_' or "

@@ -27,6 +27,7 @@ static const struct {
     {"v1", "events", "Event", true},
     {"apps/v1", "deployments", "Deployment", true},
     {"apps/v1", "replicasets", "ReplicaSet", true},
+    {"policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true},
     {"discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true},
     {"coordination.k8s.io/v1", "leases", "Lease", true},
 };
@@ -35,7 +36,7 @@ static void cluster_discovery(struct httpd_request *r, const char *path)
 {
     cleanup_json cJSON *o = cJSON_CreateObject();
     if (!strcmp(path, "/apis")) {
-        static const char *const groups[] = {"apps", "discovery.k8s.io", "coordination.k8s.io"};
+        static const char *const groups[] = {"apps", "policy", "discovery.k8s.io", "coordination.k8s.io"};
         for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
             cJSON *g = cJSON_CreateObject();
             cleanup_free char *version = mem_printf("%s/v1", groups[i]);
@@ -318,7 +319,7 @@ static void cluster_free(struct cluster *c)
 }
 
 /* How many objects of a collection (with a label, unless NULL) there are. */
-static int cluster_count(struct cluster *c, const char *collection, const char *ns)
+__attribute__((unused)) static int cluster_count(struct cluster *c, const char *collection, const char *ns)
 {
     int n = 0;
     pthread_mutex_lock(&c->api->lock);
@@ -329,7 +330,7 @@ static int cluster_count(struct cluster *c, const char *collection, const char *
 }
 
 /* A copy of the n-th object of a collection for which test says yes; NULL if there is none. */
-static cJSON *cluster_find(struct cluster *c, const char *collection,
+__attribute__((unused)) static cJSON *cluster_find(struct cluster *c, const char *collection,
                            bool (*test)(const cJSON *, const void *), const void *arg)
 {
     cJSON *found = NULL;
