@@ -10,6 +10,7 @@
 
 static char *kubeconfig, *node_name, *cluster_cidr, *service_cidr, *healthz_address, *metrics_address;
 static int64_t min_sync_ms = 10, sync_ms = 30000;
+static bool network_policy = true;
 
 static const struct flag flags[] = {
     {"kubeconfig", FLAG_STRING, &kubeconfig, "Path to the kubeconfig that tells how to reach the API server"},
@@ -24,6 +25,8 @@ static const struct flag flags[] = {
      "Changes within this time are brought to nftables together"},
     {"nftables-sync-period", FLAG_DURATION_MS, &sync_ms,
      "How often to look whether rules and routes are still there"},
+    {"network-policy", FLAG_BOOL, &network_policy,
+     "Enforce NetworkPolicies on this node's pods; false where the network plugin does it"},
     {0},
 };
 
@@ -74,6 +77,7 @@ static bool run(struct error **err)
             .service_cidr = service_cidr,
             .min_sync_ms = min_sync_ms,
             .sync_ms = sync_ms,
+            .network_policy = network_policy,
         },
         err);
     if (!p || !serve(healthz_address, p, err) || !serve(metrics_address, p, err))

@@ -11,6 +11,7 @@
 #include "common/timefmt.h"
 #include "kube-proxy/conntrack.h"
 #include "kube-proxy/nft.h"
+#include "kube-proxy/policy/enforcer.h"
 #include "kube-proxy/route.h"
 #include "kube-proxy/rules.h"
 
@@ -22,6 +23,7 @@ struct proxy {
     struct rules *rules; /* these three: the sync thread's */
     struct nft *nft;
     struct routes *routes;
+    struct enforcer *enforcer; /* NULL: NetworkPolicies are somebody else's */
     bool everything; /* the whole table must be written */
     pthread_t thread;
     pthread_mutex_t lock; /* for what follows */
@@ -363,6 +365,10 @@ struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
     informer_start(p->slices);
     informer_start(p->nodes);
     pthread_create(&p->thread, NULL, sync_thread, p);
+    if (o->network_policy && !(p->enforcer = enforcer_start(o->client, o->node_name, err))) {
+        proxy_stop(p);
+        return NULL;
+    }
     return p;
 }
 
@@ -374,11 +380,17 @@ bool proxy_ready(void *proxy, struct error **why)
     pthread_mutex_unlock(&p->lock);
     if (!ready)
         error_setf(why, "the Services have not been programmed yet");
+    if (ready && p->enforcer && !enforcer_ready(p->enforcer)) {
+        error_setf(why, "the NetworkPolicies have not been programmed yet");
+        ready = false;
+    }
     return ready;
 }
 
 void proxy_stop(struct proxy *p)
 {
+    if (p->enforcer)
+        enforcer_stop(p->enforcer);
     informer_stop(p->services);
     informer_stop(p->slices);
     informer_stop(p->nodes);

@@ -14,6 +14,7 @@ struct proxy_options {
     const char *service_cidr;
     int64_t min_sync_ms; /* changes that come within it are brought together */
     int64_t sync_ms;     /* how often to look whether all is still there */
+    bool network_policy; /* enforce NetworkPolicies too */
 };
 struct proxy *proxy_start(const struct proxy_options *o, struct error **err);
 /* Has everything been programmed once? For /readyz. */

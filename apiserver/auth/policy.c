@@ -136,6 +136,12 @@ RULES(node_proxier) = {
     RULE("list,watch", "networking.k8s.io", "servicecidrs"),
     RULES_END,
 };
+/* kube-proxy enforces NetworkPolicies too; in Kubernetes that is a role of the network plugin's own. */
+RULES(network_policy) = {
+    RULE("list,watch", "", "namespaces,pods"),
+    RULE("list,watch", "networking.k8s.io", "networkpolicies"),
+    RULES_END,
+};
 RULES(kube_dns) = {
     RULE("list,watch", "", "endpoints,services"),
     RULES_END,
@@ -256,6 +262,7 @@ const struct rbac_role_text policy_roles[] = {
     {.name = "system:volume-scheduler", .rules = volume_scheduler},
     {.name = "system:kube-controller-manager", .rules = kube_controller_manager},
     {.name = "system:node-proxier", .rules = node_proxier},
+    {.name = "skiff:network-policy", .rules = network_policy},
     {.name = "system:kube-dns", .rules = kube_dns},
     {.name = "system:node", .rules = node},
     {.name = "system:node-problem-detector", .rules = node_problem_detector},
@@ -296,6 +303,7 @@ const struct rbac_binding_text policy_bindings[] = {
     {.name = "system:volume-scheduler", .user = "system:kube-scheduler"},
     {.name = "system:kube-controller-manager", .user = "system:kube-controller-manager"},
     {.name = "system:node-proxier", .user = "system:kube-proxy"},
+    {.name = "skiff:network-policy", .user = "system:kube-proxy"},
     {.name = "system:kube-dns", .account = "kube-dns"},
     {.name = "system:node"},
     {.name = "system::extension-apiserver-authentication-reader",

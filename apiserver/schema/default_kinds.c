@@ -149,7 +149,7 @@ void default_networkpolicy(cJSON *o)
         return;
     cJSON *types = json_ensure_array(spec, "policyTypes");
     cJSON_AddItemToArray(types, cJSON_CreateString("Ingress"));
-    if (json_get(spec, "egress"))
+    if (cJSON_GetArraySize(json_get(spec, "egress")) > 0)
         cJSON_AddItemToArray(types, cJSON_CreateString("Egress"));
 }
 
