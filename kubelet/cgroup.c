@@ -140,6 +140,26 @@ bool cgroups_v2(const struct cgroups *g)
     return g->v2;
 }
 
+/* Is the controller one of "cpu,cpuacct"? */
+static bool serves(const char *hierarchy, const char *controller)
+{
+    size_t n = strlen(controller);
+    for (const char *p = hierarchy; *p; p += strcspn(p, ","), p += *p == ',')
+        if (strncmp(p, controller, n) == 0 && (p[n] == ',' || !p[n]))
+            return true;
+    return false;
+}
+
+char *cgroups_dir(const struct cgroups *g, const char *controller, const char *path)
+{
+    if (g->v2)
+        return mem_printf("%s%s", g->mount_point, path);
+    for (size_t i = 0; i < g->managed; i++)
+        if (serves(g->hierarchies[i], controller))
+            return mem_printf("%s/%s%s", g->mount_point, g->hierarchies[i], path);
+    return NULL;
+}
+
 static bool write_file(const char *dir, const char *file, const char *value)
 {
     cleanup_free char *path = mem_printf("%s/%s", dir, file);
@@ -276,6 +296,11 @@ void cgroups_set_burstable(struct cgroups *g, int64_t cpu_milli)
         else if (is_cpu(g->hierarchies[i]))
             set_number(dir, "cpu.shares", cpu_shares(cpu_milli));
     }
+}
+
+char *cgroups_all_pods(const struct cgroups *g)
+{
+    return mem_printf("%s/kubepods", g->root);
 }
 
 char *cgroups_pod_path(const struct cgroups *g, const char *qos, const char *uid)

@@ -26,10 +26,13 @@ struct cgroups; /* what is mounted where */
 struct cgroups *cgroups_new(const char *mount_point, const char *root);
 void cgroups_free(struct cgroups *g);
 bool cgroups_v2(const struct cgroups *g);
+/* Where a group is in the hierarchy of a controller ("memory", "cpuacct"; v2: any), caller frees; NULL: not mounted. */
+char *cgroups_dir(const struct cgroups *g, const char *controller, const char *path);
 /* kubepods and its two QoS classes, with the node's allocatable as limit (-1: none). */
 bool cgroups_setup(struct cgroups *g, int64_t cpu_milli, int64_t memory, struct error **err);
 /* The burstable class competes with guaranteed pods by the sum of its pods' requests. */
 void cgroups_set_burstable(struct cgroups *g, int64_t cpu_milli);
+char *cgroups_all_pods(const struct cgroups *g); /* "/host-a/kubepods", caller frees */
 /* "/host-a/kubepods/burstable/pod<uid>", caller frees. */
 char *cgroups_pod_path(const struct cgroups *g, const char *qos, const char *uid);
 /* Creates the pod's group or brings its limits up to date. What the kernel refuses to set is logged. */

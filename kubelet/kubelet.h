@@ -12,6 +12,7 @@
 #include "kubelet/volume/volume.h"
 
 struct pod;
+struct rates;
 
 struct kubelet {
     /* --- settled at start --- */
@@ -26,6 +27,7 @@ struct kubelet {
     int64_t allocatable_cpu_milli, allocatable_memory, allocatable_ephemeral;
     int64_t max_pods, pod_max_pids; /* pids: -1 for no limit */
     char *version;                  /* for probes: "1.36" */
+    struct rates *rates;            /* of processor time; NULL: not kept */
 
     /* --- the pods; guarded by lock --- */
     pthread_mutex_t lock;

@@ -13,6 +13,7 @@
 #include "kubelet/pod/pod.h"
 #include "kubelet/pod/static.h"
 #include "kubelet/server/server.h"
+#include "kubelet/stats/stats.h"
 #include "kubelet/volume/atomic.h"
 #include <ctype.h>
 #include <curl/curl.h>
@@ -26,6 +27,7 @@ static struct {
     char *kubeconfig, *hostname, *node_ip, *runtime, *root_dir, *cert_file, *key_file, *client_ca, *cgroup_root,
         *cgroup_driver, *pause_image, *labels, *system_reserved, *kube_reserved, *cluster_dns, *cluster_domain,
         *cni_conf_dir, *address, *resolv_conf, *manifests;
+    bool anonymous_auth;
     int64_t port, healthz_port, max_pods, pod_max_pids, status_update_ms, status_report_ms, lease_seconds;
 } flags;
 
@@ -41,6 +43,8 @@ static const struct flag flag_table[] = {
     {"tls-cert-file", FLAG_STRING, &flags.cert_file, "Certificate of the server"},
     {"tls-private-key-file", FLAG_STRING, &flags.key_file, "Its private key"},
     {"client-ca-file", FLAG_STRING, &flags.client_ca, "Certificate authority of clients"},
+    {"anonymous-auth", FLAG_BOOL, &flags.anonymous_auth,
+     "Requests without credentials are those of system:anonymous instead of being refused"},
     {"cgroup-root", FLAG_STRING, &flags.cgroup_root, "Control group under which those of pods are made"},
     {"cgroup-driver", FLAG_STRING, &flags.cgroup_driver, "Must be cgroupfs"},
     {"pod-infra-container-image", FLAG_STRING, &flags.pause_image,
@@ -248,11 +252,12 @@ static bool run(struct error **err)
     if (flags.cert_file && *flags.cert_file) {
         server = server_start(&k,
                               &(struct server_options){flags.address, (int)flags.port, flags.cert_file, flags.key_file,
-                                                       flags.client_ca},
+                                                       flags.client_ca, flags.anonymous_auth},
                               err);
         if (!server)
             return false;
     }
+    k.rates = rates_new();
     cleanup_free char *version = runtime_version(&k);
     if (!version)
         return true; /* asked to stop meanwhile */
@@ -285,6 +290,7 @@ static bool run(struct error **err)
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
     pool_run_after(k.pool, 10000, relist_again, &k);
+    stats_start(&k);
     log_info("Running", "node", k.node_name, "runtime", version, "version", SKIFF_VERSION);
 
     component_wait();

@@ -495,3 +495,32 @@ bool cri_image_fs(const struct cri *c, uint64_t *used, char **mountpoint, struct
     *mountpoint = mem_strdup(fs->fs_id ? fs->fs_id->mountpoint : "");
     return true;
 }
+
+bool cri_list_writable_layers(const struct cri *c, struct writable_layer **out, size_t *count, struct error **err)
+{
+    Runtime__V1__ListContainerStatsRequest request = RUNTIME__V1__LIST_CONTAINER_STATS_REQUEST__INIT;
+    cleanup_answer Runtime__V1__ListContainerStatsResponse *answer =
+        call(c, "RuntimeService/ListContainerStats", &request, DESCRIPTOR(list_container_stats), CALL_TIMEOUT_MS, err);
+    if (!answer)
+        return false;
+    *out = mem_alloc((answer->n_stats + 1) * sizeof(**out));
+    *count = 0;
+    for (size_t i = 0; i < answer->n_stats; i++) {
+        const Runtime__V1__ContainerStats *s = answer->stats[i];
+        if (!s->attributes || !s->writable_layer)
+            continue;
+        (*out)[(*count)++] = (struct writable_layer){
+            .id = mem_strdup(s->attributes->id),
+            .bytes = s->writable_layer->used_bytes ? s->writable_layer->used_bytes->value : 0,
+            .inodes = s->writable_layer->inodes_used ? s->writable_layer->inodes_used->value : 0,
+        };
+    }
+    return true;
+}
+
+void writable_layers_free(struct writable_layer *l, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(l[i].id);
+    free(l);
+}

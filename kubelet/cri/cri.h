@@ -120,6 +120,15 @@ Runtime__V1__ListImagesResponse *cri_list_images(const struct cri *c, struct err
 /* Used bytes of the image store and a path on its file system (caller frees). */
 bool cri_image_fs(const struct cri *c, uint64_t *used, char **mountpoint, struct error **err);
 
+/* What a container wrote above its image. */
+struct writable_layer {
+    char *id; /* of the container */
+    uint64_t bytes, inodes;
+};
+/* Of all containers; free with writable_layers_free. */
+bool cri_list_writable_layers(const struct cri *c, struct writable_layer **out, size_t *count, struct error **err);
+void writable_layers_free(struct writable_layer *l, size_t count);
+
 /* --- events --- */
 /* Calls changed(container or sandbox id, whether it ended) whenever one starts, stops or goes away, until rpc_client_stop().
  * lost() is called when events may have been missed (connection lost; then it reconnects) and, at least once a

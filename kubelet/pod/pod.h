@@ -122,6 +122,9 @@ void pods_handle_event(void *kubelet, enum informer_event event, const struct ku
 struct pod *pods_find_uid(struct kubelet *k, const char *uid); /* a reference or NULL */
 struct pod *pods_find(struct kubelet *k, const char *ns, const char *name);
 void pods_forget(struct pod *p); /* when it is gone from the API and released */
+/* References to all pods, NULL-terminated; free with pods_free_list. */
+struct pod **pods_all(struct kubelet *k);
+void pods_free_list(struct pod **list);
 void pods_wake_all(struct kubelet *k);
 /* A pod that was not known; its worker begins. */
 void pods_add(struct kubelet *k, struct kube_object *o, bool is_static);

@@ -6,26 +6,16 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/server/auth.h"
 #include "kubelet/server/logs.h"
 #include "kubelet/server/stream.h"
+#include "kubelet/stats/stats.h"
 #include <string.h>
 #include <unistd.h>
 
 static void reply_text(struct httpd_request *r, int status, const char *text)
 {
     httpd_reply(r, status, "text/plain; charset=utf-8", text, strlen(text));
-}
-
-/* Until the API is asked (delegated authorization): the API server and administrators. */
-static bool is_allowed(struct httpd_request *r)
-{
-    const char *cn = httpd_client_cn(r);
-    if (cn && strcmp(cn, "kube-apiserver-kubelet-client") == 0)
-        return true;
-    for (const char *const *o = httpd_client_orgs(r); cn && o && *o; o++)
-        if (strcmp(*o, "system:masters") == 0)
-            return true;
-    return false;
 }
 
 /* --- logs --- */
@@ -247,20 +237,59 @@ static void list_pods(struct kubelet *k, struct httpd_request *r)
     httpd_reply_take(r, 200, "application/json", buf_take(&out), len);
 }
 
-static void handle(struct httpd_request *r, void *userdata)
+/* --- resource usage: collected on a thread that may block --- */
+
+struct stats_request {
+    struct kubelet *k;
+    struct httpd_request *request;
+    enum { SUMMARY, SUMMARY_SMALL, RESOURCE, CADVISOR } kind;
+};
+
+static void serve_stats(void *arg)
 {
-    struct kubelet *k = userdata;
+    struct stats_request *j = arg;
+    cleanup_stats struct node_stats s = {0};
+    cleanup_buf struct buf out = {0};
+    const char *type = "text/plain; version=0.0.4; charset=utf-8";
+    stats_collect(j->k, j->kind == SUMMARY || j->kind == CADVISOR ? STATS_DISK | STATS_NETWORK : 0, &s);
+    switch (j->kind) {
+    case RESOURCE:
+        stats_write_resource_metrics(&s, &out);
+        break;
+    case CADVISOR:
+        stats_write_cadvisor_metrics(j->k, &s, &out);
+        break;
+    default:
+        type = "application/json";
+        stats_write_summary(j->k, &s, j->kind == SUMMARY_SMALL, &out);
+    }
+    size_t len = out.len;
+    httpd_reply_take(j->request, 200, type, buf_take(&out), len);
+    kubelet_release_soon(j->k);
+    free(j);
+}
+
+static bool stats_path(struct kubelet *k, struct httpd_request *r, const char *path)
+{
+    static const char *const paths[] = {[SUMMARY] = "/stats/summary", [RESOURCE] = "/metrics/resource",
+                                        [CADVISOR] = "/metrics/cadvisor"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        if (!paths[i] || strcmp(path, paths[i]) != 0)
+            continue;
+        struct stats_request *j = mem_alloc(sizeof(*j));
+        j->k = k;
+        j->request = r;
+        j->kind = i == SUMMARY && query_bool(r, "only_cpu_and_memory") ? SUMMARY_SMALL : i;
+        httpd_defer(r);
+        pool_run(k->pool, serve_stats, j);
+        return true;
+    }
+    return false;
+}
+
+static void dispatch(struct kubelet *k, struct httpd_request *r)
+{
     const char *path = httpd_path(r);
-    if (!httpd_client_cn(r)) {
-        reply_text(r, 401, "Unauthorized");
-        return;
-    }
-    if (!is_allowed(r)) {
-        cleanup_free char *text = mem_printf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[proxy])",
-                                             httpd_client_cn(r), "get");
-        reply_text(r, 403, text);
-        return;
-    }
     if (stream_serve(k, r))
         return;
     if (strcmp(httpd_method(r), "GET") != 0 && strcmp(httpd_method(r), "HEAD") != 0) {
@@ -269,6 +298,8 @@ static void handle(struct httpd_request *r, void *userdata)
         container_logs(k, r, path + 15);
     } else if (strcmp(path, "/pods") == 0 || strcmp(path, "/pods/") == 0) {
         list_pods(k, r);
+    } else if (stats_path(k, r, path)) {
+        return;
     } else if (strcmp(path, "/healthz") == 0 || strcmp(path, "/livez") == 0 || strcmp(path, "/readyz") == 0) {
         reply_text(r, 200, "ok");
     } else if (strcmp(path, "/metrics") == 0) {
@@ -281,8 +312,59 @@ static void handle(struct httpd_request *r, void *userdata)
     }
 }
 
+/* --- who may --- */
+
+struct asked {
+    struct kubelet *k;
+    struct httpd_request *request;
+};
+static struct server_auth *auth; /* made before the server starts */
+
+static void act(struct kubelet *k, struct httpd_request *r, enum server_verdict verdict, const char *who)
+{
+    if (verdict == SERVER_ALLOWED) {
+        dispatch(k, r);
+    } else if (verdict == SERVER_UNKNOWN_USER) {
+        reply_text(r, 401, "Unauthorized");
+    } else {
+        struct server_attributes want;
+        server_attributes(httpd_method(r), httpd_path(r), &want);
+        cleanup_free char *text =
+            mem_printf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[%s%s%s])\n", who ? who : "", want.verb,
+                       want.subresources[0], want.subresources[1] ? " " : "",
+                       want.subresources[1] ? want.subresources[1] : "");
+        reply_text(r, 403, text);
+    }
+}
+
+static void ask(void *arg)
+{
+    struct asked *j = arg;
+    cleanup_free char *who = NULL;
+    enum server_verdict verdict = server_auth_ask(auth, j->request, &who);
+    act(j->k, j->request, verdict, who);
+    free(j);
+}
+
+static void handle(struct httpd_request *r, void *userdata)
+{
+    struct kubelet *k = userdata;
+    cleanup_free char *who = NULL;
+    enum server_verdict verdict = server_auth_known(auth, r, &who);
+    if (verdict != SERVER_MUST_ASK) {
+        act(k, r, verdict, who);
+        return;
+    }
+    struct asked *j = mem_alloc(sizeof(*j));
+    j->k = k;
+    j->request = r;
+    httpd_defer(r);
+    pool_run(k->pool, ask, j);
+}
+
 struct httpd *server_start(struct kubelet *k, const struct server_options *o, struct error **err)
 {
+    auth = server_auth_new(k, o->anonymous);
     cleanup_free char *address =
         mem_printf(strchr(o->address, ':') ? "[%s]:%d" : "%s:%d", o->address, o->port);
     struct httpd_options options = {
