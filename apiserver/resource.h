@@ -9,6 +9,7 @@
 struct schema_type;
 struct field_errors;
 struct admission_request;
+struct write;
 
 enum resource_verb {
     VERB_CREATE = 1, VERB_GET = 2, VERB_LIST = 4, VERB_WATCH = 8, VERB_UPDATE = 16, VERB_PATCH = 32,
@@ -57,6 +58,9 @@ struct resource {
 
     /* Where scale finds its numbers; NULL: spec.replicas, status.replicas, spec.selector. The selector is text when named. */
     const char *scale_spec, *scale_status, *scale_selector;
+
+    /* Answers get and list by itself, on a worker thread: the objects are not stored. NULL: the watch cache does. */
+    void (*read)(struct write *w);
 
     const char *deprecation; /* a warning that goes with every answer, or NULL */
     bool has_status;          /* status is written through /status only */

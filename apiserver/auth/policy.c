@@ -87,6 +87,11 @@ RULES(aggregate_to_view) = {
     RULES_END,
 };
 
+RULES(metrics_reader) = {
+    RULE(READ, "metrics.k8s.io", "nodes,pods"),
+    RULES_END,
+};
+
 /* --- components --- */
 RULES(kube_scheduler) = {
     EVENTS,
@@ -258,6 +263,7 @@ const struct rbac_role_text policy_roles[] = {
     {.name = "system:aggregate-to-admin", .rules = aggregate_to_admin, .aggregated_to = "admin"},
     {.name = "system:aggregate-to-edit", .rules = aggregate_to_edit, .aggregated_to = "edit"},
     {.name = "system:aggregate-to-view", .rules = aggregate_to_view, .aggregated_to = "view"},
+    {.name = "system:aggregated-metrics-reader", .rules = metrics_reader, .aggregated_to = "view"},
     {.name = "system:kube-scheduler", .rules = kube_scheduler},
     {.name = "system:volume-scheduler", .rules = volume_scheduler},
     {.name = "system:kube-controller-manager", .rules = kube_controller_manager},

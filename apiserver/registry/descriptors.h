@@ -8,7 +8,7 @@ struct resource_set {
     size_t count;
 };
 extern const struct resource_set resources_workloads, resources_network, resources_storage,
-    resources_extension, resources_policy;
+    resources_extension, resources_policy, resources_metrics;
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define COL(n, d)                                                                                  \

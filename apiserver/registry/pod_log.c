@@ -5,13 +5,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/registry/kubelet_client.h"
 #include "apiserver/registry/pod_node.h"
 #include "apiserver/registry/registry.h"
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
 
-enum { KUBELET_PORT = 10250, ERROR_BODY_MAX = 10000, QUEUE_MAX = 1 << 20, CONNECT_TIMEOUT_S = 10 };
+enum { KUBELET_PORT = 10250, ERROR_BODY_MAX = 10000, QUEUE_MAX = 1 << 20 };
 
 struct log_options {
     const char *container, *since_time;
@@ -296,23 +297,7 @@ static void configure(struct transfer *t, const char *url)
     const struct api_config *config = t->w->req->config;
     CURL *c = t->curl;
     curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https");
-    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
-    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    if (config->kubelet_client_certificate)
-        curl_easy_setopt(c, CURLOPT_SSLCERT, config->kubelet_client_certificate);
-    if (config->kubelet_client_key)
-        curl_easy_setopt(c, CURLOPT_SSLKEY, config->kubelet_client_key);
-    if (config->kubelet_certificate_authority) {
-        curl_easy_setopt(c, CURLOPT_CAINFO, config->kubelet_certificate_authority);
-        curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* never the system's authorities */
-    } else { /* as Kubernetes: kubelets may serve with a certificate of their own making */
-        curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
-    }
+    kubelet_client_configure(c, config);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);

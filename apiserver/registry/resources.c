@@ -509,7 +509,7 @@ static void join_all(void)
     join(resources, ARRAY_LEN(resources));
     const struct resource_set *const sets[] = {&resources_workloads, &resources_network,
                                                &resources_storage, &resources_extension,
-                                               &resources_policy};
+                                               &resources_policy, &resources_metrics};
     for (size_t i = 0; i < ARRAY_LEN(sets); i++)
         join(sets[i]->items, sets[i]->count);
     set_list(NULL, 0);

@@ -233,7 +233,9 @@ static bool handle_subresource(struct write *w, const char *verb)
 
 static bool handle_resource(struct write *w, const char *verb)
 {
-    if (!strcmp(verb, "create")) {
+    if (w->r->read && (!strcmp(verb, "get") || !strcmp(verb, "list")))
+        w->r->read(w);
+    else if (!strcmp(verb, "create")) {
         if (access_review_handles(w->r))
             review(w);
         else if (write_is(w->r, "", "Binding"))

@@ -221,7 +221,9 @@ static void serve_resource(struct server_request *q)
         return;
     }
     bool plain_read = !*req->info.subresource || shows_whole(req->info.subresource);
-    if (verb == VERB_GET && plain_read)
+    if (req->resource->read && !*req->info.subresource)
+        request_to_worker(q, run_registry);
+    else if (verb == VERB_GET && plain_read)
         serve_get(q);
     else if (verb == VERB_LIST)
         serve_list(q);

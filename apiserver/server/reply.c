@@ -215,7 +215,16 @@ void api_reply_json(struct api_request *req, int status, const cJSON *object)
         enum table_include include;
         if (!table_parse_include(httpd_query(req->http, "includeObject"), &include))
             include = TABLE_INCLUDE_METADATA;
-        table_one(&b, req->resource, req->accept.meta_version, object, include);
+        const cJSON *items = json_get(object, "items"), *e;
+        if (cJSON_IsArray(items)) { /* a list of what is not stored */
+            const char *version = req->accept.meta_version;
+            table_open(&b, req->resource, version, NULL, NULL, -1, true);
+            cJSON_ArrayForEach(e, items)
+                table_row(&b, req->resource, version, e, NULL, 0, include, e == items->child);
+            table_close(&b);
+        } else {
+            table_one(&b, req->resource, req->accept.meta_version, object, include);
+        }
     } else if (!plain && req->accept.form == FORM_PARTIAL_METADATA) {
         table_partial_metadata(&b, req->accept.meta_version, object);
     } else {

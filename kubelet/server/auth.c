@@ -39,12 +39,14 @@ struct server_auth *server_auth_new(struct kubelet *k, bool anonymous)
 
 void server_attributes(const char *method, const char *path, struct server_attributes *out)
 {
-    static const char *const verbs[][2] = {{"POST", "create"}, {"GET", "get"},      {"HEAD", "get"},
-                                           {"PUT", "update"},  {"PATCH", "patch"}, {"DELETE", "delete"}};
+    static const char *const verbs[][2] = {{"POST", "create"}, {"GET", "get"},
+                                           {"HEAD", "get"},    {"PUT", "update"},
+                                           {"PATCH", "patch"}, {"DELETE", "delete"}};
     static const char *const paths[][2] = {
-        {"/stats", "stats"},     {"/metrics", "metrics"}, {"/logs", "log"},      {"/checkpoint", "checkpoint"},
-        {"/pods", "pods"},       {"/runningPods", "pods"}, {"/healthz", "healthz"}, {"/livez", "healthz"},
-        {"/readyz", "healthz"},  {"/configz", "configz"},
+        {"/stats", "stats"},           {"/metrics", "metrics"}, {"/logs", "log"},
+        {"/checkpoint", "checkpoint"}, {"/pods", "pods"},       {"/runningPods", "pods"},
+        {"/healthz", "healthz"},       {"/livez", "healthz"},   {"/readyz", "healthz"},
+        {"/configz", "configz"},
     };
     *out = (struct server_attributes){"", {"proxy", NULL}};
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
@@ -54,7 +56,8 @@ void server_attributes(const char *method, const char *path, struct server_attri
         size_t n = strlen(paths[i][0]);
         if (strncmp(path, paths[i][0], n) != 0 || (path[n] && path[n] != '/'))
             continue;
-        bool own = i < 4; /* the older ones stand alone; the finer ones are tried before nodes/proxy */
+        bool own =
+            i < 4; /* the older ones stand alone; the finer ones are tried before nodes/proxy */
         out->subresources[0] = paths[i][1];
         out->subresources[1] = own ? NULL : "proxy";
     }
@@ -87,7 +90,8 @@ static int remembered(struct server_auth *a, const unsigned char key[32], cJSON 
     return found;
 }
 
-static void remember(struct server_auth *a, const unsigned char key[32], bool ok, const cJSON *user, int64_t ms)
+static void remember(struct server_auth *a, const unsigned char key[32], bool ok, const cJSON *user,
+                     int64_t ms)
 {
     pthread_mutex_lock(&a->lock);
     struct entry *e = &a->entries[a->next++ % ENTRIES_MAX];
@@ -134,8 +138,9 @@ static cJSON *review_token(struct server_auth *a, const char *token)
     json_set_str(review, "spec.token", token);
     cleanup_error struct error *failure = NULL;
     struct kubelet *k = a->k;
-    cleanup_json cJSON *answer = k->api.request(k->api.userdata, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", NULL,
-                                                review, &failure);
+    cleanup_json cJSON *answer =
+        k->api.request(k->api.userdata, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", NULL,
+                       review, &failure);
     if (!answer) {
         log_warn("Could not review a token", "err", error_message(failure));
         return NULL;
@@ -149,7 +154,8 @@ static cJSON *review_token(struct server_auth *a, const char *token)
 }
 
 /* NULL: nobody, or (with *must_ask) not known without asking. */
-static cJSON *identify(struct server_auth *a, const struct httpd_request *r, bool may_ask, bool *must_ask)
+static cJSON *identify(struct server_auth *a, const struct httpd_request *r, bool may_ask,
+                       bool *must_ask)
 {
     *must_ask = false;
     cJSON *user = user_of_certificate(r);
@@ -166,7 +172,8 @@ static cJSON *identify(struct server_auth *a, const struct httpd_request *r, boo
     if (!user && a->anonymous && !httpd_client_cert_invalid(r)) {
         user = cJSON_CreateObject();
         json_set_str(user, "username", "system:anonymous");
-        cJSON_AddItemToArray(json_ensure_array(user, "groups"), cJSON_CreateString("system:unauthenticated"));
+        cJSON_AddItemToArray(json_ensure_array(user, "groups"),
+                             cJSON_CreateString("system:unauthenticated"));
     }
     return user;
 }
@@ -184,7 +191,8 @@ static bool is_master(const cJSON *user)
     return false;
 }
 
-static cJSON *access_review(struct server_auth *a, const cJSON *user, const char *verb, const char *subresource)
+static cJSON *access_review(struct server_auth *a, const cJSON *user, const char *verb,
+                            const char *subresource)
 {
     cJSON *review = cJSON_CreateObject();
     json_set_str(review, "apiVersion", "authorization.k8s.io/v1");
@@ -203,8 +211,8 @@ static cJSON *access_review(struct server_auth *a, const cJSON *user, const char
     return review;
 }
 
-static enum server_verdict may(struct server_auth *a, const cJSON *user, const char *verb, const char *subresource,
-                               bool may_ask)
+static enum server_verdict may(struct server_auth *a, const cJSON *user, const char *verb,
+                               const char *subresource, bool may_ask)
 {
     cleanup_json cJSON *review = access_review(a, user, verb, subresource);
     cleanup_free char *text = json_text(review);
@@ -218,7 +226,8 @@ static enum server_verdict may(struct server_auth *a, const cJSON *user, const c
     struct kubelet *k = a->k;
     cleanup_error struct error *failure = NULL;
     cleanup_json cJSON *answer = k->api.request(
-        k->api.userdata, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", NULL, review, &failure);
+        k->api.userdata, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", NULL, review,
+        &failure);
     if (!answer) {
         log_warn("Could not review an access", "err", error_message(failure));
         return SERVER_FORBIDDEN; /* not remembered: the next may be luckier */
@@ -228,7 +237,8 @@ static enum server_verdict may(struct server_auth *a, const cJSON *user, const c
     return ok ? SERVER_ALLOWED : SERVER_FORBIDDEN;
 }
 
-static enum server_verdict decide(struct server_auth *a, const struct httpd_request *r, bool may_ask, char **who)
+static enum server_verdict decide(struct server_auth *a, const struct httpd_request *r,
+                                  bool may_ask, char **who)
 {
     bool must_ask;
     cleanup_json cJSON *user = identify(a, r, may_ask, &must_ask);
@@ -250,12 +260,14 @@ static enum server_verdict decide(struct server_auth *a, const struct httpd_requ
     return verdict;
 }
 
-enum server_verdict server_auth_known(struct server_auth *a, const struct httpd_request *r, char **who)
+enum server_verdict server_auth_known(struct server_auth *a, const struct httpd_request *r,
+                                      char **who)
 {
     return decide(a, r, false, who);
 }
 
-enum server_verdict server_auth_ask(struct server_auth *a, const struct httpd_request *r, char **who)
+enum server_verdict server_auth_ask(struct server_auth *a, const struct httpd_request *r,
+                                    char **who)
 {
     return decide(a, r, true, who);
 }

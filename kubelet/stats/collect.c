@@ -68,7 +68,8 @@ static const cJSON *spec_volume(const cJSON *pod, const char *name)
 static void measure_volume(struct pod_stats *p, const char *dir, const char *name)
 {
     const cJSON *spec = spec_volume(p->object->json, name);
-    struct volume_stats v = {.name = mem_strdup(name), .claim = json_str(spec, "persistentVolumeClaim.claimName")};
+    struct volume_stats v = {.name = mem_strdup(name),
+                             .claim = json_str(spec, "persistentVolumeClaim.claimName")};
     bool mounted = is_mount_point(dir);
     usage_of_filesystem(dir, &v.fs);
     if (mounted) {
@@ -156,7 +157,8 @@ static void measure_pod(struct kubelet *k, unsigned what, struct pod_stats *p, c
     if (!(what & STATS_NETWORK) || pod_host_network(p->object->json) || !sandbox)
         return;
     cleanup_free char *path = mem_printf("%s/%s", p->cgroup, sandbox);
-    p->interface_count = usage_of_network(usage_any_pid(k->cgroups, path), p->interfaces, ARRAY_LEN(p->interfaces));
+    p->interface_count =
+        usage_of_network(usage_any_pid(k->cgroups, path), p->interfaces, ARRAY_LEN(p->interfaces));
 }
 
 /* --- the node --- */
@@ -176,7 +178,8 @@ static void measure_self(struct kubelet *k, struct measured *m)
     unsigned long long resident;
     if (f && fscanf(f, "%*u %llu", &resident) == 1) {
         m->usage.has_memory = true;
-        m->usage.memory = m->usage.working_set = m->usage.rss = resident * (uint64_t)sysconf(_SC_PAGESIZE);
+        m->usage.memory = m->usage.working_set = m->usage.rss =
+            resident * (uint64_t)sysconf(_SC_PAGESIZE);
     }
     note(k, "kubelet", m);
 }
@@ -198,7 +201,8 @@ static void measure_node(struct kubelet *k, unsigned what, struct node_stats *ou
     measure_group(k, all, &out->pods);
     usage_of_pids(&out->tasks, &out->tasks_max);
     if (what & STATS_NETWORK)
-        out->interface_count = usage_of_network((int)getpid(), out->interfaces, ARRAY_LEN(out->interfaces));
+        out->interface_count =
+            usage_of_network((int)getpid(), out->interfaces, ARRAY_LEN(out->interfaces));
     if (!(what & STATS_DISK))
         return;
     usage_of_filesystem(k->root_dir, &out->nodefs);

@@ -111,18 +111,24 @@ void stats_write_resource_metrics(const struct node_stats *s, struct buf *out)
         {"container_start_time_seconds", "gauge",
          "[STABLE] Start time of the container since unix epoch in seconds", containers, START},
         {"container_swap_usage_bytes", "gauge",
-         "[ALPHA] Current amount of the container swap usage in bytes. Reported only on non-windows systems", containers,
-         SWAP},
+         "[ALPHA] Current amount of the container swap usage in bytes. Reported only on "
+         "non-windows systems",
+         containers, SWAP},
         {"node_cpu_usage_seconds_total", "counter",
          "[STABLE] Cumulative cpu time consumed by the node in core-seconds", node, CPU},
-        {"node_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the node in bytes", node, MEMORY},
+        {"node_memory_working_set_bytes", "gauge",
+         "[STABLE] Current working set of the node in bytes", node, MEMORY},
         {"node_swap_usage_bytes", "gauge",
-         "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems", node, SWAP},
+         "[ALPHA] Current swap usage of the node in bytes. Reported only on non-windows systems",
+         node, SWAP},
         {"pod_cpu_usage_seconds_total", "counter",
          "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", pods, CPU},
-        {"pod_memory_working_set_bytes", "gauge", "[STABLE] Current working set of the pod in bytes", pods, MEMORY},
+        {"pod_memory_working_set_bytes", "gauge",
+         "[STABLE] Current working set of the pod in bytes", pods, MEMORY},
         {"pod_swap_usage_bytes", "gauge",
-         "[ALPHA] Current amount of the pod swap usage in bytes. Reported only on non-windows systems", pods, SWAP},
+         "[ALPHA] Current amount of the pod swap usage in bytes. Reported only on non-windows "
+         "systems",
+         pods, SWAP},
     };
     for (size_t i = 0; i < ARRAY_LEN(metrics); i++) {
         head(out, metrics[i].name, metrics[i].type, metrics[i].help);
@@ -130,7 +136,8 @@ void stats_write_resource_metrics(const struct node_stats *s, struct buf *out)
     }
     head(out, "resource_scrape_error", "gauge",
          "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise");
-    buf_printf(out, "resource_scrape_error %d\n", s->node.usage.has_cpu && s->node.usage.has_memory ? 0 : 1);
+    buf_printf(out, "resource_scrape_error %d\n",
+               s->node.usage.has_cpu && s->node.usage.has_memory ? 0 : 1);
 }
 
 /* --- cadvisor --- */
@@ -163,11 +170,11 @@ static bool get_cpu(const struct subject *s, double *v)
     *v = seconds(s->m->usage.cpu_ns);
     return s->m->usage.has_cpu;
 }
-#define MEMORY_GETTER(name, member)                                 \
-    static bool name(const struct subject *s, double *v)            \
-    {                                                               \
-        *v = (double)s->m->usage.member;                            \
-        return s->m->usage.has_memory;                              \
+#define MEMORY_GETTER(name, member)                                                                \
+    static bool name(const struct subject *s, double *v)                                           \
+    {                                                                                              \
+        *v = (double)s->m->usage.member;                                                           \
+        return s->m->usage.has_memory;                                                             \
     }
 MEMORY_GETTER(get_memory, memory)
 MEMORY_GETTER(get_working_set, working_set)
@@ -203,23 +210,31 @@ static bool get_seen(const struct subject *s, double *v)
 }
 
 static const struct cadvisor_metric cadvisor_metrics[] = {
-    {"container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", get_cpu, ",cpu=\"total\""},
+    {"container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.",
+     get_cpu, ",cpu=\"total\""},
     {"container_fs_inodes_total", "gauge", "Number of Inodes", get_inodes, NULL},
-    {"container_fs_usage_bytes", "gauge", "Number of bytes that are consumed by the container on this filesystem.", get_fs,
+    {"container_fs_usage_bytes", "gauge",
+     "Number of bytes that are consumed by the container on this filesystem.", get_fs, NULL},
+    {"container_last_seen", "gauge", "Last time a container was seen by the exporter", get_seen,
      NULL},
-    {"container_last_seen", "gauge", "Last time a container was seen by the exporter", get_seen, NULL},
-    {"container_memory_failures_total", "counter", "Cumulative count of memory allocation failures.", get_faults,
+    {"container_memory_failures_total", "counter",
+     "Cumulative count of memory allocation failures.", get_faults,
      ",failure_type=\"pgfault\",scope=\"hierarchy\""},
     {"container_memory_failures_total", "counter", "", get_major_faults,
      ",failure_type=\"pgmajfault\",scope=\"hierarchy\""},
     {"container_memory_rss", "gauge", "Size of RSS in bytes.", get_rss, NULL},
     {"container_memory_swap", "gauge", "Container swap usage in bytes.", get_swap, NULL},
     {"container_memory_usage_bytes", "gauge",
-     "Current memory usage in bytes, including all memory regardless of when it was accessed", get_memory, NULL},
-    {"container_memory_working_set_bytes", "gauge", "Current working set in bytes.", get_working_set, NULL},
-    {"container_processes", "gauge", "Number of processes running inside the container.", get_pids, NULL},
-    {"container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", get_limit, NULL},
-    {"container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds.", get_start, NULL},
+     "Current memory usage in bytes, including all memory regardless of when it was accessed",
+     get_memory, NULL},
+    {"container_memory_working_set_bytes", "gauge", "Current working set in bytes.",
+     get_working_set, NULL},
+    {"container_processes", "gauge", "Number of processes running inside the container.", get_pids,
+     NULL},
+    {"container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", get_limit,
+     NULL},
+    {"container_start_time_seconds", "gauge",
+     "Start time of the container since unix epoch in seconds.", get_start, NULL},
 };
 
 static void write_subject(const struct cadvisor_metric *m, const struct subject *s, struct buf *out)
@@ -235,7 +250,8 @@ static void write_subject(const struct cadvisor_metric *m, const struct subject 
     value(out, v, s->m->usage.time_us);
 }
 
-static void write_network(const struct node_stats *s, const char *name, const char *help, int field, struct buf *out)
+static void write_network(const struct node_stats *s, const char *name, const char *help, int field,
+                          struct buf *out)
 {
     head(out, name, "counter", help);
     for (size_t i = 0; i < s->count; i++) {
@@ -243,7 +259,8 @@ static void write_network(const struct node_stats *s, const char *name, const ch
         for (size_t n = 0; n < p->interface_count; n++) {
             const struct net_interface *e = &p->interfaces[n];
             const uint64_t fields[] = {e->rx_bytes, e->rx_errors, e->tx_bytes, e->tx_errors};
-            struct subject subject = {"", p->cgroup, "", "", p->object->ns, p->object->name, &p->m, NULL};
+            struct subject subject = {"",    p->cgroup, "", "", p->object->ns, p->object->name,
+                                      &p->m, NULL};
             buf_adds(out, name);
             labels(out, &subject);
             add_label(out, "interface", e->name);
@@ -257,7 +274,8 @@ void stats_write_cadvisor_metrics(struct kubelet *k, const struct node_stats *s,
 {
     (void)k;
     head(out, "cadvisor_version_info", "gauge", "The version of the kubelet and of the kernel.");
-    buf_printf(out, "cadvisor_version_info{cadvisorVersion=\"\",kubeletVersion=\"%s\"} 1\n", KUBERNETES_VERSION);
+    buf_printf(out, "cadvisor_version_info{cadvisorVersion=\"\",kubeletVersion=\"%s\"} 1\n",
+               KUBERNETES_VERSION);
     for (size_t i = 0; i < ARRAY_LEN(cadvisor_metrics); i++) {
         const struct cadvisor_metric *m = &cadvisor_metrics[i];
         if (*m->help) /* a second one of the name has none */
@@ -265,21 +283,27 @@ void stats_write_cadvisor_metrics(struct kubelet *k, const struct node_stats *s,
         write_subject(m, &(struct subject){"", "/", "", "", "", "", &s->node, NULL}, out);
         for (size_t p = 0; p < s->count; p++) {
             const struct pod_stats *pod = &s->items[p];
-            struct subject subject = {"", pod->cgroup, "", "", pod->object->ns, pod->object->name, &pod->m, NULL};
+            struct subject subject = {
+                "", pod->cgroup, "", "", pod->object->ns, pod->object->name, &pod->m, NULL};
             if (pod->container_count)
                 write_subject(m, &subject, out);
             for (size_t c = 0; c < pod->container_count; c++) {
                 const struct container_stats *o = &pod->containers[c];
                 cleanup_free char *id = mem_printf("%s/%s", pod->cgroup, o->id);
-                subject = (struct subject){o->name, id, o->image, o->id, pod->object->ns, pod->object->name, &o->m, o};
+                subject = (struct subject){
+                    o->name, id, o->image, o->id, pod->object->ns, pod->object->name, &o->m, o};
                 write_subject(m, &subject, out);
             }
         }
     }
-    write_network(s, "container_network_receive_bytes_total", "Cumulative count of bytes received", 0, out);
-    write_network(s, "container_network_receive_errors_total", "Cumulative count of errors encountered while receiving", 1, out);
-    write_network(s, "container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", 2, out);
-    write_network(s, "container_network_transmit_errors_total", "Cumulative count of errors encountered while transmitting", 3, out);
+    write_network(s, "container_network_receive_bytes_total", "Cumulative count of bytes received",
+                  0, out);
+    write_network(s, "container_network_receive_errors_total",
+                  "Cumulative count of errors encountered while receiving", 1, out);
+    write_network(s, "container_network_transmit_bytes_total",
+                  "Cumulative count of bytes transmitted", 2, out);
+    write_network(s, "container_network_transmit_errors_total",
+                  "Cumulative count of errors encountered while transmitting", 3, out);
     head(out, "machine_cpu_cores", "gauge", "Number of logical CPU cores.");
     buf_printf(out, "machine_cpu_cores %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
     head(out, "machine_memory_bytes", "gauge", "Amount of memory installed on the machine.");

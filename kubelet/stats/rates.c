@@ -75,7 +75,8 @@ bool rates_note(struct rates *r, const char *key, const struct cgroup_usage *u, 
     int64_t passed = u->time_us - then_us;
     bool known = then_us && passed >= RATE_MIN_MS * 1000;
     if (known) {
-        *nanocores = (uint64_t)((unsigned __int128)(u->cpu_ns - then_ns) * 1000000 / (uint64_t)passed);
+        *nanocores =
+            (uint64_t)((unsigned __int128)(u->cpu_ns - then_ns) * 1000000 / (uint64_t)passed);
         *window_ms = passed / 1000;
     }
     if (!e->newer_us || use_newer) {

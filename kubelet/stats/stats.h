@@ -1,5 +1,6 @@
-/* Resource usage of the node, its pods and containers: collected when asked for, with rates over the time since an earlier
- * look. Served as /stats/summary, /metrics/resource and /metrics/cadvisor; read by eviction. Any thread. */
+/* Resource usage of the node, its pods and containers: collected when asked for, with rates over
+ * the time since an earlier look. Served as /stats/summary, /metrics/resource and
+ * /metrics/cadvisor; read by eviction. Any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,10 +14,11 @@ struct kubelet;
 struct rates;
 struct rates *rates_new(void);
 void rates_free(struct rates *r);
-/* Notes what was used so far, and gives nanocores over the last seconds: false when it was never seen before, at least
- * `RATE_MIN_MS` ago. */
+/* Notes what was used so far, and gives nanocores over the last seconds: false when it was never
+ * seen before, at least `RATE_MIN_MS` ago. */
 enum { RATE_MIN_MS = 3000 };
-bool rates_note(struct rates *r, const char *key, const struct cgroup_usage *u, uint64_t *nanocores, int64_t *window_ms);
+bool rates_note(struct rates *r, const char *key, const struct cgroup_usage *u, uint64_t *nanocores,
+                int64_t *window_ms);
 /* Forgets what was not noted for a minute. */
 void rates_expire(struct rates *r, int64_t now_us);
 
@@ -38,8 +40,8 @@ struct container_stats {
 };
 struct volume_stats {
     char *name;
-    const char *claim; /* of a persistent volume claim; NULL; lives with the pod's object */
-    bool memory, ephemeral;  /* ephemeral: counts as the pod's local storage */
+    const char *claim;      /* of a persistent volume claim; NULL; lives with the pod's object */
+    bool memory, ephemeral; /* ephemeral: counts as the pod's local storage */
     uint64_t used, inodes_used;
     struct fs_usage fs;
 };
@@ -77,6 +79,7 @@ uint64_t pod_stats_ephemeral(const struct pod_stats *p);
 void stats_start(struct kubelet *k);
 
 /* --- how they are told --- */
-void stats_write_summary(struct kubelet *k, const struct node_stats *s, bool only_cpu_and_memory, struct buf *out);
+void stats_write_summary(struct kubelet *k, const struct node_stats *s, bool only_cpu_and_memory,
+                         struct buf *out);
 void stats_write_resource_metrics(const struct node_stats *s, struct buf *out);
 void stats_write_cadvisor_metrics(struct kubelet *k, const struct node_stats *s, struct buf *out);

@@ -75,8 +75,8 @@ static void set_network(cJSON *o, const struct net_interface *interfaces, size_t
 }
 
 /* of: the file system that it lies on; used and inodes are the thing's own. */
-static void set_fs(cJSON *o, const char *path, const struct fs_usage *of, uint64_t used, uint64_t inodes_used,
-                   int64_t now)
+static void set_fs(cJSON *o, const char *path, const struct fs_usage *of, uint64_t used,
+                   uint64_t inodes_used, int64_t now)
 {
     cJSON *fs = path ? json_ensure_object(o, path) : o;
     set_time(fs, "time", now);
@@ -88,8 +88,8 @@ static void set_fs(cJSON *o, const char *path, const struct fs_usage *of, uint64
     set_number(fs, "inodesUsed", inodes_used);
 }
 
-static void add_container(cJSON *list, const struct node_stats *s, const struct container_stats *c, bool small,
-                          int64_t now)
+static void add_container(cJSON *list, const struct node_stats *s, const struct container_stats *c,
+                          bool small, int64_t now)
 {
     cJSON *o = cJSON_CreateObject();
     json_set_str(o, "name", c->name);
@@ -103,14 +103,17 @@ static void add_container(cJSON *list, const struct node_stats *s, const struct 
     cJSON_AddItemToArray(list, o);
 }
 
-static void add_pod(cJSON *list, const struct node_stats *s, const struct pod_stats *p, bool small, int64_t now)
+static void add_pod(cJSON *list, const struct node_stats *s, const struct pod_stats *p, bool small,
+                    int64_t now)
 {
     const cJSON *pod = p->object->json;
     cJSON *o = cJSON_CreateObject();
     json_set_str(o, "podRef.name", p->object->name);
     json_set_str(o, "podRef.namespace", p->object->ns);
     json_set_str(o, "podRef.uid", p->object->uid);
-    json_set_str(o, "startTime", json_str_or(pod, "status.startTime", json_str_or(pod, "metadata.creationTimestamp", "")));
+    json_set_str(
+        o, "startTime",
+        json_str_or(pod, "status.startTime", json_str_or(pod, "metadata.creationTimestamp", "")));
     cJSON *containers = json_ensure_array(o, "containers");
     for (size_t i = 0; i < p->container_count; i++)
         add_container(containers, s, &p->containers[i], small, now);
@@ -139,7 +142,8 @@ static void add_pod(cJSON *list, const struct node_stats *s, const struct pod_st
     cJSON_AddItemToArray(list, o);
 }
 
-static void add_system(cJSON *list, const char *name, const struct node_stats *s, const struct measured *m)
+static void add_system(cJSON *list, const char *name, const struct node_stats *s,
+                       const struct measured *m)
 {
     if (!m->usage.has_cpu)
         return;

@@ -126,8 +126,8 @@ int usage_any_pid(const struct cgroups *g, const char *path)
 
 /* --- the node --- */
 
-/* /proc/stat counts hundredths of a second: user nice system idle iowait irq softirq steal; guest time
- * is part of user time. */
+/* /proc/stat counts hundredths of a second: user nice system idle iowait irq softirq steal; guest
+ * time is part of user time. */
 static uint64_t busy_ns(const char *text)
 {
     unsigned long long user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, soft = 0,
@@ -160,7 +160,8 @@ void usage_of_node(struct cgroup_usage *out)
         out->memory = at_least_zero(out->memory_limit, meminfo_bytes(text, "MemFree:"));
         out->working_set = at_least_zero(out->memory, meminfo_bytes(text, "Inactive(file):"));
         out->rss = meminfo_bytes(text, "AnonPages:");
-        out->swap = at_least_zero(meminfo_bytes(text, "SwapTotal:"), meminfo_bytes(text, "SwapFree:"));
+        out->swap =
+            at_least_zero(meminfo_bytes(text, "SwapTotal:"), meminfo_bytes(text, "SwapFree:"));
     }
     if (buf_read_file(&vm, "/proc/vmstat", NULL)) {
         out->page_faults = stat_value(buf_str(&vm), "pgfault");
@@ -246,8 +247,8 @@ size_t usage_parse_net_dev(const char *text, struct net_interface *out, size_t m
         memcpy(i.name, p, (size_t)(colon - p));
         unsigned long long rx, rx_errors, tx, tx_errors;
         if (strcmp(i.name, "lo") == 0 ||
-            sscanf(colon + 1, "%llu %*u %llu %*u %*u %*u %*u %*u %llu %*u %llu", &rx, &rx_errors, &tx,
-                   &tx_errors) != 4)
+            sscanf(colon + 1, "%llu %*u %llu %*u %*u %*u %*u %*u %llu %*u %llu", &rx, &rx_errors,
+                   &tx, &tx_errors) != 4)
             continue;
         i.rx_bytes = rx;
         i.rx_errors = rx_errors;
@@ -262,6 +263,7 @@ size_t usage_of_network(int pid, struct net_interface *out, size_t max)
 {
     cleanup_free char *path = mem_printf("/proc/%d/net/dev", pid);
     cleanup_buf struct buf text = {0};
-    return pid > 0 && buf_read_file(&text, path, NULL) ? usage_parse_net_dev(buf_str(&text), out, max)
-                                                       : 0;
+    return pid > 0 && buf_read_file(&text, path, NULL)
+               ? usage_parse_net_dev(buf_str(&text), out, max)
+               : 0;
 }
