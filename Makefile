@@ -36,7 +36,7 @@ Q = @echo "  $(if $(filter %.o,$@),CC,LD)  $@";
 endif
 PKGS_common             := libmicrohttpd libcurl libcjson gnutls yaml-0.1 zlib
 PKGS_etcd-lite          := raft libuv
-PKGS_apiserver          :=
+PKGS_apiserver          := libpcre2-8
 PKGS_scheduler          :=
 PKGS_controller-manager :=
 PKGS_kubelet            := grpc_unsecure libprotobuf-c

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include "apiserver/crd/custom.h"
+#include "apiserver/crd/names.h"
 #include "apiserver/storage/cacher.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -21,9 +22,8 @@ struct served {
     char *name, *uid;
     int64_t generation;
     bool deleting, accepted, seen;
-    int64_t since_ms; /* monotonic */
-    struct resource **resources;
-    size_t count;
+    int64_t since_ms;            /* monotonic */
+    const struct custom *custom; /* NULL: nothing can be served */
 };
 
 /* One per process; the mutex guards `changed`, all else is the thread's own. */
@@ -69,128 +69,161 @@ static struct served *find(const char *name)
     return NULL;
 }
 
-/* Does another resource of the group have one of the names? */
-static bool conflicts(const cJSON *crd, const char *own_name)
+static bool has_condition(const cJSON *crd, const char *type)
 {
-    const char *group = json_str_or(crd, "spec.group", ""), *plural = json_str_or(crd, "spec.names.plural", ""),
-               *kind = json_str_or(crd, "spec.names.kind", "");
-    const struct resource_list *all = resource_all();
-    for (size_t i = 0; i < all->builtin; i++) {
-        const struct resource *r = all->items[i];
-        if (!strcmp(r->group, group) && (!strcmp(r->plural, plural) || !strcmp(r->kind, kind)))
-            return true;
-    }
-    for (const struct served *s = self.served; s; s = s->next) {
-        const struct resource *r = s->accepted && s->count && strcmp(s->name, own_name) ? s->resources[0] : NULL;
-        if (r && !strcmp(r->group, group) && (!strcmp(r->plural, plural) || !strcmp(r->kind, kind)))
-            return true;
+    const cJSON *c;
+    cJSON_ArrayForEach(c, json_path(crd, "status.conditions"))
+    {
+        if (!strcmp(json_str_or(c, "type", ""), type))
+            return !strcmp(json_str_or(c, "status", ""), "True");
     }
     return false;
 }
 
 /* False when its objects cannot be read yet. */
-static bool serve(struct served *s, const cJSON *crd)
+static bool serve(struct served *s, const cJSON *crd, bool accepted)
 {
     const char *uid = json_str_or(crd, "metadata.uid", "");
     int64_t generation = json_int(crd, "metadata.generation", 0);
     bool deleting = json_str(crd, "metadata.deletionTimestamp") != NULL;
-    if (s->uid && !strcmp(s->uid, uid) && s->generation == generation && s->deleting == deleting && s->accepted)
+    if (s->uid && !strcmp(s->uid, uid) && s->generation == generation && s->deleting == deleting &&
+        s->accepted == accepted && s->custom)
         return true;
-    s->accepted = !conflicts(crd, s->name);
-    s->count = 0;
-    if (s->accepted) {
-        s->resources = custom_build(crd, deleting, &s->count);
-        const struct resource *first = s->count ? resource_stored(s->resources[0]) : NULL;
-        cleanup_error struct error *err = NULL;
-        if (first && !storage_add_resource(self.storage, first, &err)) {
-            log_warn("The objects of a custom resource cannot be read yet", "crd", s->name, "err",
-                     error_message(err));
-            s->accepted = false;
-            s->count = 0;
-            return false;
-        }
+    cleanup_json cJSON *with_names = NULL;
+    if (!accepted && has_condition(crd, "Established")) {
+        /* New names wait; the old ones stay. */
+        with_names = json_dup(crd);
+        json_set(with_names, "spec.names", json_dup(json_path(crd, "status.acceptedNames")));
+    }
+    const struct custom *custom =
+        accepted || with_names ? custom_build(with_names ? with_names : crd, deleting) : NULL;
+    cleanup_error struct error *err = NULL;
+    if (custom && custom->stored && !storage_add_resource(self.storage, custom->stored, &err)) {
+        log_warn("The objects of a custom resource cannot be read yet", "crd", s->name, "err",
+                 error_message(err));
+        return false;
     }
     if (!s->uid || strcmp(s->uid, uid) != 0)
         s->since_ms = time_monotonic_ms();
+    s->custom = custom;
     free(s->uid);
     s->uid = mem_strdup(uid);
     s->generation = generation;
     s->deleting = deleting;
+    s->accepted = accepted;
     return true;
+}
+
+/* By group, then the version that clients prefer, then name: the order of discovery. */
+static int in_order(const void *a, const void *b)
+{
+    const struct resource *x = *(const struct resource *const *)a,
+                          *y = *(const struct resource *const *)b;
+    int order = strcmp(x->group, y->group);
+    if (!order)
+        order = custom_compare_versions(x->version, y->version);
+    return order ? order : strcmp(x->plural, y->plural);
 }
 
 static void publish(void)
 {
     size_t n = 0;
     for (struct served *s = self.served; s; s = s->next)
-        n += s->count;
-    const struct resource **list = mem_alloc(sizeof *list * (n + 1));
+        n += s->custom ? s->custom->count : 0;
+    cleanup_free const struct resource **list = mem_alloc(sizeof *list * (n + 1));
     n = 0;
     for (struct served *s = self.served; s; s = s->next)
-        for (size_t i = 0; i < s->count; i++)
-            list[n++] = s->resources[i];
+        for (size_t i = 0; s->custom && i < s->custom->count; i++)
+            list[n++] = s->custom->served[i];
+    qsort(list, n, sizeof *list, in_order);
     resource_set_custom(list, n);
-    free(list);
 }
 
 /* --- conditions --- */
 struct verdict {
-    bool accepted, established, terminating;
+    struct names_verdict names;
+    bool ripe, deleting;
 };
 
-static bool set_condition(cJSON *crd, const char *type, bool on, const char *reason, const char *message)
+static bool set_condition(cJSON *crd, const char *type, bool on, const char *reason,
+                          const char *message)
 {
     cJSON *list = json_ensure_array(crd, "status.conditions"), *c;
     cJSON_ArrayForEach(c, list) if (!strcmp(json_str_or(c, "type", ""), type)) break;
     const char *status = on ? "True" : "False";
-    if (c && !strcmp(json_str_or(c, "status", ""), status))
+    if (c && !strcmp(json_str_or(c, "status", ""), status) &&
+        !strcmp(json_str_or(c, "reason", ""), reason) &&
+        !strcmp(json_str_or(c, "message", ""), message))
         return false;
     if (!c)
         cJSON_AddItemToArray(list, c = cJSON_CreateObject());
-    char now[TIME_TEXT_MAX];
-    time_format(time_now_seconds(), now);
-    json_map_set_str(c, "type", type);
-    json_map_set_str(c, "status", status);
-    json_map_set_str(c, "lastTransitionTime", now);
-    json_map_set_str(c, "reason", reason);
+    if (strcmp(json_str_or(c, "status", ""), status) != 0) {
+        char now[TIME_TEXT_MAX];
+        json_map_set_str(c, "lastTransitionTime", time_format(time_now_seconds(), now));
+    }
     json_map_set_str(c, "message", message);
+    json_map_set_str(c, "reason", reason);
+    json_map_set_str(c, "status", status);
+    json_map_set_str(c, "type", type);
     return true;
+}
+
+static bool has_finalizer(const cJSON *crd)
+{
+    const cJSON *f;
+    cJSON_ArrayForEach(f, json_path(crd, "metadata.finalizers"))
+    {
+        if (cJSON_IsString(f) && !strcmp(f->valuestring, FINALIZER))
+            return true;
+    }
+    return false;
+}
+
+/* Groups of Kubernetes' own say where they were agreed upon. */
+static bool judge_approval(cJSON *crd)
+{
+    const char *group = json_str_or(crd, "spec.group", ""),
+               *approval = json_map_str(json_path(crd, "metadata.annotations"),
+                                        "api-approved.kubernetes.io");
+    if (!custom_is_protected_group(group) || !approval)
+        return false;
+    bool unapproved = !strncmp(approval, "unapproved", 10);
+    cleanup_free char *message =
+        mem_printf(unapproved ? "not approved: \"%s\"" : "approved in %s", approval);
+    return set_condition(crd, "KubernetesAPIApprovalPolicyConformant", !unapproved,
+                         unapproved ? "UnapprovedAnnotation" : "ApprovedAnnotation", message);
 }
 
 static bool judge(cJSON *crd, const struct verdict *v)
 {
-    bool changed =
-        set_condition(crd, "NamesAccepted", v->accepted, v->accepted ? "NoConflicts" : "NamesConflict",
-                      v->accepted ? "no conflicts found" : "another resource of the group has these names");
-    if (v->established)
-        changed |= set_condition(crd, "Established", true, "InitialNamesAccepted",
-                                 "the initial names have been accepted");
-    else if (!v->accepted)
-        changed |= set_condition(crd, "Established", false, "NotAccepted", "not all names are accepted");
-    if (v->terminating)
+    const struct names_verdict *names = &v->names;
+    bool changed = set_condition(crd, "NamesAccepted", !names->reason,
+                                 names->reason ? names->reason : "NoConflicts",
+                                 names->reason ? names->message : "no conflicts found");
+    changed |= judge_approval(crd);
+    if (!has_condition(crd, "Established")) {
+        if (names->reason)
+            changed |= set_condition(crd, "Established", false, "NotAccepted",
+                                     "not all names are accepted");
+        else if (!v->ripe)
+            changed |= set_condition(crd, "Established", false, "Installing",
+                                     "the initial names have been accepted");
+        else
+            changed |= set_condition(crd, "Established", true, "InitialNamesAccepted",
+                                     "the initial names have been accepted");
+    }
+    if (v->deleting && has_finalizer(crd))
         changed |= set_condition(crd, "Terminating", true, "InstanceDeletionInProgress",
                                  "CustomResource deletion is in progress");
-    const cJSON *names = json_path(crd, "spec.names"), *version;
-    if (v->accepted && !json_equal(names, json_path(crd, "status.acceptedNames"))) {
-        json_set(crd, "status.acceptedNames", json_dup(names));
+    if (!json_equal(names->accepted, json_path(crd, "status.acceptedNames"))) {
+        json_set(crd, "status.acceptedNames", json_dup(names->accepted));
         changed = true;
-    }
-    cJSON *versions = json_ensure_array(crd, "status.storedVersions"), *known;
-    cJSON_ArrayForEach(version, json_path(crd, "spec.versions"))
-    {
-        const char *name = json_str_or(version, "name", "");
-        if (!json_bool(version, "storage", false))
-            continue;
-        cJSON_ArrayForEach(known, versions) if (cJSON_IsString(known) && !strcmp(known->valuestring, name)) break;
-        if (!known) {
-            cJSON_AddItemToArray(versions, cJSON_CreateString(name));
-            changed = true;
-        }
     }
     return changed;
 }
 
-static cJSON *change_conditions(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *change_conditions(void *userdata, cJSON *current, const struct stored *stored,
+                                struct error **err)
 {
     (void)stored;
     (void)err;
@@ -202,7 +235,8 @@ static cJSON *change_conditions(void *userdata, cJSON *current, const struct sto
 }
 
 /* --- deletion --- */
-static cJSON *mark_deleted(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *mark_deleted(void *userdata, cJSON *current, const struct stored *stored,
+                           struct error **err)
 {
     (void)userdata;
     (void)stored;
@@ -220,9 +254,9 @@ static cJSON *mark_deleted(void *userdata, cJSON *current, const struct stored *
 /* True when none is left. */
 static bool clear_instances(const struct served *s)
 {
-    if (!s->count)
+    const struct resource *r = s->custom ? s->custom->stored : NULL;
+    if (!r)
         return true;
-    const struct resource *r = resource_stored(s->resources[0]);
     struct stored **items = NULL;
     size_t count = 0;
     if (!storage_list(self.storage, r, NULL, &items, &count, NULL, NULL))
@@ -250,7 +284,8 @@ static bool clear_instances(const struct served *s)
     return left == 0;
 }
 
-static cJSON *drop_finalizer(void *userdata, cJSON *current, const struct stored *stored, struct error **err)
+static cJSON *drop_finalizer(void *userdata, cJSON *current, const struct stored *stored,
+                             struct error **err)
 {
     struct storage_update *u = userdata;
     (void)stored;
@@ -262,36 +297,27 @@ static cJSON *drop_finalizer(void *userdata, cJSON *current, const struct stored
         return NULL;
     }
     cJSON_Delete(cJSON_DetachItemViaPointer(list, f));
+    set_condition(o, "Terminating", false, "InstanceDeletionCompleted", "removed all instances");
     u->delete_instead = !list->child;
     if (!list->child)
         json_remove(o, "metadata.finalizers");
     return o;
 }
 
-static bool has_finalizer(const cJSON *crd)
-{
-    const cJSON *f;
-    cJSON_ArrayForEach(f, json_path(crd, "metadata.finalizers"))
-    {
-        if (cJSON_IsString(f) && !strcmp(f->valuestring, FINALIZER))
-            return true;
-    }
-    return false;
-}
-
 /* --- the loop --- */
-/* Writes what is to be written. True when it must be looked at again soon. */
-static bool follow_up(struct served *s, const cJSON *crd)
+/* Writes what is to be written. True when it must be looked at again soon. Takes names. */
+static bool follow_up(struct served *s, const cJSON *crd, const struct names_verdict *names)
 {
-    bool ripe = time_monotonic_ms() - s->since_ms >= ESTABLISH_MS;
-    struct verdict v = {.accepted = s->accepted, .established = s->accepted && ripe, .terminating = s->deleting};
+    struct verdict v = {.names = *names,
+                        .ripe = s->custom && time_monotonic_ms() - s->since_ms >= ESTABLISH_MS,
+                        .deleting = s->deleting};
     cleanup_json cJSON *tried = json_dup(crd);
     if (judge(tried, &v)) {
         struct storage_update u = {.change = change_conditions, .userdata = &v};
         stored_unref(storage_update(self.storage, self.resource, NULL, s->name, &u, NULL));
     }
     if (!s->deleting || !has_finalizer(crd))
-        return s->accepted && !ripe;
+        return !names->reason && !v.ripe;
     if (!clear_instances(s))
         return true;
     struct storage_update u = {.change = drop_finalizer};
@@ -315,38 +341,55 @@ static void forget_unseen(void)
     }
 }
 
-/* True when it must be called again soon. write: the first round, before anything is served, only reads. */
-static bool reconcile(bool write)
+static struct served *served_for(const char *name)
+{
+    struct served *s = find(name);
+    if (!s) {
+        s = mem_alloc(sizeof *s);
+        *s = (struct served){.next = self.served, .name = mem_strdup(name)};
+        self.served = s;
+    }
+    s->seen = true;
+    return s;
+}
+
+/* All definitions, parsed: an array. */
+static cJSON *definitions(void)
 {
     uint64_t revision;
     struct tree_root *root = cache_snapshot(self.cache, &revision);
     struct tree_cursor cursor;
     struct stored *o;
+    cJSON *list = cJSON_CreateArray();
+    tree_seek(&cursor, root, "", false);
+    while ((o = tree_next(&cursor)))
+        cJSON_AddItemToArray(list, json_parse(o->json, o->len, NULL));
+    tree_root_unref(root);
+    return list;
+}
+
+/* True when it must be called again soon. write: the first round, before anything is served, only
+ * reads. */
+static bool reconcile(bool write)
+{
+    cleanup_json cJSON *all = definitions();
+    const cJSON *crd;
     bool again = false;
     for (struct served *s = self.served; s; s = s->next)
         s->seen = false;
-    tree_seek(&cursor, root, "", false);
-    while ((o = tree_next(&cursor))) {
-        struct served *s = find(o->name);
-        if (!s) {
-            s = mem_alloc(sizeof *s);
-            *s = (struct served){.next = self.served, .name = mem_strdup(o->name)};
-            self.served = s;
-        }
-        s->seen = true;
-        cleanup_json cJSON *crd = json_parse(o->json, o->len, NULL);
-        again |= !crd || !serve(s, crd);
+    cJSON_ArrayForEach(crd, all)
+    {
+        struct served *s = served_for(json_str_or(crd, "metadata.name", ""));
+        cleanup_names_verdict struct names_verdict names = names_judge(crd, all);
+        again |= !serve(s, crd, !names.reason);
     }
     forget_unseen();
     publish();
-    tree_seek(&cursor, root, "", false);
-    while (write && (o = tree_next(&cursor))) {
-        cleanup_json cJSON *crd = json_parse(o->json, o->len, NULL);
-        struct served *s = find(o->name);
-        if (crd && s)
-            again |= follow_up(s, crd);
+    for (crd = write ? all->child : NULL; crd; crd = crd->next) {
+        struct served *s = find(json_str_or(crd, "metadata.name", ""));
+        cleanup_names_verdict struct names_verdict names = names_judge(crd, all);
+        again |= s && follow_up(s, crd, &names);
     }
-    tree_root_unref(root);
     return again || !write;
 }
 

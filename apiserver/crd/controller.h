@@ -1,5 +1,6 @@
-/* Follows the CustomResourceDefinitions: serves what they define, tells so in their status, and clears up behind
- * a deleted one. Every apiserver does it for itself; what they write is the same. */
+/* Follows the CustomResourceDefinitions: serves what they define, tells so in their status, and
+ * clears up behind a deleted one. Every apiserver does it for itself; what they write is the same.
+ */
 #pragma once
 #include <stdbool.h>
 #include "apiserver/storage/storage.h"

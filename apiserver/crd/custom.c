@@ -30,7 +30,8 @@ struct place {
     const char *group, *version, *package;
 };
 
-static const struct schema_type *object_type(const struct place *at, const cJSON *schema, char *name);
+static const struct schema_type *object_type(const struct place *at, const cJSON *schema,
+                                             char *name);
 
 static bool is_type(const cJSON *schema, const char *type)
 {
@@ -55,7 +56,8 @@ static uint8_t scalar_value(const cJSON *schema)
 }
 
 /* One value: a scalar, an object with properties, or anything. */
-static void set_value(struct schema_field *f, const struct place *at, const cJSON *schema, const char *parent)
+static void set_value(struct schema_field *f, const struct place *at, const cJSON *schema,
+                      const char *parent)
 {
     const cJSON *properties = json_get(schema, "properties");
     if (is_type(schema, "object") && properties && properties->child) {
@@ -75,16 +77,20 @@ static char *joined(const cJSON *list)
     return b.len ? buf_take(&b) : NULL;
 }
 
-static void set_field(struct schema_field *f, const struct place *at, const cJSON *schema, const char *parent)
+static void set_field(struct schema_field *f, const struct place *at, const cJSON *schema,
+                      const char *parent)
 {
     f->name = schema->string;
     f->description = json_map_str(schema, "description");
     f->flags = SCHEMA_KEEP_ZERO;
-    const cJSON *items = json_get(schema, "items"), *more = json_get(schema, "additionalProperties");
+    const cJSON *items = json_get(schema, "items"),
+                *more = json_get(schema, "additionalProperties");
     const char *list = json_map_str(schema, "x-kubernetes-list-type"),
                *map = json_map_str(schema, "x-kubernetes-map-type");
-    bool plain_items = cJSON_IsObject(items) && !is_type(items, "array") && !json_get(items, "additionalProperties");
-    bool plain_more = cJSON_IsObject(more) && !is_type(more, "array") && !json_get(more, "additionalProperties");
+    bool plain_items = cJSON_IsObject(items) && !is_type(items, "array") &&
+                       !json_get(items, "additionalProperties");
+    bool plain_more =
+        cJSON_IsObject(more) && !is_type(more, "array") && !json_get(more, "additionalProperties");
     if (is_type(schema, "array") && plain_items) {
         f->shape = SCHEMA_LIST;
         f->list_type = !list                  ? SCHEMA_LIST_ATOMIC
@@ -105,18 +111,20 @@ static void set_field(struct schema_field *f, const struct place *at, const cJSO
         f->list_type = SCHEMA_MAP_ATOMIC;
 }
 
-static void add_fields(struct schema_type *t, const struct place *at, const cJSON *schema, bool root)
+static void add_fields(struct schema_type *t, const struct place *at, const cJSON *schema,
+                       bool root)
 {
     const cJSON *properties = json_get(schema, "properties"), *p, *r;
     struct schema_field *fields =
         mem_alloc(sizeof *fields * (size_t)(cJSON_GetArraySize(properties) + 1));
     uint16_t n = 0;
     if (root)
-        fields[n++] = (struct schema_field){.name = "metadata",
-                                            .type = schema_find_type("meta.k8s.io", "v1", "ObjectMeta"),
-                                            .description = "Metadata of the object.",
-                                            .value = SCHEMA_MESSAGE,
-                                            .flags = SCHEMA_VALUE};
+        fields[n++] =
+            (struct schema_field){.name = "metadata",
+                                  .type = schema_find_type("meta.k8s.io", "v1", "ObjectMeta"),
+                                  .description = "Metadata of the object.",
+                                  .value = SCHEMA_MESSAGE,
+                                  .flags = SCHEMA_VALUE};
     cJSON_ArrayForEach(p, properties)
     {
         if (n == UINT16_MAX ||
@@ -136,7 +144,8 @@ static void add_fields(struct schema_type *t, const struct place *at, const cJSO
 }
 
 /* Takes name. */
-static const struct schema_type *object_type(const struct place *at, const cJSON *schema, char *name)
+static const struct schema_type *object_type(const struct place *at, const cJSON *schema,
+                                             char *name)
 {
     struct schema_type *t = mem_alloc(sizeof *t);
     *t = (struct schema_type){.group = at->group,
@@ -167,17 +176,19 @@ static char *package_of(const char *group, const char *version)
 static struct custom_type *type_new(cJSON *definition, const cJSON *version, const char *group)
 {
     struct custom_type *c = mem_alloc(sizeof *c);
-    struct place at = {group, json_str(version, "name"), package_of(group, json_str(version, "name"))};
+    struct place at = {group, json_str(version, "name"),
+                       package_of(group, json_str(version, "name"))};
     c->definition = definition;
     c->schema = json_path(version, "schema.openAPIV3Schema");
     c->columns = json_get(version, "additionalPrinterColumns");
     c->has_status = json_path(version, "subresources.status") != NULL;
-    c->type = (struct schema_type){.group = group,
-                                   .version = at.version,
-                                   .package = at.package,
-                                   .name = json_str(definition, "spec.names.kind"),
-                                   .description = json_map_str(c->schema, "description"),
-                                   .flags = SCHEMA_IS_KIND | SCHEMA_PRESERVE_UNKNOWN | SCHEMA_IS_CUSTOM};
+    c->type =
+        (struct schema_type){.group = group,
+                             .version = at.version,
+                             .package = at.package,
+                             .name = json_str(definition, "spec.names.kind"),
+                             .description = json_map_str(c->schema, "description"),
+                             .flags = SCHEMA_IS_KIND | SCHEMA_PRESERVE_UNKNOWN | SCHEMA_IS_CUSTOM};
     add_fields(&c->type, &at, c->schema, true);
     return c;
 }
@@ -199,17 +210,20 @@ static const struct resource_column *columns(const cJSON *list)
 {
     int n = cJSON_GetArraySize(list), i = 0;
     struct resource_column *out = mem_alloc(sizeof *out * (size_t)(n + 3));
-    out[i++] = (struct resource_column){"Name", "string", "name", "Name must be unique within a namespace.", 0};
+    out[i++] = (struct resource_column){"Name", "string", "name",
+                                        "Name must be unique within a namespace.", 0};
     const cJSON *c;
     cJSON_ArrayForEach(c, list)
     {
         const char *type = json_str_or(c, "type", "string");
-        out[i++] = (struct resource_column){json_str_or(c, "name", ""), !strcmp(type, "date") ? "string" : type,
-                                            json_str_or(c, "format", ""), json_str_or(c, "description", ""),
-                                            (int)json_int(c, "priority", 0)};
+        out[i++] = (struct resource_column){
+            json_str_or(c, "name", ""), !strcmp(type, "date") ? "string" : type,
+            json_str_or(c, "format", ""), json_str_or(c, "description", ""),
+            (int)json_int(c, "priority", 0)};
     }
     if (!n)
-        out[i++] = (struct resource_column){"Age", "string", "", "Time since the object was created.", 0};
+        out[i++] =
+            (struct resource_column){"Age", "string", "", "Time since the object was created.", 0};
     out[i] = (struct resource_column){0};
     return out;
 }
@@ -270,59 +284,131 @@ static struct resource *describe(cJSON *definition, const cJSON *version, bool d
     };
     if (json_bool(version, "deprecated", false)) {
         const char *why = json_str(version, "deprecationWarning");
-        r->deprecation = why ? why : mem_printf("%s/%s %s is deprecated", group, r->version, r->kind);
+        r->deprecation =
+            why ? why : mem_printf("%s/%s %s is deprecated", group, r->version, r->kind);
     }
     return r;
 }
 
-struct resource **custom_build(const cJSON *crd, bool deleting, size_t *count)
+static bool is_or_below(const char *group, const char *domain)
+{
+    size_t n = strlen(group), d = strlen(domain);
+    return n >= d && !strcmp(group + n - d, domain) && (n == d || group[n - d - 1] == '.');
+}
+
+bool custom_is_protected_group(const char *group)
+{
+    return is_or_below(group, "k8s.io") || is_or_below(group, "kubernetes.io");
+}
+
+/* 0 for "v1", 1 for "v1beta1", 2 for "v1alpha1", 3 for what is none of these; its numbers in *major
+ * and *minor. */
+static int stability(const char *version, long *major, long *minor)
+{
+    *major = *minor = 0;
+    if (*version != 'v' || version[1] < '0' || version[1] > '9')
+        return 3;
+    char *end;
+    *major = strtol(version + 1, &end, 10);
+    if (!*end)
+        return 0;
+    bool beta = !strncmp(end, "beta", 4);
+    if (!beta && strncmp(end, "alpha", 5) != 0)
+        return 3;
+    const char *digits = end + (beta ? 4 : 5);
+    if (*digits < '0' || *digits > '9')
+        return 3;
+    *minor = strtol(digits, &end, 10);
+    return *end ? 3 : beta ? 1 : 2;
+}
+
+int custom_compare_versions(const char *a, const char *b)
+{
+    long major_a, minor_a, major_b, minor_b;
+    int kind = stability(a, &major_a, &minor_a), order = kind - stability(b, &major_b, &minor_b);
+    if (!order && kind == 3)
+        return strcmp(a, b);
+    if (!order)
+        order = (major_a < major_b) - (major_a > major_b);
+    if (!order)
+        order = (minor_a < minor_b) - (minor_a > minor_b);
+    return order ? order : strcmp(a, b);
+}
+
+/* Only the thread that follows the definitions builds. */
+static const struct custom *last_built;
+
+const struct custom *custom_build(const cJSON *crd, bool deleting)
 {
     cJSON *definition = json_dup(crd); /* strings of the descriptors lie in it */
     const cJSON *versions = json_path(definition, "spec.versions"), *v;
-    struct resource **out = mem_alloc(sizeof *out * (size_t)(cJSON_GetArraySize(versions) + 1));
-    struct resource *stored = NULL;
-    *count = 0;
+    size_t n = (size_t)cJSON_GetArraySize(versions);
+    struct custom *out = mem_alloc(sizeof *out + n * sizeof *out->served);
+    *out = (struct custom){.before = last_built};
+    last_built = out;
+    cleanup_free struct resource **all = mem_alloc(sizeof *all * (n + 1));
+    size_t count = 0;
     cJSON_ArrayForEach(v, versions)
     {
         bool is_stored = json_bool(v, "storage", false), served = json_bool(v, "served", false);
         if (!is_stored && !served)
             continue;
-        struct resource *r = describe(definition, v, deleting);
+        struct resource *r = all[count++] = describe(definition, v, deleting);
         if (is_stored)
-            stored = r;
+            out->stored = r;
         if (served)
-            out[(*count)++] = r;
+            out->served[out->count++] = r;
     }
-    for (size_t i = 0; i < *count; i++) {
-        if (out[i] == stored || !stored)
-            continue;
-        out[i]->stored_as = stored;
-        out[i]->from_stored = custom_as;
-        out[i]->to_stored = custom_as;
+    /* Objects may lie there as another version or an earlier schema left them. */
+    bool varied = n > 1 || json_int(definition, "metadata.generation", 1) > 1;
+    for (size_t i = 0; i < count && varied; i++) {
+        all[i]->from_stored = all[i]->to_stored = custom_as;
+        if (all[i] != out->stored)
+            all[i]->stored_as = out->stored;
     }
     return out;
 }
 
 /* --- the pipeline's part --- */
-static void set_version(const struct resource *r, cJSON *object)
+/* All but metadata, kind and apiVersion, which are Kubernetes' own. */
+static void prune(const struct custom_type *c, cJSON *object, struct strict_errors *strict)
 {
-    cleanup_free char *version = mem_printf("%s/%s", r->group, r->version);
-    json_map_set_str(object, "apiVersion", version);
+    if (cJSON_IsTrue(json_get(c->schema, "x-kubernetes-preserve-unknown-fields")))
+        return;
+    const cJSON *properties = json_get(c->schema, "properties");
+    for (cJSON *v = object->child, *next; v; v = next) {
+        next = v->next;
+        if (!strcmp(v->string, "metadata") || !strcmp(v->string, "kind") ||
+            !strcmp(v->string, "apiVersion"))
+            continue;
+        const cJSON *own = json_get(properties, v->string);
+        if (own) {
+            structural_prune(own, v, v->string, strict);
+            continue;
+        }
+        strict_note(strict, v->string);
+        cJSON_Delete(cJSON_DetachItemViaPointer(object, v));
+    }
 }
 
 cJSON *custom_as(const struct resource *r, const cJSON *object)
 {
     cJSON *o = json_dup(object);
-    set_version(r, o);
+    cleanup_free char *version = mem_printf("%s/%s", r->group, r->version);
+    json_map_set_str(o, "apiVersion", version);
+    prune(custom_of(r->type), o, NULL);
+    structural_default(custom_of(r->type)->schema, o);
     return o;
 }
 
-bool custom_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict, struct error **err)
+bool custom_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict,
+                   struct error **err)
 {
     const struct custom_type *c = custom_of(t);
     /* Metadata is Kubernetes' own; the rest stays for pruning. */
     const struct schema_field metadata = {.name = "metadata",
-                                          .type = schema_find_type("meta.k8s.io", "v1", "ObjectMeta"),
+                                          .type =
+                                              schema_find_type("meta.k8s.io", "v1", "ObjectMeta"),
                                           .value = SCHEMA_MESSAGE,
                                           .flags = SCHEMA_VALUE};
     const struct schema_type meta_only = {.group = t->group,
@@ -334,21 +420,7 @@ bool custom_decode(const struct schema_type *t, cJSON *object, struct strict_err
                                           .flags = SCHEMA_IS_KIND | SCHEMA_PRESERVE_UNKNOWN};
     if (!schema_decode(&meta_only, object, strict, err))
         return false;
-    if (cJSON_IsTrue(json_get(c->schema, "x-kubernetes-preserve-unknown-fields")))
-        return true;
-    const cJSON *properties = json_get(c->schema, "properties");
-    for (cJSON *v = object->child, *next; v; v = next) {
-        next = v->next;
-        if (!strcmp(v->string, "metadata") || !strcmp(v->string, "kind") || !strcmp(v->string, "apiVersion"))
-            continue;
-        const cJSON *own = json_get(properties, v->string);
-        if (own) {
-            structural_prune(own, v, v->string, strict);
-            continue;
-        }
-        strict_note(strict, v->string);
-        cJSON_Delete(cJSON_DetachItemViaPointer(object, v));
-    }
+    prune(c, object, strict);
     return true;
 }
 
@@ -357,29 +429,29 @@ void custom_default(const struct schema_type *t, cJSON *object)
     structural_default(custom_of(t)->schema, object);
 }
 
-void custom_validate(const struct schema_type *t, const cJSON *object, const cJSON *old, const char *sub,
-                     struct field_errors *errors)
+void custom_validate(const struct schema_type *t, const cJSON *object, const cJSON *old,
+                     const char *sub, struct field_errors *errors)
 {
-    (void)old;
     (void)sub;
-    structural_validate(custom_of(t)->schema, object, NULL, errors);
+    structural_validate(custom_of(t)->schema, object, old, NULL, errors);
 }
 
+/* A value that is not of the column's type has an empty cell. */
 static void add_cell(cJSON *cells, const cJSON *object, const cJSON *column)
 {
     const char *type = json_str_or(column, "type", "string");
     const cJSON *v = jsonpath_find(object, json_str_or(column, "jsonPath", ""));
     if (!v || cJSON_IsNull(v)) {
         cJSON_AddItemToArray(cells, cJSON_CreateNull());
+    } else if (!strcmp(type, "string")) {
+        cleanup_free char *text = cJSON_IsString(v) ? mem_strdup(v->valuestring) : json_text(v);
+        cell_str(cells, text);
     } else if (!strcmp(type, "date")) {
         cell_age(cells, cJSON_GetStringValue(v));
-    } else if (cJSON_IsString(v)) {
-        cell_str(cells, v->valuestring);
-    } else if (strcmp(type, "string") != 0 && (cJSON_IsNumber(v) || cJSON_IsBool(v))) {
+    } else if (!strcmp(type, "boolean") ? cJSON_IsBool(v) : cJSON_IsNumber(v)) {
         cJSON_AddItemToArray(cells, json_dup(v));
     } else {
-        cleanup_free char *text = json_text(v);
-        cell_str(cells, text);
+        cJSON_AddItemToArray(cells, cJSON_CreateNull());
     }
 }
 

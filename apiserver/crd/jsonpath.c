@@ -54,8 +54,9 @@ static const cJSON *find_in_brackets(const cJSON *v, const char *p)
         name[strcspn(name, "'\"")] = 0;
         return find(json_get(v, name), end + 1);
     }
-    return isdigit((unsigned char)p[1]) ? find(cJSON_GetArrayItem(v, (int)strtol(p + 1, NULL, 10)), end + 1)
-                                        : NULL;
+    return isdigit((unsigned char)p[1])
+               ? find(cJSON_GetArrayItem(v, (int)strtol(p + 1, NULL, 10)), end + 1)
+               : NULL;
 }
 
 static const cJSON *find(const cJSON *v, const char *p)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "apiserver/registry/registry.h"
+#include "apiserver/registry/strategy.h"
 #include "apiserver/schema/schema.h"
 #include "apiserver/server/server.h"
 #include "common/json.h"
@@ -328,6 +329,8 @@ static cJSON *change(void *userdata, cJSON *current, const struct stored *stored
     if (!admission_delete(d->w, current, err))
         return NULL;
     cleanup_json cJSON *object = json_dup(current);
+    if (write_is(r, "apiextensions.k8s.io", "CustomResourceDefinition") && !meta_deleting(object))
+        definition_begin_deletion(object);
     d->outcome = write_is(r, "", "Namespace") ? delete_decide_namespace(object, d->options, err)
                                               : delete_decide(r, object, d->options, err);
     if (d->outcome == DELETE_FAILED)

@@ -37,4 +37,5 @@ const char *job_field_value(const cJSON *job, const char *path);
 cJSON *autoscaler_v1_from_v2(const struct resource *r, const cJSON *stored);
 cJSON *autoscaler_v2_from_v1(const struct resource *r, const cJSON *object);
 /* CustomResourceDefinitions. */
+void definition_begin_deletion(cJSON *crd);
 bool definition_prepare(cJSON *crd, const cJSON *old, const char *sub, struct error **err);

@@ -1,4 +1,4 @@
-/* Networking, volumes, runtime classes, certificates and custom resource definitions. */
+/* Networking, volumes, runtime classes and certificates. */
 #include <string.h>
 #include "apiserver/validation/common.h"
 #include "common/json.h"
@@ -332,57 +332,4 @@ void validate_certificatesigningrequest(const cJSON *object, const cJSON *old, c
                           "may not specify a duration less than 600 seconds (10 minutes)");
     if (old && !json_equal(spec, json_get(old, "spec")))
         field_invalid_str(e, SPEC, "", IMMUTABLE);
-}
-
-/* --- custom resource definitions --- */
-static void check_crd_versions(const cJSON *versions, struct field_errors *e)
-{
-    const struct field_path list = {SPEC, "versions", NULL, 0};
-    int i = 0, stored = 0;
-    EACH (v, versions) {
-        const struct field_path at = {&list, NULL, NULL, i++};
-        const struct field_path schema = {&at, "schema", NULL, 0};
-        check_name(text_of(v, "name"), name_dns1035_label, PATH_CHILD(&at, "name"), e);
-        stored += json_bool(v, "storage", false);
-        const cJSON *root = json_path(v, "schema.openAPIV3Schema");
-        if (!root)
-            field_required(e, PATH_CHILD(&schema, "openAPIV3Schema"), "schemas are required");
-        else if (strcmp(text_of(root, "type"), "object") != 0)
-            field_invalid_str(e, PATH_CHILD(PATH_CHILD(&schema, "openAPIV3Schema"), "type"),
-                              text_of(root, "type"), "must be object at the root");
-    }
-    if (stored != 1)
-        field_invalid(e, &list, versions, "must have exactly one version marked as storage version");
-}
-
-void validate_customresourcedefinition(const cJSON *object, const cJSON *old, const char *sub,
-                                       struct field_errors *e)
-{
-    validate_custom_meta(object, old, false, e);
-    if (!strcmp(sub, "status"))
-        return;
-    const cJSON *spec = json_get(object, "spec"), *names = json_get(spec, "names");
-    const char *group = text_of(spec, "group"), *plural = text_of(names, "plural"),
-               *scope = text_of(spec, "scope"), *name = json_str_or(object, "metadata.name", "");
-    const struct field_path at = {SPEC, "names", NULL, 0};
-    cleanup_free char *wanted = mem_printf("%s.%s", plural, group);
-    if (strcmp(name, wanted) != 0)
-        field_invalid_str(e, PATH_CHILD(PATH_ROOT("metadata"), "name"), name,
-                          "must be spec.names.plural+\".\"+spec.group");
-    check_name(group, name_dns_subdomain, PATH_CHILD(SPEC, "group"), e);
-    if (*group && !strchr(group, '.'))
-        field_invalid_str(e, PATH_CHILD(SPEC, "group"), group, "should be a domain with at least one dot");
-    if (!one_of(scope, "Cluster,Namespaced"))
-        field_not_supported(e, PATH_CHILD(SPEC, "scope"), scope, "Cluster,Namespaced");
-    check_name(plural, name_dns1035_label, PATH_CHILD(&at, "plural"), e);
-    check_name(text_of(names, "singular"), name_dns1035_label, PATH_CHILD(&at, "singular"), e);
-    if (!*text_of(names, "kind"))
-        field_required(e, PATH_CHILD(&at, "kind"), "");
-    check_crd_versions(json_get(spec, "versions"), e);
-    if (!old)
-        return;
-    check_immutable(spec, json_get(old, "spec"), "group", SPEC, e);
-    check_immutable(spec, json_get(old, "spec"), "scope", SPEC, e);
-    check_immutable(names, json_path(old, "spec.names"), "plural", &at, e);
-    check_immutable(names, json_path(old, "spec.names"), "kind", &at, e);
 }

@@ -244,12 +244,12 @@ void field_duplicate_str(struct field_errors *e, const struct field_path *p, con
 
 void field_too_long(struct field_errors *e, const struct field_path *p, int max_bytes)
 {
-    add(e, FIELD_TOO_LONG, p, NULL, mem_printf("may not be more than %d bytes", max_bytes));
+    add(e, FIELD_TOO_LONG, p, NULL, mem_printf("may not be more than %d byte%s", max_bytes, max_bytes == 1 ? "" : "s"));
 }
 
 void field_too_many(struct field_errors *e, const struct field_path *p, int actual, int max)
 {
-    add(e, FIELD_TOO_MANY, p, mem_printf("%d", actual), mem_printf("must have at most %d items", max));
+    add(e, FIELD_TOO_MANY, p, mem_printf("%d", actual), mem_printf("must have at most %d item%s", max, max == 1 ? "" : "s"));
 }
 
 void field_not_found(struct field_errors *e, const struct field_path *p, const char *bad)

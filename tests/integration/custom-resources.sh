@@ -113,6 +113,29 @@ ssa me '{width: 61}' >/dev/null
 check_equal "what its owner says no more is gone" 'two ' "$(k -n t get shelf s -o jsonpath='{.spec.books[*].title} {.spec.tags}')"
 ssa other '{width: 62, wood: pine}' --force-conflicts >/dev/null
 check_equal "forced" '62 pine ' "$(k -n t get shelf s -o jsonpath='{.spec.width} {.spec.wood} {.spec.books}')"
+
+# A definition changes.
+change() { k patch crd shelves.stable.example.com --type=json -p "$1" 2>&1; }
+LAST=$(change '[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/depth","value":{"type":"integer","default":25}},
+    {"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/width/maximum","value":50}]')
+check_output "a definition changes" 'patched' printf '%s\n' "$LAST"
+for server in k k2; do
+    check_output "an object of before has the new default ($server)" '^25$' eventually_output 5 '^25$' $server -n t get shelf a -o jsonpath='{.spec.depth}'
+done
+check_output "and is listed and watched with it" '25 25' eventually_output 5 '25 25' k -n t get shelf a s -o jsonpath='{.items[*].spec.depth}'
+check_output "explain knows the new field" 'depth' eventually_output 5 depth k explain shelf.spec
+check_output "what was good before may stay" 'patched' k -n t patch shelf a --type=merge -p '{"spec":{"label":"ok"}}'
+refused "but nothing new may be so" 'spec.width: Invalid value: 60: spec.width in body should be less than or equal to 50' '{width: 60}'
+LAST=$(change '[{"op":"replace","path":"/spec/versions/0/storage","value":false},{"op":"replace","path":"/spec/versions/1/storage","value":true}]')
+check_output "another version is stored" 'patched' printf '%s\n' "$LAST"
+check_equal "the definition knows of both" '["v1","v1beta1"]' "$(k get crd shelves.stable.example.com -o jsonpath='{.status.storedVersions}')"
+check_output "objects of both are read as asked for" '^stable.example.com/v1 stable.example.com/v1$' eventually_output 5 . k -n t get shelf a s -o jsonpath='{.items[*].apiVersion}'
+k -n t patch shelf a --type=merge -p '{"spec":{"wood":"pine"}}' >/dev/null
+check_output "and written" '^stable.example.com/v1 pine stable.example.com/v1$' k -n t get shelf a s -o jsonpath='{.items[0].apiVersion} {.items[0].spec.wood} {.items[1].apiVersion}'
+LAST=$(change '[{"op":"remove","path":"/spec/versions/0"}]')
+check_output "a version that objects are stored as stays" 'status.storedVersions\[0\]: Invalid value: "v1": must appear in spec.versions' printf '%s\n' "$LAST"
+change '[{"op":"replace","path":"/spec/versions/0/storage","value":true},{"op":"replace","path":"/spec/versions/1/storage","value":false}]' >/dev/null
+check_equal "clients are told to prefer v1" v1 "$(k get --raw /apis/stable.example.com | jq -r .preferredVersion.version)"
 k2 -n t get shelves -w -o name --request-timeout=6s >"$CP_DIR/watch" 2>&1 &
 watcher=$!
 eventually 5 grep -q '/a' "$CP_DIR/watch"
@@ -124,8 +147,33 @@ control_plane_kill "${CP_APISERVER[0]}"
 control_plane_apiserver 0
 eventually 20 "${CURL[@]}" -f "$API/readyz" >/dev/null
 check_equal "a restarted apiserver has it all" 60 "$(k -n t get shelf a -o jsonpath='{.spec.width}')"
+
+# What is no definition.
+definition() { # plural, kind, group, schema, more of names
+    echo "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: $1.$3}, spec: {group: $3, scope: Cluster, names: {plural: $1, kind: $2${5:-}}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: $4}}]}}"
+}
+bad() { check_output "$1" "$2" apply "$(definition xs X x.example.com "$3")" k; }
+ROOT='spec.versions\[0\].schema.openAPIV3Schema'
+bad "a schema without types" "$ROOT.properties\[a\].type: Required value: must not be empty for specified object fields" '{type: object, properties: {a: {}}}'
+bad "a root that is no object" "$ROOT.type: Invalid value: \"string\": must be object at the root" '{type: string}'
+bad "a list without items" "$ROOT.properties\[a\].items: Required value: must be specified" '{type: object, properties: {a: {type: array}}}'
+bad "a default that does not fit" "$ROOT.properties\[a\].default: Invalid value" '{type: object, properties: {a: {type: integer, default: x}}}'
+bad "a key that may be missing" 'it must have a default or be a required property' '{type: object, properties: {a: {type: array, x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k], items: {type: object, properties: {k: {type: string}}}}}}'
+bad "a pattern that is none" 'must be a valid regular expression' '{type: object, properties: {a: {type: string, pattern: "("}}}'
+check_output "Kubernetes' own groups want an approval" 'protected groups must have approval annotation' apply "$(definition xs X x.k8s.io '{type: object}')" k
+# Two of one kind.
+apply "$(definition firsts Thing dup.example.com '{type: object}')" k >/dev/null
+k wait crd/firsts.dup.example.com --for=condition=established --timeout=10s >/dev/null
+apply "$(definition seconds Thing dup.example.com '{type: object}' ', shortNames: [sec]')" k >/dev/null
+check_output "a kind belongs to one resource" 'False ListKindConflict "ThingList" is already in use False' eventually_output 5 ListKindConflict k get crd seconds.dup.example.com -o jsonpath='{range .status.conditions[*]}{.status} {.reason} {.message} {end}'
+check_fails "the other is not served" k get seconds.dup.example.com
+k delete crd firsts.dup.example.com >/dev/null
+check "until the name is free" k wait crd/seconds.dup.example.com --for=condition=established --timeout=10s
+check "then it is" k get sec
+k delete crd seconds.dup.example.com >/dev/null
 check_output "a definition must fit its name" 'must be spec.names.plural\+"."\+spec.group' apply '{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: x.y.z}, spec: {group: g.h, scope: Cluster, names: {plural: p, kind: P}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}' k
 k -n t patch shelf a --type=merge -p '{"metadata":{"finalizers":["example.com/hold"]}}' >/dev/null
+check_equal "a definition has no finalizer of its own while it lives" '' "$(k get crd shelves.stable.example.com -o jsonpath='{.metadata.finalizers}')"
 k delete crd shelves.stable.example.com --wait=false >/dev/null
 check_output "a definition waits for its objects' finalizers" 'Terminating|True' eventually_output 5 True k get crd shelves.stable.example.com -o jsonpath='{.status.conditions[?(@.type=="Terminating")].status}'
 k -n t patch shelf a --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null
