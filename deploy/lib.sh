@@ -34,7 +34,8 @@ services_of() {
     if is_worker "$1"; then
         echo containerd kubelet kube-proxy
     else
-        echo etcd-lite apiserver controller-manager scheduler
+        # kube-proxy as well: the API server goes to pods and Services (proxy, webhooks)
+        echo etcd-lite apiserver controller-manager scheduler kube-proxy
     fi
 }
 

@@ -10,11 +10,11 @@ void kubelet_client_configure(CURL *c, const struct api_config *config)
     curl_easy_setopt(c, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    if (config->kubelet_client_certificate)
+    if (config && config->kubelet_client_certificate)
         curl_easy_setopt(c, CURLOPT_SSLCERT, config->kubelet_client_certificate);
-    if (config->kubelet_client_key)
+    if (config && config->kubelet_client_key)
         curl_easy_setopt(c, CURLOPT_SSLKEY, config->kubelet_client_key);
-    if (config->kubelet_certificate_authority) {
+    if (config && config->kubelet_certificate_authority) {
         curl_easy_setopt(c, CURLOPT_CAINFO, config->kubelet_certificate_authority);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL); /* never the system's authorities */
     } else { /* as Kubernetes: kubelets may serve with a certificate of their own making */

@@ -137,6 +137,8 @@ const struct resource_column columns_scale[] = {
     COL_END,
 };
 
+enum { VERBS_PROXY = VERB_CREATE | VERB_DELETE | VERB_GET | VERB_PATCH | VERB_UPDATE };
+
 static const struct subresource subs_pod[] = {
     {"attach", "", "v1", "PodAttachOptions", VERB_CREATE | VERB_GET},
     {"binding", "", "v1", "Binding", VERB_CREATE},
@@ -145,6 +147,7 @@ static const struct subresource subs_pod[] = {
     {"exec", "", "v1", "PodExecOptions", VERB_CREATE | VERB_GET},
     {"log", NULL, NULL, NULL, VERB_GET},
     {"portforward", "", "v1", "PodPortForwardOptions", VERB_CREATE | VERB_GET},
+    {"proxy", "", "v1", "PodProxyOptions", VERBS_PROXY},
     {"resize", NULL, NULL, NULL, VERB_GET | VERB_UPDATE | VERB_PATCH},
     SUB_STATUS,
     SUB_END,
@@ -158,7 +161,16 @@ static const struct subresource subs_serviceaccount[] = {
     {"token", "authentication.k8s.io", "v1", "TokenRequest", VERB_CREATE},
     SUB_END,
 };
-static const struct subresource subs_status[] = {SUB_STATUS, SUB_END};
+static const struct subresource subs_node[] = {
+    {"proxy", "", "v1", "NodeProxyOptions", VERBS_PROXY},
+    SUB_STATUS,
+    SUB_END,
+};
+static const struct subresource subs_service[] = {
+    {"proxy", "", "v1", "ServiceProxyOptions", VERBS_PROXY},
+    SUB_STATUS,
+    SUB_END,
+};
 static const struct subresource subs_scale_status[] = {SUB_SCALE, SUB_STATUS, SUB_END};
 
 /* The labels under which events.k8s.io/v1 lets the fields of a core/v1 Event be selected. */
@@ -251,7 +263,7 @@ static struct resource resources[] = {
      .singular = "node",
      .short_names = NAMES("no"),
      .verbs = VERBS_ALL,
-     .subresources = subs_status,
+     .subresources = subs_node,
      .storage_prefix = "minions",
      .columns = columns_node,
      .row = row_node,
@@ -312,7 +324,7 @@ static struct resource resources[] = {
      .categories = NAMES("all"),
      .namespaced = true,
      .verbs = VERBS_ALL,
-     .subresources = subs_status,
+     .subresources = subs_service,
      .storage_prefix = "services/specs",
      .columns = columns_service,
      .row = row_service,

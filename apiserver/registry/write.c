@@ -5,6 +5,7 @@
 #include "apiserver/crd/controller.h"
 #include "apiserver/crd/custom.h"
 #include "apiserver/patch/patch.h"
+#include "apiserver/registry/proxy.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/registry/strategy.h"
 #include "apiserver/schema/defaults.h"
@@ -272,6 +273,10 @@ void registry_handle_write(struct api_request *req)
         w.ns = "";
     const char *verb = req->info.verb;
     cleanup_error struct error *err = NULL;
+    if (!strcmp(w.sub, "proxy")) { /* its parameters are not for us */
+        proxy_handle(&w);
+        return;
+    }
     if (!parse_options(&w, &err)) {
         api_reply_error(req, err);
         return;

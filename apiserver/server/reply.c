@@ -256,7 +256,7 @@ static void add_retry_after(struct api_request *req, const struct error *err)
 {
     const char *at = err->details ? strstr(err->details, "\"retryAfterSeconds\":") : NULL;
     long seconds = at ? strtol(at + sizeof "\"retryAfterSeconds\":" - 1, NULL, 10) : 0;
-    if (err->code == 503 && seconds <= 0)
+    if (err->code == 503 && !err->details) /* of our own: it passes */
         seconds = 1;
     if (seconds <= 0)
         return;

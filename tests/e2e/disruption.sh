@@ -21,7 +21,7 @@ pod=$(first)
 cat >build/cluster/eviction.json <<EOF
 {"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"$pod","namespace":"$NS"}}
 EOF
-k proxy --port=18001 >/dev/null 2>&1 &
+"$KUBECTL" proxy --port=18001 >/dev/null 2>&1 &
 proxy=$!
 trap 'kill $proxy; k uncordon worker-1 worker-2 >/dev/null; rm -f build/cluster/eviction.json; k delete ns "$NS" --wait=false >/dev/null 2>&1' EXIT
 eventually 5 curl -sf http://127.0.0.1:18001/version

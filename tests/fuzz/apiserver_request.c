@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/registry/proxy.h"
 #include "apiserver/server/server.h"
 #include "common/mem.h"
 
@@ -17,6 +18,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!info.verb || !info.path || !info.resource || !info.name)
         abort();
     request_info_clear(&info);
+    struct proxy_name name;
+    const char *rest = proxy_rest(text);
+    if (rest < text || rest > text + strlen(text))
+        if (*rest)
+            abort();
+    if (proxy_name_parse(text, &name) && (!*name.name || strlen(name.scheme) > 5))
+        abort();
+    proxy_address_allowed(text);
     struct api_accept accept = {0};
     accept_parse(text, NULL, size & 1, &accept, NULL);
     uint64_t revision;
