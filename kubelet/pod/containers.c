@@ -47,12 +47,6 @@ static void retry_over(struct pod *p)
 
 /* --- the sandbox --- */
 
-static bool restarts(const cJSON *pod, const struct runtime_container *c)
-{
-    const char *policy = pod_restart_policy(pod);
-    return strcmp(policy, "Always") == 0 || (strcmp(policy, "OnFailure") == 0 && c->exit_code != 0);
-}
-
 /* Called by the worker: the current sandbox, made anew when it is missing or broken. NULL: not yet. */
 static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct kube_object *o)
 {
@@ -184,8 +178,7 @@ static void check_running(struct pod *p, const struct kube_object *o, struct pod
         s->post_start_running = false;
         s->probing = 0;
         const cJSON *e;
-        cJSON_ArrayForEach(e, json_path(o->json, s->kind == CONTAINER_MAIN ? "status.containerStatuses"
-                                                                           : "status.initContainerStatuses"))
+        cJSON_ArrayForEach(e, json_get(pod_reported_status(p, o), container_kind_status(s->kind)))
         {
             const char *id = json_str(e, "containerID");
             if (id && strncmp(id, "containerd://", 13) == 0 && strcmp(id + 13, c->id) == 0) {
@@ -221,7 +214,7 @@ static bool bring_up(struct pod *p, const struct kube_object *o, const struct po
     if (c && c->state == CONTAINER_RUNNING) {
         check_running(p, o, s, want->spec, c);
         pthread_mutex_lock(&p->lock);
-        bool up = want->kind == CONTAINER_SIDECAR ? s->started && !s->post_start_running : want->kind == CONTAINER_MAIN;
+        bool up = want->kind == CONTAINER_SIDECAR ? s->started && !s->post_start_running : want->kind >= CONTAINER_MAIN;
         pthread_mutex_unlock(&p->lock);
         return up || initialized;
     }
@@ -237,8 +230,8 @@ static bool bring_up(struct pod *p, const struct kube_object *o, const struct po
             return true;
     }
     if (c && c->state == CONTAINER_EXITED) {
-        if (want->kind != CONTAINER_SIDECAR && !restarts(o->json, c))
-            return want->kind == CONTAINER_MAIN;
+        if (want->kind != CONTAINER_SIDECAR && !container_restarts(o->json, want, c->exit_code))
+            return want->kind >= CONTAINER_MAIN;
         if (restart_waits(p, o, s, c))
             return initialized;
     }
@@ -304,17 +297,17 @@ void pod_sync_containers(struct pod *p, const struct kube_object *o)
     for (size_t i = 0; i < all.count; i++)
         if (all.items[i].kind == CONTAINER_MAIN && pod_instance(p, all.items[i].name, sandbox->id))
             initialized = true;
+    bool up = true; /* an init container waits for the one before, ephemeral ones for none */
     for (size_t i = 0; i < all.count; i++) {
-        bool up = bring_up(p, o, &all.items[i], sandbox, initialized);
-        if (!up && all.items[i].kind != CONTAINER_MAIN)
-            return; /* the next init container waits for this one */
+        if (!up && all.items[i].kind != CONTAINER_EPHEMERAL)
+            continue;
+        bool came_up = bring_up(p, o, &all.items[i], sandbox, initialized);
+        up = came_up || all.items[i].kind >= CONTAINER_MAIN;
     }
 }
 
 bool pod_is_done(struct pod *p, const struct kube_object *o)
 {
-    if (strcmp(pod_restart_policy(o->json), "Always") == 0)
-        return false;
     cleanup_pod_containers struct pod_container_list all = {0};
     pod_containers(o->json, &all);
     bool any = false;
@@ -322,10 +315,10 @@ bool pod_is_done(struct pod *p, const struct kube_object *o)
         const struct runtime_container *c = pod_instance(p, all.items[i].name, NULL);
         bool ended = c && c->state == CONTAINER_EXITED;
         if (all.items[i].kind == CONTAINER_INIT) {
-            if (ended && c->exit_code != 0 && strcmp(pod_restart_policy(o->json), "Never") == 0)
+            if (ended && c->exit_code != 0 && !container_restarts(o->json, &all.items[i], c->exit_code))
                 return true; /* the pod failed in its initialization */
         } else if (all.items[i].kind == CONTAINER_MAIN) {
-            if (!ended || restarts(o->json, c))
+            if (!ended || container_restarts(o->json, &all.items[i], c->exit_code))
                 return false;
             any = true;
         }

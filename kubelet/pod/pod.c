@@ -173,6 +173,12 @@ struct runtime_container *pod_instance(struct pod *p, const char *name, const ch
     return NULL;
 }
 
+const cJSON *pod_reported_status(const struct pod *p, const struct kube_object *o)
+{
+    const struct kube_object *shown = p->is_static ? p->mirror : o;
+    return shown ? json_get(shown->json, "status") : NULL;
+}
+
 const char *pod_ips(const struct pod *p)
 {
     const struct runtime_sandbox *s = pod_current_sandbox(p);
@@ -206,5 +212,5 @@ void pod_downward(const struct pod *p, const struct kube_object *o, struct downw
 
 char *pod_field_path(const struct pod_container_state *s)
 {
-    return mem_printf("spec.%s{%s}", s->kind == CONTAINER_MAIN ? "containers" : "initContainers", s->name);
+    return mem_printf("spec.%s{%s}", container_kind_field(s->kind), s->name);
 }

@@ -111,6 +111,8 @@ struct pod_container_state *pod_state(struct pod *p, const char *name);
 const struct runtime_sandbox *pod_current_sandbox(const struct pod *p); /* newest; NULL if none */
 /* The newest instance of a container; in_sandbox NULL: of any. */
 struct runtime_container *pod_instance(struct pod *p, const char *name, const char *in_sandbox);
+/* PodStatus in the API, of a static pod that of its mirror; NULL if there is none. */
+const cJSON *pod_reported_status(const struct pod *p, const struct kube_object *o);
 const char *pod_ips(const struct pod *p); /* comma-joined; NULL if not known yet */
 void pod_set_waiting(struct pod_container_state *s, const char *reason, const char *message);
 void pod_downward(const struct pod *p, const struct kube_object *o, struct downward_source *out);

@@ -12,7 +12,7 @@
 /* Members that the kubelet owns: what is not in its status is removed. */
 static const char *const own_members[] = {
     "phase",    "reason", "message", "hostIP",    "hostIPs",  "podIP",
-    "podIPs",   "startTime", "qosClass", "conditions", "initContainerStatuses", "containerStatuses",
+    "podIPs",   "startTime", "qosClass", "conditions", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses",
     "observedGeneration",
 };
 

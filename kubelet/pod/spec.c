@@ -7,7 +7,8 @@
 void pod_containers(const cJSON *pod, struct pod_container_list *out)
 {
     const cJSON *init = json_path(pod, "spec.initContainers"), *main_ones = json_path(pod, "spec.containers");
-    int n = cJSON_GetArraySize(init) + cJSON_GetArraySize(main_ones);
+    const cJSON *ephemeral = json_path(pod, "spec.ephemeralContainers");
+    int n = cJSON_GetArraySize(init) + cJSON_GetArraySize(main_ones) + cJSON_GetArraySize(ephemeral);
     *out = (struct pod_container_list){mem_alloc(((size_t)n + 1) * sizeof(*out->items)), 0};
     const cJSON *c;
     cJSON_ArrayForEach(c, init)
@@ -20,6 +21,22 @@ void pod_containers(const cJSON *pod, struct pod_container_list *out)
     {
         out->items[out->count++] = (struct pod_container){c, json_str_or(c, "name", ""), CONTAINER_MAIN};
     }
+    cJSON_ArrayForEach(c, ephemeral)
+    {
+        out->items[out->count++] = (struct pod_container){c, json_str_or(c, "name", ""), CONTAINER_EPHEMERAL};
+    }
+}
+
+const char *container_kind_field(enum container_kind k)
+{
+    return k == CONTAINER_MAIN ? "containers" : k == CONTAINER_EPHEMERAL ? "ephemeralContainers" : "initContainers";
+}
+
+const char *container_kind_status(enum container_kind k)
+{
+    return k == CONTAINER_MAIN        ? "containerStatuses"
+           : k == CONTAINER_EPHEMERAL ? "ephemeralContainerStatuses"
+                                      : "initContainerStatuses";
 }
 
 void pod_container_list_clear(struct pod_container_list *l)
@@ -59,7 +76,7 @@ const char *pod_qos(const cJSON *pod)
     pod_containers(pod, &all);
     bool any = false, guaranteed = true;
     static const char *const names[] = {"cpu", "memory"};
-    for (size_t i = 0; i < all.count; i++) {
+    for (size_t i = 0; i < all.count && all.items[i].kind != CONTAINER_EPHEMERAL; i++) {
         for (size_t r = 0; r < ARRAY_LEN(names); r++) {
             int64_t request = container_resource(all.items[i].spec, false, names[r]);
             int64_t limit = container_resource(all.items[i].spec, true, names[r]);
@@ -81,6 +98,29 @@ bool pod_is_critical(const cJSON *pod)
 const char *pod_restart_policy(const cJSON *pod)
 {
     return json_str_or(pod, "spec.restartPolicy", "Always");
+}
+
+/* https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#individual-container-restart-policy-and-rules */
+bool container_restarts(const cJSON *pod, const struct pod_container *c, int exit_code)
+{
+    if (c->kind == CONTAINER_EPHEMERAL)
+        return false;
+    const char *own = json_str(c->spec, "restartPolicy");
+    const cJSON *rules = json_get(c->spec, "restartPolicyRules"), *rule, *v;
+    cJSON_ArrayForEach(rule, rules)
+    {
+        bool in = false;
+        cJSON_ArrayForEach(v, json_path(rule, "exitCodes.values"))
+        {
+            in = in || (cJSON_IsNumber(v) && number_value(v) == exit_code);
+        }
+        if (strcmp(json_str_or(rule, "exitCodes.operator", "In"), "NotIn") == 0)
+            in = !in;
+        if (in && strcmp(json_str_or(rule, "action", ""), "Restart") == 0)
+            return true;
+    }
+    const char *policy = own && *own ? own : pod_restart_policy(pod);
+    return strcmp(policy, "Always") == 0 || (strcmp(policy, "OnFailure") == 0 && exit_code != 0);
 }
 
 bool pod_host_network(const cJSON *pod)
@@ -105,7 +145,7 @@ void pod_effective_resources(const cJSON *pod, struct pod_resources *out)
     for (size_t r = 0; r < ARRAY_LEN(names); r++) {
         int64_t sidecars = 0, sidecar_limits = 0, sum = 0, limit_sum = 0, init_max = 0, init_limit_max = 0;
         bool declared = true;
-        for (size_t i = 0; i < all.count; i++) {
+        for (size_t i = 0; i < all.count && all.items[i].kind != CONTAINER_EPHEMERAL; i++) {
             int64_t request = container_resource(all.items[i].spec, false, names[r]);
             int64_t limit = container_resource(all.items[i].spec, true, names[r]);
             request = request < 0 ? 0 : request;
@@ -125,6 +165,9 @@ void pod_effective_resources(const cJSON *pod, struct pod_resources *out)
             case CONTAINER_MAIN:
                 sum += request;
                 limit_sum += limit;
+                break;
+            case CONTAINER_EPHEMERAL: /* never counted */
+                break;
             }
         }
         sum += sidecars;

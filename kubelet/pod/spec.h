@@ -6,8 +6,9 @@
 #include "common/buf.h"
 #include "common/error.h"
 
-enum container_kind { CONTAINER_INIT, CONTAINER_SIDECAR, CONTAINER_MAIN };
-/* All containers in the order they start: init containers and sidecars, then the main ones. */
+enum container_kind { CONTAINER_INIT, CONTAINER_SIDECAR, CONTAINER_MAIN, CONTAINER_EPHEMERAL };
+/* All containers in the order they start: init containers and sidecars, then the main ones; ephemeral ones (kubectl debug)
+ * last, though they start whenever they come. */
 struct pod_container {
     const cJSON *spec;
     const char *name;
@@ -20,12 +21,17 @@ struct pod_container_list {
 void pod_containers(const cJSON *pod, struct pod_container_list *out);
 void pod_container_list_clear(struct pod_container_list *l);
 #define cleanup_pod_containers __attribute__((cleanup(pod_container_list_clear)))
+/* Where a kind stands: "initContainers" in the spec, "initContainerStatuses" in the status. */
+const char *container_kind_field(enum container_kind k);
+const char *container_kind_status(enum container_kind k);
 /* NULL when there is none of that name. */
 const cJSON *pod_find_container(const cJSON *pod, const char *name, enum container_kind *kind);
 
 const char *pod_qos(const cJSON *pod); /* "Guaranteed", "Burstable" or "BestEffort"; a static string */
 bool pod_is_critical(const cJSON *pod);
 const char *pod_restart_policy(const cJSON *pod); /* "Always" by default */
+/* Would a container that ended so be started again? By its own rules and policy, else by its pod's. */
+bool container_restarts(const cJSON *pod, const struct pod_container *c, int exit_code);
 bool pod_host_network(const cJSON *pod);
 /* "Succeeded" or "Failed" in the API. */
 bool pod_is_terminal(const cJSON *pod);

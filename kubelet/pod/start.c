@@ -238,8 +238,7 @@ static int next_restart_count(struct pod *p, const struct kube_object *o, const 
         return last->state == CONTAINER_CREATED ? last->restart_count : last->restart_count + 1;
     /* The runtime lost its dead containers: go on from what was reported. */
     const cJSON *e;
-    cJSON_ArrayForEach(e, json_path(o->json, s->kind == CONTAINER_MAIN ? "status.containerStatuses"
-                                                                       : "status.initContainerStatuses"))
+    cJSON_ArrayForEach(e, json_get(pod_reported_status(p, o), container_kind_status(s->kind)))
     {
         if (strcmp(json_str_or(e, "name", ""), s->name) == 0 && json_str(e, "containerID"))
             return (int)json_int(e, "restartCount", 0) + 1;
@@ -259,6 +258,10 @@ bool pod_start_container(struct pod *p, const struct kube_object *o, struct pod_
     cleanup_free char *ips = mem_strdup(downward.pod_ips);
     downward.pod_ips = ips;
     int restart_count = next_restart_count(p, o, s);
+    const char *target_name = json_str(spec, "targetContainerName");
+    const struct runtime_container *target =
+        target_name && *target_name ? pod_instance(p, target_name, sandbox->id) : NULL;
+    cleanup_free char *target_id = target && target->state == CONTAINER_RUNNING ? mem_strdup(target->id) : NULL;
     const struct runtime_container *leftover = pod_instance(p, s->name, sandbox->id);
     cleanup_free char *unstarted =
         leftover && leftover->state == CONTAINER_CREATED ? mem_strdup(leftover->id) : NULL;
@@ -273,8 +276,10 @@ bool pod_start_container(struct pod *p, const struct kube_object *o, struct pod_
     cleanup_mounts struct translate_mounts mounts = {0};
     cleanup_arena struct arena a = {0};
     cri_container_config *config = NULL;
-    struct translate_container_input in = {o->json, spec, restart_count, image, &env, &mounts};
-    if (!service_env(p, o->json, &services, &failure) ||
+    struct translate_container_input in = {o->json, spec, restart_count, image, &env, &mounts, target_id};
+    if (target_name && *target_name && !target_id)
+        error_setf(&failure, "unable to find target container %s", target_name);
+    if (failure || !service_env(p, o->json, &services, &failure) ||
         !env_build(&downward, spec, k->objects, &services, &env, &failure) ||
         !check_run_as_non_root(p, o->json, spec, image, &failure) ||
         !all_mounts(p, o->json, spec, &env, ips, restart_count, &mounts, &failure) ||

@@ -116,7 +116,7 @@ static cJSON *container_status(const struct status_input *in, const struct pod_c
         json_ensure_object(state, "running");
         set_time(state, "running.startedAt", c->started_at);
         started = s && s->started && s->instance && strcmp(s->instance, c->id) == 0;
-        ready = started && s->ready && want->kind != CONTAINER_INIT;
+        ready = started && s->ready && (want->kind == CONTAINER_MAIN || want->kind == CONTAINER_SIDECAR);
         if (want->kind == CONTAINER_INIT)
             started = true;
     } else if (c && c->state == CONTAINER_EXITED) {
@@ -141,7 +141,8 @@ static cJSON *container_status(const struct status_input *in, const struct pod_c
     json_set_str(o, "imageID", c && c->image_ref ? c->image_ref : "");
     if (c && c->state != CONTAINER_CREATED)
         set_container_id(o, "containerID", c->id);
-    json_set_bool(o, "started", started);
+    if (want->kind != CONTAINER_EPHEMERAL) /* without probes nothing is said of it */
+        json_set_bool(o, "started", started);
     if (c)
         set_resources(o, want->spec);
     set_volume_mounts(o, want->spec);
@@ -157,9 +158,9 @@ static bool exited_badly(const cJSON *state)
 
 const char *status_phase(const cJSON *pod, const cJSON *init_statuses, const cJSON *statuses, bool terminal)
 {
-    const char *policy = pod_restart_policy(pod);
     const cJSON *spec, *status;
     int pending_init = 0, failed_init = 0;
+    bool init_ended = false; /* one failed, and is not tried again */
     cJSON_ArrayForEach(spec, json_path(pod, "spec.initContainers"))
     {
         status = find_by(init_statuses, "name", json_str_or(spec, "name", ""));
@@ -169,11 +170,15 @@ const char *status_phase(const cJSON *pod, const cJSON *init_statuses, const cJS
                 pending_init++;
         } else if (exited_badly(state) || (json_get(state, "waiting") && exited_badly(json_get(status, "lastState")))) {
             failed_init++;
+            struct pod_container c = {spec, "", CONTAINER_INIT};
+            if (!json_get(state, "waiting") &&
+                !container_restarts(pod, &c, (int)json_int(state, "terminated.exitCode", 0)))
+                init_ended = true;
         } else if (!json_get(state, "terminated")) {
             pending_init++;
         }
     }
-    int waiting_count = 0, running = 0, stopped = 0, succeeded = 0, unknown = 0;
+    int waiting_count = 0, running = 0, stopped = 0, succeeded = 0, unknown = 0, again = 0;
     cJSON_ArrayForEach(spec, json_path(pod, "spec.containers"))
     {
         status = find_by(statuses, "name", json_str_or(spec, "name", ""));
@@ -183,17 +188,21 @@ const char *status_phase(const cJSON *pod, const cJSON *init_statuses, const cJS
         } else if (json_get(state, "terminated")) {
             stopped++;
             succeeded += !exited_badly(state);
+            struct pod_container c = {spec, "", CONTAINER_MAIN};
+            again += container_restarts(pod, &c, (int)json_int(state, "terminated.exitCode", 0));
         } else if (json_get(state, "waiting")) {
-            if (json_path(status, "lastState.terminated"))
+            if (json_path(status, "lastState.terminated")) {
                 stopped++;
-            else
+                again++;
+            } else {
                 waiting_count++;
+            }
         } else {
             unknown++;
         }
     }
     bool started = running + stopped > 0;
-    if (failed_init && strcmp(policy, "Never") == 0)
+    if (init_ended)
         return "Failed";
     if (terminal && (stopped || running))
         return stopped + running == succeeded && !waiting_count ? "Succeeded" : "Failed";
@@ -205,13 +214,8 @@ const char *status_phase(const cJSON *pod, const cJSON *init_statuses, const cJS
         return "Pending";
     if (running && !unknown)
         return "Running";
-    if (!running && stopped && !unknown) {
-        if (strcmp(policy, "Always") == 0)
-            return "Running";
-        if (stopped == succeeded)
-            return "Succeeded";
-        return strcmp(policy, "Never") == 0 ? "Failed" : "Running";
-    }
+    if (!running && stopped && !unknown)
+        return again ? "Running" : stopped == succeeded ? "Succeeded" : "Failed";
     return "Pending";
 }
 
@@ -255,7 +259,7 @@ static void add_conditions(const struct status_input *in, cJSON *status, const s
     bool done = strcmp(phase, "Succeeded") == 0, failed = strcmp(phase, "Failed") == 0;
     cleanup_buf struct buf incomplete = {0}, unready = {0};
     bool started = false;
-    for (size_t i = 0; i < all->count; i++) {
+    for (size_t i = 0; i < all->count && all->items[i].kind != CONTAINER_EPHEMERAL; i++) {
         bool is_main = all->items[i].kind == CONTAINER_MAIN;
         const cJSON *s = find_by(json_get(status, is_main ? "containerStatuses" : "initContainerStatuses"), "name",
                                  all->items[i].name);
@@ -341,10 +345,14 @@ cJSON *status_compute(const struct status_input *in)
     bool has_init = false, initialized = true;
     cJSON *statuses = cJSON_CreateArray(), *init_statuses = cJSON_CreateArray();
     for (size_t i = 0; i < all.count; i++) {
-        const char *field = all.items[i].kind == CONTAINER_MAIN ? "containerStatuses" : "initContainerStatuses";
+        const char *field = container_kind_status(all.items[i].kind);
         cJSON *s = container_status(in, &all.items[i], json_get(in->old_status, field), initialized);
         if (all.items[i].kind == CONTAINER_MAIN) {
             cJSON_AddItemToArray(statuses, s);
+            continue;
+        }
+        if (all.items[i].kind == CONTAINER_EPHEMERAL) {
+            cJSON_AddItemToArray(json_ensure_array(status, "ephemeralContainerStatuses"), s);
             continue;
         }
         has_init = true;

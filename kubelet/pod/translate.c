@@ -448,7 +448,8 @@ static const cJSON *security_field(const cJSON *pod, const cJSON *container, con
 }
 
 static Runtime__V1__LinuxContainerSecurityContext *container_security(struct arena *a, const struct translate_node *node,
-                                                                      const cJSON *pod, const cJSON *container)
+                                                                      const cJSON *pod, const cJSON *container,
+                                                                      const char *target_id)
 {
     static const char *const masked[] = {
         "/proc/asound",      "/proc/acpi",        "/proc/interrupts",  "/proc/kcore",
@@ -464,6 +465,10 @@ static Runtime__V1__LinuxContainerSecurityContext *container_security(struct are
     const cJSON *escalation = json_get(own, "allowPrivilegeEscalation");
     s->no_new_privs = cJSON_IsFalse(escalation);
     s->namespace_options = namespace_options(a, pod);
+    if (target_id) {
+        s->namespace_options->pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
+        s->namespace_options->target_id = copy(a, target_id);
+    }
     const cJSON *user = security_field(pod, container, "runAsUser");
     const cJSON *group = security_field(pod, container, "runAsGroup");
     if (cJSON_IsNumber(user))
@@ -599,6 +604,6 @@ cri_container_config *translate_container(struct arena *a, const struct translat
     c->linux = arena_alloc(a, sizeof(*c->linux));
     runtime__v1__linux_container_config__init(c->linux);
     c->linux->resources = resources(a, node, in->pod, in->container);
-    c->linux->security_context = container_security(a, node, in->pod, in->container);
+    c->linux->security_context = container_security(a, node, in->pod, in->container, in->target_id);
     return c;
 }

@@ -41,6 +41,7 @@ struct translate_container_input {
     const char *image; /* reference that the runtime resolves */
     const struct env_list *env;
     const struct translate_mounts *mounts;
+    const char *target_id; /* an ephemeral container joins the processes of this one; NULL: none */
 };
 /* An error is Kubernetes' CreateContainerConfigError or InvalidImageName. */
 cri_container_config *translate_container(struct arena *a, const struct translate_node *node,

@@ -217,7 +217,8 @@ void pod_arm_probes(struct pod *p, const struct kube_object *o)
         struct pod_container_state *s = &p->states[i];
         const struct runtime_container *c = pod_instance(p, s->name, NULL);
         if (!c || c->state != CONTAINER_RUNNING || !s->instance || strcmp(s->instance, c->id) != 0 ||
-            s->post_start_running || s->kind == CONTAINER_INIT)
+            s->post_start_running || s->kind == CONTAINER_INIT ||
+            s->kind == CONTAINER_EPHEMERAL)
             continue;
         const cJSON *spec = pod_find_container(o->json, s->name, NULL);
         int64_t running_for = time_now_micros() / 1000 - c->started_at / 1000000;
