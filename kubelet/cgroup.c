@@ -81,6 +81,19 @@ void cgroup_pod_limits(const cJSON *pod, int64_t pids, struct cgroup_limits *out
         out->memory = r.memory_limit;
 }
 
+static int64_t wider(int64_t a, int64_t b)
+{
+    return a < 0 || b < 0 ? -1 : a > b ? a : b;
+}
+
+void cgroup_limits_widen(struct cgroup_limits *to, const struct cgroup_limits *from)
+{
+    to->cpu_shares = wider(to->cpu_shares, from->cpu_shares);
+    to->cpu_quota = wider(to->cpu_quota, from->cpu_quota);
+    to->memory = wider(to->memory, from->memory);
+    to->pids = from->pids;
+}
+
 /* --- directories --- */
 
 #define MAX_HIERARCHIES 24
@@ -272,6 +285,14 @@ bool cgroups_ensure_pod(struct cgroups *g, const char *path, const struct cgroup
         apply_limits(g, g->hierarchies[i], dir, l);
     }
     return true;
+}
+
+int64_t cgroups_memory_usage(const struct cgroups *g, const char *path)
+{
+    cleanup_free char *file = mem_printf(g->v2 ? "%s%s/memory.current" : "%s/memory%s/memory.usage_in_bytes", g->mount_point, path);
+    cleanup_fclose FILE *f = fopen(file, "re");
+    long long bytes = -1;
+    return f && fscanf(f, "%lld", &bytes) == 1 ? bytes : -1;
 }
 
 bool cgroups_setup(struct cgroups *g, int64_t cpu_milli, int64_t memory, struct error **err)

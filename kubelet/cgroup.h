@@ -18,6 +18,8 @@ int oom_lowest_allowed(void);
 struct cgroup_limits {
     int64_t cpu_shares, cpu_quota, memory, pids; /* -1: none */
 };
+/* Raises each limit of *to to that of from where this is larger. */
+void cgroup_limits_widen(struct cgroup_limits *to, const struct cgroup_limits *from);
 /* A pod's limits by its QoS class. pids: --pod-max-pids or -1. */
 void cgroup_pod_limits(const cJSON *pod, int64_t pids, struct cgroup_limits *out);
 
@@ -37,6 +39,8 @@ char *cgroups_all_pods(const struct cgroups *g); /* "/host-a/kubepods", caller f
 char *cgroups_pod_path(const struct cgroups *g, const char *qos, const char *uid);
 /* Creates the pod's group or brings its limits up to date. What the kernel refuses to set is logged. */
 bool cgroups_ensure_pod(struct cgroups *g, const char *path, const struct cgroup_limits *l, struct error **err);
+/* Bytes that a group uses; -1 when that cannot be told. */
+int64_t cgroups_memory_usage(const struct cgroups *g, const char *path);
 /* Kills what is left in it and removes it with all below. */
 bool cgroups_remove_pod(struct cgroups *g, const char *path, struct error **err);
 /* Calls fn with the uid and path of each pod group that exists. */

@@ -376,6 +376,16 @@ bool cri_remove_container(const struct cri *c, const char *id, struct error **er
     return answer != NULL;
 }
 
+bool cri_update_resources(const struct cri *c, const char *id, cri_resources *resources, struct error **err)
+{
+    Runtime__V1__UpdateContainerResourcesRequest request = RUNTIME__V1__UPDATE_CONTAINER_RESOURCES_REQUEST__INIT;
+    request.container_id = (char *)id;
+    request.linux = resources;
+    cleanup_answer void *answer = call(c, "RuntimeService/UpdateContainerResources", &request,
+                                       DESCRIPTOR(update_container_resources), CALL_TIMEOUT_MS, err);
+    return answer != NULL;
+}
+
 bool cri_stop_container(const struct cri *c, const char *id, int64_t grace_seconds, struct error **err)
 {
     Runtime__V1__StopContainerRequest request = RUNTIME__V1__STOP_CONTAINER_REQUEST__INIT;

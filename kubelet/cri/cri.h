@@ -95,6 +95,7 @@ bool cri_create_container(const struct cri *c, const char *sandbox_id, cri_conta
 bool cri_start_container(const struct cri *c, const char *id, struct error **err);
 bool cri_stop_container(const struct cri *c, const char *id, int64_t grace_seconds, struct error **err);
 bool cri_remove_container(const struct cri *c, const char *id, struct error **err);
+bool cri_update_resources(const struct cri *c, const char *id, cri_resources *resources, struct error **err);
 /* Output (stdout, then stderr) is appended, at most some 16 KB of it. A timeout is error 504. */
 bool cri_exec_sync(const struct cri *c, const char *id, const char *const *argv, size_t argc, int64_t timeout_seconds,
                    struct buf *output, int *exit_code, struct error **err);

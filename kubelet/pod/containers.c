@@ -2,11 +2,13 @@
  * https://kubernetes.io/docs/concepts/workloads/pods/init-containers/
  * https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ */
 #include "common/json.h"
+#include "common/kube_client.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/resize.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -46,6 +48,25 @@ static void retry_over(struct pod *p)
 }
 
 /* --- the sandbox --- */
+
+/* The runtime's name for the pod's RuntimeClass; NULL for its default.
+ * https://kubernetes.io/docs/concepts/containers/runtime-class/ */
+static bool runtime_handler(struct kubelet *k, const cJSON *pod, char **handler, struct error **err)
+{
+    const char *name = json_str(pod, "spec.runtimeClassName");
+    if (!name || !*name)
+        return true;
+    cleanup_free char *path = kube_path_new("node.k8s.io/v1", "runtimeclasses", NULL, name, NULL);
+    cleanup_error struct error *failure = NULL;
+    cleanup_json cJSON *class = k->api.request(k->api.userdata, "GET", path, NULL, NULL, &failure);
+    if (class)
+        *handler = mem_strdup(json_str_or(class, "handler", ""));
+    else if (failure && failure->code == 404)
+        error_setf(err, "failed to get sandbox runtime: RuntimeClass.node.k8s.io \"%s\" not found", name);
+    else
+        error_setf(err, "failed to get sandbox runtime: %s", error_message(failure));
+    return class != NULL;
+}
 
 /* Called by the worker: the current sandbox, made anew when it is missing or broken. NULL: not yet. */
 static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct kube_object *o)
@@ -88,7 +109,8 @@ static const struct runtime_sandbox *ensure_sandbox(struct pod *p, const struct 
     cleanup_free char *id = NULL;
     cri_sandbox_config *config =
         translate_sandbox(&a, &k->translate, o->json, attempt, cgroup);
-    if (!cri_run_sandbox(&k->cri, config, NULL, &id, &failure)) {
+    cleanup_free char *handler = NULL;
+    if (!runtime_handler(k, o->json, &handler, &failure) || !cri_run_sandbox(&k->cri, config, handler, &id, &failure)) {
         kubelet_event(k, o->json, NULL, "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
                       error_message(failure));
         retry_later(p);
@@ -205,19 +227,36 @@ static void check_running(struct pod *p, const struct kube_object *o, struct pod
     pthread_mutex_unlock(&p->lock);
 }
 
+static bool was_started(struct pod *p, const struct kube_object *o, const struct pod_container *want)
+{
+    bool found = pod_instance(p, want->name, NULL) != NULL;
+    pthread_mutex_lock(&p->lock);
+    const cJSON *e;
+    cJSON_ArrayForEach(e, json_get(pod_reported_status(p, o), container_kind_status(want->kind)))
+    {
+        found = found || (strcmp(json_str_or(e, "name", ""), want->name) == 0 && json_str(e, "containerID"));
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
+}
+
 /* Starts it if it should run and does not. True when containers after it may come up. */
 static bool bring_up(struct pod *p, const struct kube_object *o, const struct pod_container *want,
-                     const struct runtime_sandbox *sandbox, bool initialized)
+                     const struct runtime_sandbox *sandbox, bool initialized, bool *resized)
 {
     struct pod_container_state *s = pod_state(p, want->name);
     struct runtime_container *c = pod_instance(p, want->name, sandbox->id);
     if (c && c->state == CONTAINER_RUNNING) {
         check_running(p, o, s, want->spec, c);
+        if (want->kind != CONTAINER_EPHEMERAL && !s->stopping && !pod_actuate(p, o, s, want->spec, c))
+            *resized = false;
         pthread_mutex_lock(&p->lock);
         bool up = want->kind == CONTAINER_SIDECAR ? s->started && !s->post_start_running : want->kind >= CONTAINER_MAIN;
         pthread_mutex_unlock(&p->lock);
         return up || initialized;
     }
+    if (want->kind == CONTAINER_EPHEMERAL && !c && was_started(p, o, want))
+        return true; /* once only, whatever became of it */
     if (c && c->state == CONTAINER_UNKNOWN) { /* the runtime lost sight of it: end it for certain, then start anew */
         pthread_mutex_lock(&p->lock);
         if (!s->stopping)
@@ -265,7 +304,11 @@ void pod_sync_containers(struct pod *p, const struct kube_object *o)
     cleanup_free char *cgroup = cgroups_pod_path(k->cgroups, pod_qos(o->json), p->uid);
     struct cgroup_limits limits;
     cgroup_pod_limits(o->json, k->pod_max_pids, &limits);
-    if (!cgroups_ensure_pod(k->cgroups, cgroup, &limits, &failure)) {
+    if (p->resizing)
+        cgroup_limits_widen(&p->limits, &limits); /* first for what grows */
+    else
+        p->limits = limits;
+    if (!cgroups_ensure_pod(k->cgroups, cgroup, &p->limits, &failure)) {
         kubelet_event(k, o->json, NULL, "Warning", "FailedCreatePodContainer",
                       "unable to ensure pod container exists: %s", error_message(failure));
         retry_later(p);
@@ -297,13 +340,19 @@ void pod_sync_containers(struct pod *p, const struct kube_object *o)
     for (size_t i = 0; i < all.count; i++)
         if (all.items[i].kind == CONTAINER_MAIN && pod_instance(p, all.items[i].name, sandbox->id))
             initialized = true;
+    bool resized = true;
     bool up = true; /* an init container waits for the one before, ephemeral ones for none */
     for (size_t i = 0; i < all.count; i++) {
         if (!up && all.items[i].kind != CONTAINER_EPHEMERAL)
             continue;
-        bool came_up = bring_up(p, o, &all.items[i], sandbox, initialized);
+        bool came_up = bring_up(p, o, &all.items[i], sandbox, initialized, &resized);
         up = came_up || all.items[i].kind >= CONTAINER_MAIN;
     }
+    if (p->resizing && resized) { /* now that no container is above them, the pod's own limits may shrink */
+        p->limits = limits;
+        cgroups_ensure_pod(k->cgroups, cgroup, &limits, NULL);
+    }
+    pod_resize_settle(p, o, resized);
 }
 
 bool pod_is_done(struct pod *p, const struct kube_object *o)

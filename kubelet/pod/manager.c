@@ -65,8 +65,14 @@ void pods_wake_all(struct kubelet *k)
     pods_free_list(list);
 }
 
+/* A pod with the resources that it was given. With its lock held. */
+static const cJSON *given(const struct pod *p)
+{
+    return (p->effective ? p->effective : p->object)->json;
+}
+
 /* The class of burstable pods as a whole weighs what its pods ask for. */
-static void weigh_burstable(struct kubelet *k)
+void pods_weigh(struct kubelet *k)
 {
     int64_t milli = 0;
     struct pod **list = pods_all(k);
@@ -74,7 +80,7 @@ static void weigh_burstable(struct kubelet *k)
         pthread_mutex_lock(&list[i]->lock);
         if (!list[i]->resources_released && strcmp(pod_qos(list[i]->object->json), "Burstable") == 0) {
             struct pod_resources r;
-            pod_effective_resources(list[i]->object->json, &r);
+            pod_effective_resources(given(list[i]), &r);
             milli += r.cpu_request_milli;
         }
         pthread_mutex_unlock(&list[i]->lock);
@@ -107,7 +113,7 @@ void pods_add(struct kubelet *k, struct kube_object *o, bool is_static)
     k->pods = mem_realloc(k->pods, (k->pod_count + 1) * sizeof(*k->pods));
     k->pods[k->pod_count++] = pod_ref(p);
     pthread_mutex_unlock(&k->lock);
-    weigh_burstable(k);
+    pods_weigh(k);
     pod_wake(p);
 }
 
@@ -176,7 +182,7 @@ void pods_forget(struct pod *p)
     pthread_mutex_unlock(&k->lock);
     if (found) {
         pod_unref(p);
-        weigh_burstable(k);
+        pods_weigh(k);
         if (next)
             pod_wake(next);
     }
@@ -198,6 +204,27 @@ static bool reject(struct pod *p, const struct kube_object *o, const char *reaso
     return false;
 }
 
+void pods_used(struct kubelet *k, const struct pod *but, int64_t *pods, struct pod_resources *out)
+{
+    *pods = 0;
+    *out = (struct pod_resources){0};
+    struct pod **list = pods_all(k);
+    for (size_t i = 0; list[i]; i++) {
+        if (list[i] == but)
+            continue;
+        pthread_mutex_lock(&list[i]->lock);
+        bool counts = list[i]->admitted && !list[i]->resources_released && !pod_is_terminal(list[i]->object->json);
+        struct pod_resources r = {0};
+        if (counts)
+            pod_effective_resources(given(list[i]), &r);
+        pthread_mutex_unlock(&list[i]->lock);
+        *pods += counts;
+        out->cpu_request_milli += r.cpu_request_milli;
+        out->memory_request += r.memory_request;
+    }
+    pods_free_list(list);
+}
+
 bool pods_admit(struct pod *p, const struct kube_object *o)
 {
     struct kubelet *k = p->kubelet;
@@ -206,24 +233,10 @@ bool pods_admit(struct pod *p, const struct kube_object *o)
         p->admitted = true;
         return true;
     }
-    struct pod_resources own, used = {0};
+    struct pod_resources own, used;
     pod_effective_resources(o->json, &own);
-    int64_t pods = 0;
-    struct pod **list = pods_all(k);
-    for (size_t i = 0; list[i]; i++) {
-        if (list[i] == p)
-            continue;
-        pthread_mutex_lock(&list[i]->lock);
-        bool counts = list[i]->admitted && !list[i]->resources_released && !pod_is_terminal(list[i]->object->json);
-        struct pod_resources r = {0};
-        if (counts)
-            pod_effective_resources(list[i]->object->json, &r);
-        pthread_mutex_unlock(&list[i]->lock);
-        pods += counts;
-        used.cpu_request_milli += r.cpu_request_milli;
-        used.memory_request += r.memory_request;
-    }
-    pods_free_list(list);
+    int64_t pods;
+    pods_used(k, p, &pods, &used);
     const struct {
         const char *name, *reason;
         int64_t own, used, capacity;

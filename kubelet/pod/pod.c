@@ -61,6 +61,7 @@ static void state_clear(struct pod_container_state *s)
                    s->pull_error, s->instance,     s->kill_reason,     s->stopping};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         free(all[i]);
+    cJSON_Delete(s->applied);
 }
 
 void pod_unref(struct pod *p)
@@ -74,6 +75,11 @@ void pod_unref(struct pod *p)
     runtime_containers_clear(&p->containers);
     kube_object_unref(p->object);
     kube_object_unref(p->mirror);
+    kube_object_unref(p->effective);
+    cJSON_Delete(p->allocation);
+    free(p->resize_reason);
+    free(p->resize_message);
+    free(p->resize_error);
     cJSON_Delete(p->status);
     free(p->status_sent);
     free(p->status_sent_at);

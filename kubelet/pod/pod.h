@@ -32,6 +32,7 @@ struct pod_container_state {
     int64_t stop_deadline_ms; /* monotonic */
     /* probe sessions under way for `instance`, one bit a kind */
     unsigned probing;
+    cJSON *applied; /* resources that it runs with: resize.h; NULL: not known */
 };
 
 struct pod {
@@ -66,6 +67,14 @@ struct pod {
     int64_t retry_failed_ms;
     bool network_waiting_told;
     int64_t refreshed_ms; /* volumes' content, monotonic */
+
+    /* in-place resize (resize.c) */
+    cJSON *allocation;              /* {container: resources} that the pod was given */
+    struct kube_object *effective;  /* the object with these, while the spec asks for others; else NULL */
+    char *resize_reason, *resize_message; /* why it waits; NULL: it does not */
+    char *resize_error;                   /* of the last try */
+    bool resizing;                        /* given, but not all containers have it yet */
+    struct cgroup_limits limits;          /* of the pod's control group, as set last */
 
     cJSON *status;          /* as computed last; owned */
     bool status_dirty, status_busy;
@@ -140,3 +149,7 @@ void pods_relist(struct kubelet *k, bool collect);
 void pods_container_changed(struct kubelet *k, const char *id, bool ended);
 void pods_collect_garbage(struct kubelet *k); /* directories, logs, control groups of pods that are gone */
 bool pods_admit(struct pod *p, const struct kube_object *o);
+/* What the pods of this node but one were given together. */
+void pods_used(struct kubelet *k, const struct pod *but, int64_t *pods, struct pod_resources *out);
+/* The requests of burstable pods changed. */
+void pods_weigh(struct kubelet *k);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/pod/resize.h"
 #include "kubelet/pod/static.h"
 #include "kubelet/pod/status.h"
 #include <string.h>
@@ -50,6 +51,23 @@ static bool same(const cJSON *a, const cJSON *b)
     return json_equal(a, b);
 }
 
+static bool has_type(const cJSON *conditions, const char *type)
+{
+    const cJSON *c;
+    cJSON_ArrayForEach(c, conditions)
+    {
+        if (strcmp(json_str_or(c, "type", ""), type) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Conditions of ours that go away when they do not hold any more. */
+static bool passes(const cJSON *condition)
+{
+    return strncmp(json_str_or(condition, "type", ""), "PodResize", 9) == 0;
+}
+
 /* Does the API already have this? Conditions of others do not count. */
 static bool api_has(const cJSON *api_status, const cJSON *status)
 {
@@ -61,6 +79,11 @@ static bool api_has(const cJSON *api_status, const cJSON *status)
             continue;
         }
         const cJSON *c;
+        cJSON_ArrayForEach(c, a)
+        {
+            if (passes(c) && !has_type(b, json_str_or(c, "type", "")))
+                return false;
+        }
         cJSON_ArrayForEach(c, b)
         {
             bool found = false;
@@ -80,6 +103,16 @@ static bool api_has(const cJSON *api_status, const cJSON *status)
 static void drop_old_members(cJSON *conditions, const cJSON *old)
 {
     cJSON *c;
+    const cJSON *was;
+    cJSON_ArrayForEach(was, old)
+    {
+        if (!passes(was) || has_type(conditions, json_str_or(was, "type", "")))
+            continue;
+        cJSON *gone = cJSON_CreateObject();
+        json_map_set_str(gone, "$patch", "delete");
+        json_map_set_str(gone, "type", json_str(was, "type"));
+        cJSON_AddItemToArray(conditions, gone);
+    }
     cJSON_ArrayForEach(c, conditions)
     {
         const cJSON *o, *e;
@@ -258,6 +291,7 @@ void pod_update_status(struct pod *p, const struct kube_object *o)
         /* A pod that had ended before we came: what was reported of it stands. */
         if (!(pod_is_terminal(o->json) && !p->containers.count)) {
             cJSON *fresh = status_compute(&in);
+            resize_conditions(p, fresh, in.now);
             cJSON_Delete(p->status);
             p->status = fresh;
         }

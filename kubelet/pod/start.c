@@ -5,6 +5,7 @@
 #include "common/timefmt.h"
 #include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/resize.h"
 #include "kubelet/volume/atomic.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -315,6 +316,7 @@ bool pod_start_container(struct pod *p, const struct kube_object *o, struct pod_
     s->started = !json_get(spec, "startupProbe");
     s->ready = !json_get(spec, "readinessProbe");
     s->post_start_running = hook;
+    pod_set_applied(s, spec);
     s->probing = 0;
     free(s->kill_reason);
     s->kill_reason = NULL;

@@ -61,13 +61,15 @@ static cJSON *waiting(const char *reason, const char *message)
     return o;
 }
 
-static void set_resources(cJSON *o, const cJSON *spec)
+/* allocatedResources: what the container was given; resources: what it runs with. */
+static void set_resources(cJSON *o, const cJSON *spec, const cJSON *applied)
 {
     const cJSON *resources = json_get(spec, "resources");
     const cJSON *requests = json_get(resources, "requests");
     if (cJSON_GetArraySize(requests))
         json_set(o, "allocatedResources", json_dup(requests));
-    json_set(o, "resources", cJSON_IsObject(resources) ? json_dup(resources) : cJSON_CreateObject());
+    const cJSON *actual = applied ? applied : resources;
+    json_set(o, "resources", cJSON_IsObject(actual) ? json_dup(actual) : cJSON_CreateObject());
 }
 
 static void set_volume_mounts(cJSON *o, const cJSON *spec)
@@ -144,7 +146,7 @@ static cJSON *container_status(const struct status_input *in, const struct pod_c
     if (want->kind != CONTAINER_EPHEMERAL) /* without probes nothing is said of it */
         json_set_bool(o, "started", started);
     if (c)
-        set_resources(o, want->spec);
+        set_resources(o, want->spec, s && c->state == CONTAINER_RUNNING ? s->applied : NULL);
     set_volume_mounts(o, want->spec);
     return o;
 }

@@ -5,6 +5,7 @@
 #include "common/timefmt.h"
 #include "kubelet/metrics.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/resize.h"
 #include <string.h>
 
 /* States for the containers that the spec names; of those that are known already, the old ones. */
@@ -107,17 +108,20 @@ void pod_sync(struct pod *p)
         }
         check_deadline(p, o);
     }
+    cleanup_object struct kube_object *run = NULL; /* the pod with the resources that it was given */
     if (deleting || removed || p->end_phase || p->terminating || pod_is_terminal(o->json) || pod_is_done(p, o)) {
         ending = true;
+        run = kube_object_ref(o);
         pod_sync_terminating(p, o);
     } else {
-        pod_sync_containers(p, o);
+        run = pod_allocate(p, o);
+        pod_sync_containers(p, run);
         cleanup_error struct error *lost = NULL;
         if (!pod_refresh_runtime(p, &lost))
             pod_wake_after(p, 1000);
     }
     bool first = !p->status;
-    pod_update_status(p, o);
+    pod_update_status(p, run);
     kubelet_metrics_pod_sync(ending ? "terminate" : "sync", (double)(time_now_micros() - began) / 1e6);
     if (p->first_seen_ms && strcmp(json_str_or(p->status, "phase", ""), "Running") == 0) {
         kubelet_metrics_pod_start((double)(time_monotonic_ms() - p->first_seen_ms) / 1000);

@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kubelet/pod/pod.h"
+#include "kubelet/pod/resize.h"
 #include "kubelet/pod/static.h"
 #include "kubelet/volume/atomic.h"
 #include <string.h>
@@ -197,6 +198,7 @@ void pod_sync_terminating(struct pod *p, const struct kube_object *o)
         p->resources_released = true;
         p->settled = true;
         pthread_mutex_unlock(&p->lock);
+        pods_retry_resizes(p->kubelet); /* there may be room now */
         log_debug(1, "Pod ended", "pod", p->key, "uid", p->uid);
     }
     if (!delete)

@@ -412,8 +412,8 @@ cri_sandbox_config *translate_sandbox(struct arena *a, const struct translate_no
 
 /* --- containers --- */
 
-static cri_resources *resources(struct arena *a, const struct translate_node *node, const cJSON *pod,
-                                const cJSON *container)
+cri_resources *translate_resources(struct arena *a, const struct translate_node *node, const cJSON *pod,
+                                   const cJSON *container)
 {
     cri_resources *r = arena_alloc(a, sizeof(*r));
     runtime__v1__linux_container_resources__init(r);
@@ -603,7 +603,7 @@ cri_container_config *translate_container(struct arena *a, const struct translat
     c->tty = json_bool(in->container, "tty", false);
     c->linux = arena_alloc(a, sizeof(*c->linux));
     runtime__v1__linux_container_config__init(c->linux);
-    c->linux->resources = resources(a, node, in->pod, in->container);
+    c->linux->resources = translate_resources(a, node, in->pod, in->container);
     c->linux->security_context = container_security(a, node, in->pod, in->container, in->target_id);
     return c;
 }

@@ -35,6 +35,10 @@ struct translate_node { /* what is the same for all pods */
 cri_sandbox_config *translate_sandbox(struct arena *a, const struct translate_node *node, const cJSON *pod,
                                       uint32_t attempt, const char *cgroup_parent);
 
+/* A container's resources alone. */
+cri_resources *translate_resources(struct arena *a, const struct translate_node *node, const cJSON *pod,
+                                   const cJSON *container);
+
 struct translate_container_input {
     const cJSON *pod, *container;
     int restart_count;

@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cleanup_mounts struct translate_mounts mounts = {0};
         struct downward_source d = {.pod = pod};
         env_build(&d, all.items[i].spec, cache, NULL, &env, NULL);
-        struct translate_container_input in = {pod, all.items[i].spec, 0, "i", &env, &mounts};
+        struct translate_container_input in = {pod, all.items[i].spec, 0, "i", &env, &mounts, NULL};
         cri_container_config *c = translate_container(&a, &node, &in, NULL);
         if (c)
             runtime__v1__container_config__get_packed_size(c);

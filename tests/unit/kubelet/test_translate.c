@@ -120,7 +120,7 @@ static cri_container_config *container(struct arena *a, const struct translate_n
 {
     cleanup_mounts struct translate_mounts mounts = {0};
     translate_mounts_add(&mounts, "/host/data", "/data", true, "HostToContainer");
-    struct translate_container_input in = {pod, json_path(pod, "spec.containers")->child, restarts, "sha256:abc", env, &mounts};
+    struct translate_container_input in = {pod, json_path(pod, "spec.containers")->child, restarts, "sha256:abc", env, &mounts, NULL};
     struct error *err = NULL;
     cri_container_config *c = translate_container(a, n, &in, &err);
     ck_assert_msg(c != NULL, "%s", error_message(err));
@@ -370,7 +370,7 @@ START_TEST(mutations)
             struct downward_source d = {.pod = pod};
             cleanup_mounts struct translate_mounts mounts = {0};
             env_build(&d, all.items[i].spec, cache, NULL, &env, NULL);
-            struct translate_container_input in = {pod, all.items[i].spec, 0, "i", &env, &mounts};
+            struct translate_container_input in = {pod, all.items[i].spec, 0, "i", &env, &mounts, NULL};
             cri_container_config *k = translate_container(&a, &node, &in, NULL);
             if (k)
                 ck_assert_uint_gt(runtime__v1__container_config__get_packed_size(k), 0);
