@@ -6,21 +6,26 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "kube-proxy/proxy.h"
-#include "kube-proxy/route.h"
 
-static char *kubeconfig, *node_name, *cluster_cidr, *service_cidr, *healthz_address, *metrics_address;
+static char *kubeconfig, *node_name, *cluster_cidr, *service_cidr, *healthz_address,
+    *metrics_address;
 static int64_t min_sync_ms = 10, sync_ms = 30000;
 static bool network_policy = true;
 
 static const struct flag flags[] = {
-    {"kubeconfig", FLAG_STRING, &kubeconfig, "Path to the kubeconfig that tells how to reach the API server"},
+    {"kubeconfig", FLAG_STRING, &kubeconfig,
+     "Path to the kubeconfig that tells how to reach the API server"},
     {"hostname-override", FLAG_STRING, &node_name, "Name of this node; the host's name if empty"},
     {"cluster-cidr", FLAG_STRING, &cluster_cidr,
-     "Range of the pods' addresses; what comes from elsewhere is masqueraded"},
+     "Range of the pods' addresses, or one of each IP family; what comes from elsewhere is "
+     "masqueraded"},
     {"service-cluster-ip-range", FLAG_STRING, &service_cidr,
-     "Range of the Services' addresses; connections to unused ones are refused"},
-    {"healthz-bind-address", FLAG_STRING, &healthz_address, "Address and port of /healthz; empty for none"},
-    {"metrics-bind-address", FLAG_STRING, &metrics_address, "Address and port of /metrics; empty for none"},
+     "Range of the Services' addresses, or one of each IP family; connections to unused ones are "
+     "refused"},
+    {"healthz-bind-address", FLAG_STRING, &healthz_address,
+     "Address and port of /healthz; empty for none"},
+    {"metrics-bind-address", FLAG_STRING, &metrics_address,
+     "Address and port of /metrics; empty for none"},
     {"nftables-min-sync-period", FLAG_DURATION_MS, &min_sync_ms,
      "Changes within this time are brought to nftables together"},
     {"nftables-sync-period", FLAG_DURATION_MS, &sync_ms,
@@ -49,13 +54,6 @@ static bool serve(const char *address, struct proxy *p, struct error **err)
 
 static bool run(struct error **err)
 {
-    uint32_t ip;
-    uint8_t prefix;
-    if (!route_parse_cidr(cluster_cidr, &ip, &prefix) || !route_parse_cidr(service_cidr, &ip, &prefix)) {
-        error_setf(err,
-                   "--cluster-cidr and --service-cluster-ip-range must be IPv4 ranges such as 10.244.0.0/16");
-        return false;
-    }
     struct kube_client_config config = {0};
     if (!kubeconfig || !kube_client_config_load(kubeconfig, &config, err)) {
         if (!kubeconfig)
@@ -101,7 +99,8 @@ int main(int argc, char **argv)
     healthz_address = mem_strdup("0.0.0.0:10256");
     metrics_address = mem_strdup("127.0.0.1:10249");
     cleanup_error struct error *err = NULL;
-    if (!component_parse_flags(argc, argv, flags, "Programs the node's Services and routes.", &err)) {
+    if (!component_parse_flags(argc, argv, flags, "Programs the node's Services and routes.",
+                               &err)) {
         if (!err)
             return 0;
         log_error("Bad flags", "err", error_message(err));

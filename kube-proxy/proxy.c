@@ -10,21 +10,30 @@
 #include "common/mem.h"
 #include "common/timefmt.h"
 #include "kube-proxy/conntrack.h"
+#include "kube-proxy/health.h"
 #include "kube-proxy/nft.h"
 #include "kube-proxy/policy/enforcer.h"
 #include "kube-proxy/route.h"
 #include "kube-proxy/rules.h"
 
-struct proxy {
-    char *node_name;
+/* The Services as one IP family sees them. */
+struct family {
+    int family; /* AF_INET, AF_INET6 */
     char *service_cidr;
+    struct rules *rules;
+};
+
+struct proxy {
+    char *node_name, *zone;
+    struct family families[2];
+    size_t family_count;
     int64_t min_sync_ms, sync_ms;
     struct informer *services, *slices, *nodes;
-    struct rules *rules; /* these three: the sync thread's */
-    struct nft *nft;
+    struct nft *nft; /* these three, the zone and the families: the sync thread's */
+    struct health_checks *health;
     struct routes *routes;
     struct enforcer *enforcer; /* NULL: NetworkPolicies are somebody else's */
-    bool everything; /* the whole table must be written */
+    bool everything;           /* the whole table must be written */
     pthread_t thread;
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t changed;
@@ -60,7 +69,8 @@ static void on_service(void *userdata, enum informer_event event, const struct k
 
 static const char *service_of(const struct kube_object *slice)
 {
-    return slice ? json_map_str(json_path(slice->json, "metadata.labels"), "kubernetes.io/service-name")
+    return slice ? json_map_str(json_path(slice->json, "metadata.labels"),
+                                "kubernetes.io/service-name")
                  : NULL;
 }
 
@@ -77,31 +87,38 @@ static void on_slice(void *userdata, enum informer_event event, const struct kub
         mark_service(p, now->ns, after);
 }
 
-static const char *internal_ip(const cJSON *node)
+static bool internal_ip(const cJSON *node, int family, struct address *out)
 {
     const cJSON *address;
     cJSON_ArrayForEach(address, json_path(node, "status.addresses"))
     {
-        const char *ip = json_str(address, "address");
-        if (ip && strcmp(json_str_or(address, "type", ""), "InternalIP") == 0 && !strchr(ip, ':'))
-            return ip;
+        if (strcmp(json_str_or(address, "type", ""), "InternalIP") == 0 &&
+            address_parse(json_str(address, "address"), out) && out->family == family)
+            return true;
     }
-    return NULL;
+    return false;
 }
 
-static bool texts_differ(const char *a, const char *b)
+static bool same(const cJSON *a, const cJSON *b, const char *path)
 {
-    return strcmp(a ? a : "", b ? b : "") != 0;
+    return json_equal(json_path(a, path), json_path(b, path));
+}
+
+static const char *zone_of(const cJSON *node)
+{
+    const char *zone =
+        json_map_str(json_path(node, "metadata.labels"), "topology.kubernetes.io/zone");
+    return zone ? zone : "";
 }
 
 static void on_node(void *userdata, enum informer_event event, const struct kube_object *old,
                     const struct kube_object *now)
 {
     struct proxy *p = userdata;
-    /* Nodes tell that they are alive all the time; only these two matter here. */
-    if (event == INFORMER_UPDATED && !texts_differ(internal_ip(old->json), internal_ip(now->json)) &&
-        json_equal(json_path(old->json, "spec.podCIDRs"), json_path(now->json, "spec.podCIDRs")) &&
-        !texts_differ(json_str(old->json, "spec.podCIDR"), json_str(now->json, "spec.podCIDR")))
+    /* Nodes tell that they are alive all the time; only these matter here. */
+    if (event == INFORMER_UPDATED && same(old->json, now->json, "status.addresses") &&
+        same(old->json, now->json, "spec.podCIDRs") && same(old->json, now->json, "spec.podCIDR") &&
+        strcmp(zone_of(old->json), zone_of(now->json)) == 0)
         return;
     pthread_mutex_lock(&p->lock);
     p->nodes_dirty = true;
@@ -111,7 +128,8 @@ static void on_node(void *userdata, enum informer_event event, const struct kube
 
 static void index_service(const cJSON *slice, void (*add)(void *, const char *), void *ctx)
 {
-    const char *service = json_map_str(json_path(slice, "metadata.labels"), "kubernetes.io/service-name");
+    const char *service =
+        json_map_str(json_path(slice, "metadata.labels"), "kubernetes.io/service-name");
     const char *ns = json_str(slice, "metadata.namespace");
     if (service && ns) {
         cleanup_free char *key = mem_printf("%s/%s", ns, service);
@@ -124,26 +142,50 @@ static void index_service(const cJSON *slice, void (*add)(void *, const char *),
 static void update_service(struct proxy *p, const char *key)
 {
     cleanup_object struct kube_object *service = informer_get(p->services, key);
-    if (!service) {
-        rules_set(p->rules, key, NULL);
-        return;
-    }
     cleanup_objects struct kube_object_list slices = {0};
-    informer_by_index(p->slices, "service", key, &slices);
-    const cJSON **json = mem_alloc((slices.count + 1) * sizeof *json);
+    if (service)
+        informer_by_index(p->slices, "service", key, &slices);
+    cleanup_free const cJSON **json = mem_alloc((slices.count + 1) * sizeof *json);
     for (size_t i = 0; i < slices.count; i++)
         json[i] = slices.items[i]->json;
-    rules_set(p->rules, key, proxy_service_build(service->json, json, slices.count, p->node_name));
-    free(json);
+    uint16_t health_port = 0;
+    size_t local = 0;
+    for (size_t i = 0; i < p->family_count; i++) {
+        struct proxy_service *s =
+            service
+                ? proxy_service_build(service->json, json, slices.count,
+                                      &(struct proxy_node){.name = p->node_name, .zone = p->zone},
+                                      p->families[i].family)
+                : NULL;
+        if (s && s->health_port) {
+            health_port = s->health_port;
+            local = s->local_ready > local ? s->local_ready : local;
+        }
+        rules_set(p->families[i].rules, key, s);
+    }
+    health_checks_set(p->health, key, health_port, local);
+}
+
+static void take_all(struct proxy *p, struct buf *commands)
+{
+    for (size_t i = 0; i < p->family_count; i++)
+        rules_take_all(p->families[i].rules, commands);
+}
+
+static void print_for_each_family(struct proxy *p, const char *command, struct buf *out)
+{
+    for (size_t i = 0; i < p->family_count; i++)
+        buf_printf(out, "%s %s " RULES_TABLE "\n", command,
+                   p->families[i].family == AF_INET ? "ip" : "ip6");
 }
 
 static bool program_rules(struct proxy *p)
 {
     cleanup_buf struct buf commands = {0};
     if (p->everything)
-        rules_take_all(p->rules, &commands);
-    else
-        rules_take_changes(p->rules, &commands);
+        take_all(p, &commands);
+    for (size_t i = 0; i < p->family_count && !p->everything; i++)
+        rules_take_changes(p->families[i].rules, &commands);
     if (commands.len == 0)
         return true;
     log_debug(5, "Running nftables transaction", "commands", buf_str(&commands));
@@ -151,11 +193,13 @@ static bool program_rules(struct proxy *p)
     if (!nft_run(p->nft, buf_str(&commands), &err)) {
         log_error("Could not program the Services", "err", error_message(err));
         if (p->everything) {
-            /* Another version's table may be in the way. Within one transaction nobody sees it missing. */
+            /* Another version's table may be in the way. Within one transaction nobody sees it
+             * missing. */
             cleanup_buf struct buf again = {0};
             cleanup_error struct error *again_err = NULL;
-            buf_adds(&again, "add table ip " RULES_TABLE "\ndelete table ip " RULES_TABLE "\n");
-            rules_take_all(p->rules, &again);
+            print_for_each_family(p, "add table", &again);
+            print_for_each_family(p, "delete table", &again);
+            take_all(p, &again);
             if (nft_run(p->nft, buf_str(&again), &again_err)) {
                 p->everything = false;
                 return true;
@@ -171,53 +215,97 @@ static bool program_rules(struct proxy *p)
 
 static void clean_flows(struct proxy *p)
 {
-    struct rules_udp *udp;
-    size_t count = rules_take_udp(p->rules, &udp);
-    if (count > 0) {
-        cleanup_error struct error *err = NULL;
-        int deleted = conntrack_clean(udp, count, &err);
-        if (deleted < 0)
-            log_error("Could not forget stale UDP flows", "err", error_message(err));
-        else if (deleted > 0)
-            log_debug(2, "Forgot stale UDP flows", "count", log_int(deleted));
+    for (size_t i = 0; i < p->family_count; i++) {
+        struct rules_udp *udp;
+        size_t count = rules_take_udp(p->families[i].rules, &udp);
+        if (count > 0) {
+            cleanup_error struct error *err = NULL;
+            int deleted = conntrack_clean(p->families[i].family, udp, count, &err);
+            if (deleted < 0)
+                log_error("Could not forget stale UDP flows", "err", error_message(err));
+            else if (deleted > 0)
+                log_debug(2, "Forgot stale UDP flows", "count", log_int(deleted));
+        }
+        rules_udp_free(udp, count);
     }
-    rules_udp_free(udp, count);
+}
+
+struct route_list {
+    struct route *items;
+    size_t count;
+};
+
+static void add_route(struct route_list *l, struct route route)
+{
+    l->items = mem_realloc(l->items, (l->count + 1) * sizeof *l->items);
+    l->items[l->count++] = route;
+}
+
+static void route_to_node(struct route_list *l, const cJSON *node, const char *pod_cidr)
+{
+    struct route r = {0};
+    if (address_parse_cidr(pod_cidr, &r.destination, &r.prefix) &&
+        internal_ip(node, r.destination.family, &r.gateway))
+        add_route(l, r);
 }
 
 static bool program_routes(struct proxy *p)
 {
     cleanup_objects struct kube_object_list nodes = {0};
     informer_list(p->nodes, &nodes);
-    struct route *routes = mem_alloc((nodes.count + 1) * sizeof *routes);
-    size_t count = 0;
+    struct route_list routes = {0};
     for (size_t i = 0; i < nodes.count; i++) {
-        struct in_addr ip;
-        const char *address = internal_ip(nodes.items[i]->json);
-        if (!address || inet_pton(AF_INET, address, &ip) != 1)
-            continue;
-        struct route *r = &routes[count];
-        *r = (struct route){0};
+        const cJSON *node = nodes.items[i]->json, *cidrs = json_path(node, "spec.podCIDRs"), *cidr;
         if (strcmp(nodes.items[i]->name, p->node_name) == 0) {
-            r->source = ip.s_addr;
-            count += route_parse_cidr(p->service_cidr, &r->destination, &r->prefix);
-        } else {
-            r->gateway = ip.s_addr;
-            count +=
-                route_parse_cidr(json_str(nodes.items[i]->json, "spec.podCIDR"), &r->destination, &r->prefix);
+            for (size_t f = 0; f < p->family_count; f++) {
+                struct route r = {0};
+                if (internal_ip(node, p->families[f].family, &r.source) &&
+                    address_parse_cidr(p->families[f].service_cidr, &r.destination, &r.prefix))
+                    add_route(&routes, r);
+            }
+            continue;
         }
+        cJSON_ArrayForEach(cidr, cidrs)
+        {
+            if (cJSON_IsString(cidr))
+                route_to_node(&routes, node, cidr->valuestring);
+        }
+        if (cJSON_GetArraySize(cidrs) == 0)
+            route_to_node(&routes, node, json_str(node, "spec.podCIDR"));
     }
     cleanup_error struct error *err = NULL;
-    bool ok = routes_sync(p->routes, routes, count, &err);
+    bool ok = routes_sync(p->routes, routes.items, routes.count, &err);
     if (!ok)
         log_error("Could not program the routes", "err", error_message(err));
-    free(routes);
+    free(routes.items);
     return ok;
+}
+
+/* Which endpoints are meant for this node may depend on its zone. */
+static void look_at_zone(struct proxy *p)
+{
+    cleanup_object struct kube_object *node = informer_get(p->nodes, p->node_name);
+    const char *zone = node ? zone_of(node->json) : "";
+    if (strcmp(zone, p->zone) == 0)
+        return;
+    free(p->zone);
+    p->zone = mem_strdup(zone);
+    cleanup_objects struct kube_object_list services = {0};
+    informer_list(p->services, &services);
+    for (size_t i = 0; i < services.count; i++)
+        update_service(p, services.items[i]->key);
 }
 
 /* Somebody may have flushed the ruleset. */
 static bool table_is_there(struct proxy *p)
 {
-    return nft_run(p->nft, "list chain ip " RULES_TABLE " services\n", NULL);
+    for (size_t i = 0; i < p->family_count; i++)
+        if (!nft_run(p->nft,
+                     p->families[i].family == AF_INET ? "list chain ip " RULES_TABLE " services\n"
+                                                      : "list chain ip6 " RULES_TABLE " services\n",
+                     NULL))
+            return false;
+    return true;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -283,6 +371,8 @@ static void *sync_thread(void *arg)
             p->everything |= last != 0 && !table_is_there(p);
             look = began + p->sync_ms;
         }
+        if (nodes)
+            look_at_zone(p);
         sync_services(p, names, count);
         bool whole = p->everything, ok = program_rules(p);
         if (ok)
@@ -291,10 +381,12 @@ static void *sync_thread(void *arg)
             routes_failed = !program_routes(p);
         clock_gettime(CLOCK_MONOTONIC, &to);
         metric_observe(p->duration, "",
-                       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+                       (double)(to.tv_sec - from.tv_sec) +
+                           (double)(to.tv_nsec - from.tv_nsec) / 1e9);
         last = time_monotonic_ms();
         if (whole || last >= release) {
-            mem_release_idle(); /* the parser's memory for the whole table, and what only the start needed */
+            mem_release_idle(); /* the parser's memory for the whole table, and what only the start
+                                   needed */
             release = last + (whole ? RELEASE_MS / 10 : RELEASE_MS);
         }
         retry = ok && !routes_failed ? 0 : last + 1000;
@@ -309,13 +401,57 @@ static void *sync_thread(void *arg)
 
 /* --- the outside --- */
 
-static struct informer *watch(const struct proxy_options *o, const char *api_version, const char *resource,
-                              const char *labels, informer_handler *handler, struct proxy *p)
+static struct informer *watch(const struct proxy_options *o, const char *api_version,
+                              const char *resource, const char *labels, informer_handler *handler,
+                              struct proxy *p)
 {
-    struct informer *i = informer_new(&(struct informer_options){
-        .client = o->client, .api_version = api_version, .resource = resource, .label_selector = labels});
+    struct informer *i = informer_new(&(struct informer_options){.client = o->client,
+                                                                 .api_version = api_version,
+                                                                 .resource = resource,
+                                                                 .label_selector = labels});
     informer_add_handler(i, handler, p);
     return i;
+}
+
+/* "10.244.0.0/16,fd00:10:244::/56" and the same of Services: a family for each pair. */
+static bool read_families(struct proxy *p, const struct proxy_options *o, struct error **err)
+{
+    for (const char *pods = o->cluster_cidr; *pods;
+         pods += strcspn(pods, ","), pods += *pods == ',') {
+        cleanup_free char *pod_cidr = mem_strndup(pods, strcspn(pods, ","));
+        struct address pod_ip, service_ip;
+        uint8_t prefix;
+        if (p->family_count == 2 || !address_parse_cidr(pod_cidr, &pod_ip, &prefix) ||
+            (p->family_count == 1 && p->families[0].family == pod_ip.family))
+            break;
+        struct family *f = &p->families[p->family_count];
+        for (const char *s = o->service_cidr; *s; s += strcspn(s, ","), s += *s == ',') {
+            cleanup_free char *service_cidr = mem_strndup(s, strcspn(s, ","));
+            if (f->rules || !address_parse_cidr(service_cidr, &service_ip, &prefix) ||
+                service_ip.family != pod_ip.family)
+                continue;
+            f->family = pod_ip.family;
+            f->service_cidr = mem_strdup(service_cidr);
+            f->rules = rules_new(f->family, pod_cidr, service_cidr);
+        }
+        if (!f->rules)
+            break;
+        p->family_count++;
+        if (!strchr(pods, ','))
+            return true;
+    }
+    error_setf(err, "--cluster-cidr and --service-cluster-ip-range must each be a range such as "
+                    "10.244.0.0/16, or two of "
+                    "different IP families joined by a comma");
+    return false;
+}
+
+static void free_families(struct proxy *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->families); i++) {
+        rules_free(p->families[i].rules);
+        free(p->families[i].service_cidr);
+    }
 }
 
 struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
@@ -329,23 +465,33 @@ struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
         return NULL;
     }
     struct proxy *p = mem_alloc(sizeof *p);
+    if (!read_families(p, o, err)) {
+        free_families(p);
+        free(p);
+        nft_free(nft);
+        routes_free(routes);
+        return NULL;
+    }
     p->node_name = mem_strdup(o->node_name);
-    p->service_cidr = mem_strdup(o->service_cidr);
+    p->zone = mem_strdup("");
+    p->health = health_checks_new();
     p->min_sync_ms = o->min_sync_ms;
     p->sync_ms = o->sync_ms;
     p->nft = nft;
     p->routes = routes;
-    p->rules = rules_new(o->cluster_cidr, o->service_cidr);
     p->duration = metric_new(METRIC_HISTOGRAM, "kubeproxy_sync_proxy_rules_duration_seconds",
                              "SyncProxyRules latency in seconds", "", NULL);
     p->last_sync = metric_new(METRIC_GAUGE, "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
                               "The last time proxy rules were successfully synced", "", NULL);
-    p->failures = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
-                             "Cumulative proxy nftables sync failures", "", NULL);
-    p->service_changes = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_service_changes_total",
-                                    "Cumulative proxy rules Service changes", "", NULL);
-    p->endpoint_changes = metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_endpoint_changes_total",
-                                     "Cumulative proxy rules Endpoint changes", "", NULL);
+    p->failures =
+        metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+                   "Cumulative proxy nftables sync failures", "", NULL);
+    p->service_changes =
+        metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_service_changes_total",
+                   "Cumulative proxy rules Service changes", "", NULL);
+    p->endpoint_changes =
+        metric_new(METRIC_COUNTER, "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+                   "Cumulative proxy rules Endpoint changes", "", NULL);
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -353,12 +499,12 @@ struct proxy *proxy_start(const struct proxy_options *o, struct error **err)
     pthread_cond_init(&p->changed, &attr);
     pthread_condattr_destroy(&attr);
 
-    p->services =
-        watch(o, "v1", "services",
-              "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_service, p);
-    p->slices =
-        watch(o, "discovery.k8s.io/v1", "endpointslices",
-              "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name", on_slice, p);
+    p->services = watch(o, "v1", "services",
+                        "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name",
+                        on_service, p);
+    p->slices = watch(o, "discovery.k8s.io/v1", "endpointslices",
+                      "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name",
+                      on_slice, p);
     p->nodes = watch(o, "v1", "nodes", NULL, on_node, p);
     informer_add_index(p->slices, "service", index_service);
     informer_start(p->services);
@@ -405,12 +551,13 @@ void proxy_stop(struct proxy *p)
     for (size_t i = 0; i < p->dirty_count; i++)
         free(p->dirty[i]);
     free(p->dirty);
-    rules_free(p->rules);
+    free_families(p);
+    health_checks_free(p->health);
     routes_free(p->routes);
     nft_free(p->nft);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
     free(p->node_name);
-    free(p->service_cidr);
+    free(p->zone);
     free(p);
 }

@@ -1,11 +1,10 @@
 #include "kube-proxy/route.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdio.h>
+#include <netinet/in.h>
 #include <string.h>
 #include "common/mem.h"
 
@@ -17,23 +16,10 @@ struct routes {
     unsigned sequence;
 };
 
-bool route_parse_cidr(const char *text, uint32_t *address, uint8_t *prefix)
-{
-    unsigned a, b, c, d, bits;
-    char end;
-    if (!text || sscanf(text, "%3u.%3u.%3u.%3u/%2u%c", &a, &b, &c, &d, &bits, &end) != 5 || a > 255 ||
-        b > 255 || c > 255 || d > 255 || bits > 32)
-        return false;
-    uint32_t mask = bits ? ~0u << (32 - bits) : 0;
-    *address = htonl((a << 24 | b << 16 | c << 8 | d) & mask);
-    *prefix = (uint8_t)bits;
-    return true;
-}
-
 bool route_equal(const struct route *a, const struct route *b)
 {
-    return a->destination == b->destination && a->prefix == b->prefix && a->gateway == b->gateway &&
-           a->source == b->source;
+    return a->prefix == b->prefix && address_equal(&a->destination, &b->destination) &&
+           address_equal(&a->gateway, &b->gateway) && address_equal(&a->source, &b->source);
 }
 
 struct routes *routes_new(struct error **err)
@@ -58,19 +44,37 @@ void routes_free(struct routes *r)
     free(r);
 }
 
+static size_t address_size(const struct address *a)
+{
+    return a->family == AF_INET ? 4 : 16;
+}
+
 /* The interface that has this address; 0 if none. */
-static unsigned interface_of(uint32_t ip)
+static unsigned interface_of(const struct address *ip)
 {
     struct ifaddrs *list = NULL;
     unsigned index = 0;
     if (getifaddrs(&list) != 0)
         return 0;
-    for (struct ifaddrs *a = list; a && !index; a = a->ifa_next)
-        if (a->ifa_addr && a->ifa_addr->sa_family == AF_INET &&
-            ((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr.s_addr == ip)
+    for (struct ifaddrs *a = list; a && !index; a = a->ifa_next) {
+        if (!a->ifa_addr || a->ifa_addr->sa_family != ip->family)
+            continue;
+        const void *bytes =
+            ip->family == AF_INET
+                ? (const void *)&((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr
+                : (const void *)&((const struct sockaddr_in6 *)(const void *)a->ifa_addr)
+                      ->sin6_addr;
+        if (memcmp(bytes, ip->bytes, address_size(ip)) == 0)
             index = if_nametoindex(a->ifa_name);
+    }
     freeifaddrs(list);
     return index;
+}
+
+static void put_address(struct nlmsghdr *h, uint16_t type, const struct address *a)
+{
+    if (a->family)
+        mnl_attr_put(h, type, address_size(a), a->bytes);
 }
 
 /* Sends a request and handles its answers up to the acknowledgement or the end of the list. */
@@ -99,19 +103,20 @@ static bool change(struct routes *r, bool add, const struct route *route)
     h->nlmsg_type = add ? RTM_NEWROUTE : RTM_DELROUTE;
     h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | (add ? NLM_F_CREATE | NLM_F_REPLACE : 0);
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof *m);
-    m->rtm_family = AF_INET;
+    m->rtm_family = route->destination.family;
     m->rtm_dst_len = route->prefix;
     m->rtm_table = RT_TABLE_MAIN;
     m->rtm_protocol = ROUTE_PROTOCOL;
     m->rtm_type = add ? RTN_UNICAST : RTN_UNSPEC;
-    m->rtm_scope = !add ? RT_SCOPE_NOWHERE : route->gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
-    mnl_attr_put_u32(h, RTA_DST, route->destination);
-    if (add && route->gateway)
-        mnl_attr_put_u32(h, RTA_GATEWAY, route->gateway);
-    if (add && route->source)
-        mnl_attr_put_u32(h, RTA_PREFSRC, route->source);
-    if (add && !route->gateway) {
-        unsigned index = interface_of(route->source);
+    bool direct = route->destination.family == AF_INET && !route->gateway.family;
+    m->rtm_scope = !add ? RT_SCOPE_NOWHERE : direct ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+    put_address(h, RTA_DST, &route->destination);
+    if (add) {
+        put_address(h, RTA_GATEWAY, &route->gateway);
+        put_address(h, RTA_PREFSRC, &route->source);
+    }
+    if (add && !route->gateway.family) {
+        unsigned index = interface_of(&route->source);
         if (index == 0) {
             errno = ENODEV;
             return false;
@@ -130,23 +135,26 @@ static int on_route(const struct nlmsghdr *h, void *data)
 {
     struct found *f = data;
     const struct rtmsg *m = mnl_nlmsg_get_payload(h);
-    if (m->rtm_family != AF_INET || m->rtm_table != RT_TABLE_MAIN || m->rtm_protocol != ROUTE_PROTOCOL)
+    if ((m->rtm_family != AF_INET && m->rtm_family != AF_INET6) || m->rtm_table != RT_TABLE_MAIN ||
+        m->rtm_protocol != ROUTE_PROTOCOL)
         return MNL_CB_OK;
-    struct route route = {.prefix = m->rtm_dst_len};
+    struct route route = {.prefix = m->rtm_dst_len, .destination.family = m->rtm_family};
     const struct nlattr *a;
     mnl_attr_for_each(a, h, sizeof *m)
     {
-        if (mnl_attr_get_payload_len(a) != sizeof(uint32_t))
+        struct address ip = {.family = m->rtm_family};
+        if (mnl_attr_get_payload_len(a) != address_size(&ip))
             continue;
+        memcpy(ip.bytes, mnl_attr_get_payload(a), address_size(&ip));
         switch (mnl_attr_get_type(a)) {
         case RTA_DST:
-            route.destination = mnl_attr_get_u32(a);
+            route.destination = ip;
             break;
         case RTA_GATEWAY:
-            route.gateway = mnl_attr_get_u32(a);
+            route.gateway = ip;
             break;
         case RTA_PREFSRC:
-            route.source = mnl_attr_get_u32(a);
+            route.source = ip;
             break;
         default:
             break;
@@ -165,7 +173,7 @@ static bool list_ours(struct routes *r, struct found *f)
     h->nlmsg_type = RTM_GETROUTE;
     h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof *m);
-    m->rtm_family = AF_INET;
+    m->rtm_family = AF_UNSPEC;
     return exchange(r, h, on_route, f);
 }
 
@@ -181,17 +189,19 @@ static bool is_in(const struct route *route, const struct route *list, size_t co
 static bool same_destination(const struct route *route, const struct route *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (list[i].destination == route->destination && list[i].prefix == route->prefix)
+        if (list[i].prefix == route->prefix &&
+            address_equal(&list[i].destination, &route->destination))
             return true;
     return false;
 }
 
-static void describe(struct error **err, int errno_value, const char *verb, const struct route *route)
+static void describe(struct error **err, int errno_value, const char *verb,
+                     const struct route *route)
 {
-    char to[INET_ADDRSTRLEN], via[INET_ADDRSTRLEN];
+    char to[ADDRESS_TEXT_MAX], via[ADDRESS_TEXT_MAX];
     error_set_errno(err, errno_value, "%s the route to %s/%d via %s", verb,
-                    inet_ntop(AF_INET, &route->destination, to, sizeof to), route->prefix,
-                    inet_ntop(AF_INET, &route->gateway, via, sizeof via));
+                    address_text(&route->destination, to), route->prefix,
+                    address_text(&route->gateway, via));
 }
 
 bool routes_sync(struct routes *r, const struct route *wanted, size_t count, struct error **err)
@@ -204,8 +214,8 @@ bool routes_sync(struct routes *r, const struct route *wanted, size_t count, str
     }
     bool ok = true;
     for (size_t i = 0; i < have.count; i++) {
-        if (!same_destination(&have.routes[i], wanted, count) && !change(r, false, &have.routes[i]) &&
-            errno != ESRCH && ok) {
+        if (!same_destination(&have.routes[i], wanted, count) &&
+            !change(r, false, &have.routes[i]) && errno != ESRCH && ok) {
             describe(err, errno, "removing", &have.routes[i]);
             ok = false;
         }

@@ -9,7 +9,8 @@
 
 /* A Service as it is in the table. */
 struct applied {
-    struct proxy_service *service; /* each group's endpoints in the order of their numbers in the map */
+    struct proxy_service
+        *service;    /* each group's endpoints in the order of their numbers in the map */
     char **elements; /* sorted, unique: one character for the map, then "key" or "key : value" */
     size_t count;
     bool conflict; /* an address was left out because another Service has it */
@@ -18,20 +19,22 @@ struct applied {
 struct rules {
     struct rules_skeleton skeleton;
     struct hash services;  /* name -> struct applied */
-    struct hash frontends; /* "key" of service-ips and node-ports, with the map's character -> struct applied
-                              that has it */
-    struct hash numbers;   /* number of a group or of an endpoint in a group, as text -> its name (owned) */
-    struct hash hairpins;  /* element -> how many Services have it, as a pointer */
-    struct hash chains;    /* chains made since the last whole table -> self */
+    struct hash frontends; /* "key" of service-ips and node-ports, with the map's character ->
+                              struct applied that has it */
+    struct hash
+        numbers; /* number of a group or of an endpoint in a group, as text -> its name (owned) */
+    struct hash hairpins; /* element -> how many Services have it, as a pointer */
+    struct hash chains;   /* chains made since the last whole table -> self */
     struct buf new_chains, removed[RULES_MAP_COUNT], added[RULES_MAP_COUNT];
     struct rules_udp *udp;
     size_t udp_count;
 };
 
-struct rules *rules_new(const char *cluster_cidr, const char *service_cidr)
+struct rules *rules_new(int family, const char *cluster_cidr, const char *service_cidr)
 {
     struct rules *r = mem_alloc(sizeof *r);
-    r->skeleton = (struct rules_skeleton){.cluster_cidr = mem_strdup(cluster_cidr),
+    r->skeleton = (struct rules_skeleton){.family = family,
+                                          .cluster_cidr = mem_strdup(cluster_cidr),
                                           .service_cidr = mem_strdup(service_cidr)};
     return r;
 }
@@ -66,7 +69,8 @@ void rules_free(struct rules *r)
     free(r);
 }
 
-/* --- numbers: derived from names, so that a restarted kube-proxy gives the same ones and affinity survives
+/* --- numbers: derived from names, so that a restarted kube-proxy gives the same ones and affinity
+ * survives
  * --- */
 
 static void number_key(char key[16], uint32_t number)
@@ -78,7 +82,7 @@ static void number_key(char key[16], uint32_t number)
 static uint32_t number_of(struct rules *r, const char *name, uint32_t kind)
 {
     for (uint32_t n = hash_text(name);; n += 2654435761u) {
-        uint32_t number = ((n & ~(ENDPOINT_BIT | MASQUERADE_BIT)) | kind);
+        uint32_t number = ((n & ~(ENDPOINT_BIT | MASQUERADE_BIT | OUTSIDE_BIT)) | kind);
         char key[16];
         number_key(key, number);
         const char *owner = hash_get(&r->numbers, key);
@@ -100,8 +104,8 @@ static void number_release(struct rules *r, const char *name, uint32_t kind)
 
 static char *endpoint_name(const struct proxy_group *g, const struct proxy_endpoint *e)
 {
-    char ip[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &e->ip, ip, sizeof ip);
+    char ip[ADDRESS_TEXT_MAX];
+    address_text(&e->ip, ip);
     return mem_printf("%s %s:%d", g->name, ip, e->port);
 }
 
@@ -112,10 +116,10 @@ struct element_list {
     size_t count, capacity;
 };
 
-__attribute__((format(printf, 3, 4))) static void element(struct element_list *l, enum rules_map map,
-                                                          const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void element(struct element_list *l,
+                                                          enum rules_map map, const char *fmt, ...)
 {
-    char text[160];
+    char text[320];
     va_list ap;
     va_start(ap, fmt);
     text[0] = (char)('a' + map);
@@ -153,16 +157,17 @@ static const char *protocol_text(uint8_t protocol)
     return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
 }
 
-static void need_chain(struct rules *r, const char *name,
-                       void (*print)(struct buf *, const char *, unsigned, int), unsigned n, int seconds)
+static void need_chain(struct rules *r, const char *name, rules_printer *print, unsigned n,
+                       int seconds)
 {
     if (hash_get(&r->chains, name))
         return;
     hash_set(&r->chains, name, r);
-    print(&r->new_chains, name, n, seconds);
+    print(&r->new_chains, rules_family(&r->skeleton), name, n, seconds);
 }
 
-/* Where a group's connections go; number has MASQUERADE_BIT for those whose answers must come back here. */
+/* Where a group's connections go; number has MASQUERADE_BIT for those whose answers must come back
+ * here. */
 static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t number,
                           struct element_list *l)
 {
@@ -170,7 +175,8 @@ static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t
     unsigned n = (unsigned)g->count;
     char chain[48], use[48];
     if (n == 0) {
-        element(l, RULES_NO_ENDPOINTS, "%u : %s", number, g->elsewhere ? "drop" : "goto reject-service");
+        element(l, RULES_NO_ENDPOINTS, "%u : %s", number,
+                g->elsewhere ? "drop" : "goto reject-service");
         return;
     }
     if (g->affinity_seconds > 0) {
@@ -189,13 +195,13 @@ static void group_verdict(struct rules *r, const struct proxy_group *g, uint32_t
     element(l, RULES_GROUPS, "%u : goto %s", number, chain);
 }
 
-static void group_elements(struct rules *r, const struct proxy_group *g, uint32_t number, bool masqueraded,
-                           struct element_list *l)
+static void group_elements(struct rules *r, const struct proxy_group *g, uint32_t number,
+                           bool masqueraded, struct element_list *l)
 {
     for (size_t i = 0; i < g->count; i++) {
         const struct proxy_endpoint *e = &g->endpoints[i];
-        char ip[INET_ADDRSTRLEN];
-        inet_ntop(AF_INET, &e->ip, ip, sizeof ip);
+        char ip[ADDRESS_TEXT_MAX];
+        address_text(&e->ip, ip);
         if (e->local)
             element(l, RULES_HAIRPIN, "%s . %s", ip, ip);
         cleanup_free char *name = endpoint_name(g, e);
@@ -213,7 +219,7 @@ static void group_elements(struct rules *r, const struct proxy_group *g, uint32_
 /* Claims the frontend's address; false when another Service has it. */
 static bool claim(struct rules *r, struct applied *owner, enum rules_map map, const char *key)
 {
-    char name[64];
+    char name[80];
     snprintf(name, sizeof name, "%c%s", 'a' + map, key);
     struct applied *now = hash_get(&r->frontends, name);
     if (now && now != owner)
@@ -221,6 +227,44 @@ static bool claim(struct rules *r, struct applied *owner, enum rules_map map, co
     if (!now)
         hash_set(&r->frontends, name, owner);
     return true;
+}
+
+static void render_firewall(const struct rules *r, const struct proxy_frontend *f, const char *key,
+                            struct element_list *l)
+{
+    element(l, RULES_FIREWALL, "%s : goto check-source", key);
+    for (size_t i = 0; i < f->sources.count; i++) {
+        cleanup_buf struct buf range = {0};
+        ranges_print_addresses(&(struct ranges){&f->sources.items[i], 1}, r->skeleton.family,
+                               &range);
+        element(l, RULES_SOURCES, "%s . %s", key, range.data);
+    }
+}
+
+static void render_frontend(struct rules *r, struct applied *a, const struct proxy_frontend *f,
+                            struct element_list *l)
+{
+    const struct proxy_group *g = &a->service->groups[f->group];
+    enum rules_map map = f->ip.family ? RULES_SERVICE_IPS : RULES_NODE_PORTS;
+    char key[72], ip[ADDRESS_TEXT_MAX];
+    if (f->ip.family)
+        snprintf(key, sizeof key, "%s . %s . %d", address_text(&f->ip, ip),
+                 protocol_text(g->protocol), f->port);
+    else
+        snprintf(key, sizeof key, "%s . %d", protocol_text(g->protocol), f->port);
+    if (!claim(r, a, map, key)) {
+        a->conflict = true;
+        return;
+    }
+    uint32_t number = number_of(r, g->name, 0) | (f->masquerade ? MASQUERADE_BIT : 0);
+    if (f->has_inside) {
+        element(l, RULES_INSIDE, "%u : %u", number | OUTSIDE_BIT,
+                number_of(r, a->service->groups[f->inside_group].name, 0));
+        number |= OUTSIDE_BIT;
+    }
+    element(l, map, "%s : %u", key, number);
+    if (f->firewalled)
+        render_firewall(r, f, key, l);
 }
 
 static void render(struct rules *r, struct applied *a, struct element_list *l)
@@ -232,10 +276,12 @@ static void render(struct rules *r, struct applied *a, struct element_list *l)
         uint32_t number = number_of(r, g->name, 0);
         bool plain = false, masqueraded = false;
         for (size_t j = 0; j < s->frontend_count; j++) {
-            if (s->frontends[j].group == i) {
-                plain |= !s->frontends[j].masquerade;
-                masqueraded |= s->frontends[j].masquerade;
+            const struct proxy_frontend *f = &s->frontends[j];
+            if (f->group == i) {
+                plain |= !f->masquerade;
+                masqueraded |= f->masquerade;
             }
+            plain |= f->has_inside && f->inside_group == i;
         }
         if (plain)
             group_verdict(r, g, number, l);
@@ -243,28 +289,15 @@ static void render(struct rules *r, struct applied *a, struct element_list *l)
             group_verdict(r, g, number | MASQUERADE_BIT, l);
         group_elements(r, g, number, masqueraded, l);
     }
-    for (size_t j = 0; j < s->frontend_count; j++) {
-        const struct proxy_frontend *f = &s->frontends[j];
-        const struct proxy_group *g = &s->groups[f->group];
-        enum rules_map map = f->ip ? RULES_SERVICE_IPS : RULES_NODE_PORTS;
-        char key[48], ip[INET_ADDRSTRLEN];
-        if (f->ip)
-            snprintf(key, sizeof key, "%s . %s . %d", inet_ntop(AF_INET, &f->ip, ip, sizeof ip),
-                     protocol_text(g->protocol), f->port);
-        else
-            snprintf(key, sizeof key, "%s . %d", protocol_text(g->protocol), f->port);
-        if (claim(r, a, map, key))
-            element(l, map, "%s : %u", key, number_of(r, g->name, 0) | (f->masquerade ? MASQUERADE_BIT : 0));
-        else
-            a->conflict = true;
-    }
+    for (size_t j = 0; j < s->frontend_count; j++)
+        render_frontend(r, a, &s->frontends[j], l);
     sort_unique(l);
 }
 
 /* --- endpoints keep their numbers --- */
 
-/* Orders the new endpoints so that those which stay keep their place, new ones fill the gaps, and the rest of
- * the gaps is filled from the end: one change touches one or two elements, not all. */
+/* Orders the new endpoints so that those which stay keep their place, new ones fill the gaps, and
+ * the rest of the gaps is filled from the end: one change touches one or two elements, not all. */
 static void keep_places(const struct proxy_group *old, struct proxy_group *g)
 {
     struct proxy_endpoint *placed = mem_alloc((g->count + 1) * sizeof *placed);
@@ -309,7 +342,8 @@ static bool has_endpoint(const struct proxy_group *g, const struct proxy_endpoin
     return false;
 }
 
-static void release_numbers(struct rules *r, const struct proxy_service *old, const struct proxy_service *now)
+static void release_numbers(struct rules *r, const struct proxy_service *old,
+                            const struct proxy_service *now)
 {
     for (size_t i = 0; old && i < old->group_count; i++) {
         const struct proxy_group *g = &old->groups[i], *still = find_group(now, g->name);
@@ -334,8 +368,8 @@ static void change(struct buf *list, const char *element_text, bool with_value)
     buf_add(list, element_text, end ? (size_t)(end - element_text) : strlen(element_text));
 }
 
-/* An element of `hairpin` belongs to all Services that have this endpoint. Is this the first, or the last
- * one? */
+/* An element of `hairpin` belongs to all Services that have this endpoint. Is this the first, or
+ * the last one? */
 static bool hairpin_edge(struct rules *r, const char *text, int by)
 {
     size_t count = (size_t)(uintptr_t)hash_get(&r->hairpins, text) + (size_t)by;
@@ -371,7 +405,8 @@ static void add_element(struct rules *r, struct applied *owner, const char *text
     change(&r->added[map], text + 1, true);
 }
 
-static void note_udp(struct rules *r, const struct proxy_service *gone, const struct proxy_service *now)
+static void note_udp(struct rules *r, const struct proxy_service *gone,
+                     const struct proxy_service *now)
 {
     for (size_t i = 0; gone && i < gone->frontend_count; i++) {
         const struct proxy_frontend *f = &gone->frontends[i];
@@ -380,7 +415,7 @@ static void note_udp(struct rules *r, const struct proxy_service *gone, const st
             continue;
         const struct proxy_group *current = NULL;
         for (size_t j = 0; now && j < now->frontend_count && !current; j++)
-            if (now->frontends[j].ip == f->ip && now->frontends[j].port == f->port &&
+            if (address_equal(&now->frontends[j].ip, &f->ip) && now->frontends[j].port == f->port &&
                 now->groups[now->frontends[j].group].protocol == IPPROTO_UDP)
                 current = &now->groups[now->frontends[j].group];
         r->udp = mem_realloc(r->udp, (r->udp_count + 1) * sizeof *r->udp);
@@ -490,19 +525,20 @@ static void drop_changes(struct rules *r)
     }
 }
 
-static void print_elements(struct buf *out, const char *verb, struct buf *lists)
+static void print_elements(const struct rules *r, struct buf *out, const char *verb,
+                           struct buf *lists)
 {
     for (int i = 0; i < RULES_MAP_COUNT; i++)
         if (lists[i].len > 0)
-            buf_printf(out, "%s element ip " RULES_TABLE " %s { %s }\n", verb, rules_map_names[i],
-                       lists[i].data);
+            buf_printf(out, "%s element %s " RULES_TABLE " %s { %s }\n", verb,
+                       rules_family(&r->skeleton), rules_map_names[i], lists[i].data);
 }
 
 void rules_take_changes(struct rules *r, struct buf *out)
 {
     buf_add(out, buf_str(&r->new_chains), r->new_chains.len);
-    print_elements(out, "delete", r->removed);
-    print_elements(out, "add", r->added);
+    print_elements(r, out, "delete", r->removed);
+    print_elements(r, out, "add", r->added);
     drop_changes(r);
 }
 
@@ -527,7 +563,7 @@ void rules_take_all(struct rules *r, struct buf *out)
         change(&added[RULES_HAIRPIN], e->key, true);
     buf_add(out, buf_str(&r->new_chains), r->new_chains.len);
     buf_free(&r->new_chains);
-    print_elements(out, "add", added);
+    print_elements(r, out, "add", added);
     for (int i = 0; i < RULES_MAP_COUNT; i++)
         buf_free(&added[i]);
 }

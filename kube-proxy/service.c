@@ -5,13 +5,9 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-static bool parse_ip(const char *text, uint32_t *ip)
+static bool parse_ip(const char *text, int family, struct address *ip)
 {
-    struct in_addr a;
-    if (!text || inet_pton(AF_INET, text, &a) != 1 || a.s_addr == 0)
-        return false;
-    *ip = a.s_addr;
-    return true;
+    return address_parse(text, ip) && ip->family == family;
 }
 
 static bool parse_protocol(const char *text, uint8_t *protocol)
@@ -29,7 +25,7 @@ static bool parse_protocol(const char *text, uint8_t *protocol)
 
 bool proxy_endpoint_equal(const struct proxy_endpoint *a, const struct proxy_endpoint *b)
 {
-    return a->ip == b->ip && a->port == b->port;
+    return a->port == b->port && address_equal(&a->ip, &b->ip);
 }
 
 static bool contains(const struct proxy_group *g, const struct proxy_endpoint *e)
@@ -45,12 +41,13 @@ static void add_endpoint(struct proxy_group *g, struct proxy_endpoint e)
     if (contains(g, &e))
         return;
     if ((g->count & (g->count - 1)) == 0)
-        g->endpoints = mem_realloc(g->endpoints, (g->count ? g->count * 2 : 1) * sizeof *g->endpoints);
+        g->endpoints =
+            mem_realloc(g->endpoints, (g->count ? g->count * 2 : 1) * sizeof *g->endpoints);
     g->endpoints[g->count++] = e;
 }
 
-/* Which of an EndpointSlice's endpoints count: those that are ready; if there is none in the whole group,
- * those that still serve while terminating (KEP-1669). */
+/* Which endpoints count: those that are ready; if there is none in the whole group, those that
+ * still serve while terminating (KEP-1669). */
 enum pass { PASS_READY, PASS_SERVING_TERMINATING };
 
 static bool counts(const cJSON *endpoint, enum pass pass)
@@ -77,57 +74,119 @@ static uint16_t slice_port(const cJSON *slice, const char *port_name, uint8_t pr
     return 0;
 }
 
-static void collect(struct proxy_group *g, const char *port_name, bool only_local, enum pass pass,
-                    const cJSON *const *slices, size_t slice_count, const char *node_name)
-{
-    for (size_t i = 0; i < slice_count; i++) {
-        uint16_t port = slice_port(slices[i], port_name, g->protocol);
-        if (port == 0 || strcmp(json_str_or(slices[i], "addressType", "IPv4"), "IPv4") != 0)
-            continue;
-        const cJSON *endpoint;
-        cJSON_ArrayForEach(endpoint, json_get(slices[i], "endpoints"))
-        {
-            if (!counts(endpoint, pass))
-                continue;
-            bool local = strcmp(json_str_or(endpoint, "nodeName", ""), node_name) == 0;
-            if (only_local && !local) {
-                g->elsewhere = true;
-                continue;
-            }
-            /* All addresses of one endpoint are fungible; clients use the first. */
-            uint32_t ip;
-            const cJSON *address = cJSON_GetArrayItem(json_get(endpoint, "addresses"), 0);
-            if (cJSON_IsString(address) && parse_ip(address->valuestring, &ip))
-                add_endpoint(g, (struct proxy_endpoint){.ip = ip, .port = port, .local = local});
-        }
-    }
-}
-
 struct builder {
     struct proxy_service *out;
     const cJSON *service;
     const cJSON *const *slices;
     size_t slice_count;
-    const char *node_name;
+    const struct proxy_node *node;
+    int family;
     int affinity_seconds;
 };
 
-static size_t add_group(struct builder *b, const char *port_name, uint8_t protocol, const char *protocol_name,
-                        bool only_local)
+static bool is_here(const struct builder *b, const cJSON *endpoint)
+{
+    return strcmp(json_str_or(endpoint, "nodeName", ""), b->node->name) == 0;
+}
+
+static bool right_type(const struct builder *b, const cJSON *slice)
+{
+    return strcmp(json_str_or(slice, "addressType", "IPv4"),
+                  b->family == AF_INET ? "IPv4" : "IPv6") == 0;
+}
+
+/* --- hints: endpoints meant for this node or zone
+ * https://kubernetes.io/docs/concepts/services-networking/topology-aware-routing/ --- */
+
+static bool names(const cJSON *hints, const char *list, const char *name)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json_get(hints, list))
+    {
+        if (strcmp(json_str_or(item, "name", ""), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Hints only help when each ready endpoint has them and one of them is meant for here. NULL: they
+ * do not. */
+static const char *useful_hints(const struct builder *b, const char *port_name, uint8_t protocol)
+{
+    bool nodes = true, zones = true, this_node = false, this_zone = false;
+    size_t count = 0;
+    for (size_t i = 0; i < b->slice_count; i++) {
+        if (!right_type(b, b->slices[i]) || slice_port(b->slices[i], port_name, protocol) == 0)
+            continue;
+        const cJSON *endpoint;
+        cJSON_ArrayForEach(endpoint, json_get(b->slices[i], "endpoints"))
+        {
+            if (!counts(endpoint, PASS_READY))
+                continue;
+            const cJSON *hints = json_get(endpoint, "hints");
+            count++;
+            nodes = nodes && cJSON_GetArraySize(json_get(hints, "forNodes")) > 0;
+            zones = zones && cJSON_GetArraySize(json_get(hints, "forZones")) > 0;
+            this_node = this_node || names(hints, "forNodes", b->node->name);
+            this_zone = this_zone || (*b->node->zone && names(hints, "forZones", b->node->zone));
+        }
+    }
+    if (count && nodes && this_node)
+        return "forNodes";
+    return count && zones && this_zone ? "forZones" : NULL;
+}
+
+/* --- groups --- */
+
+static void collect(const struct builder *b, struct proxy_group *g, const char *port_name,
+                    bool only_local, enum pass pass, const char *hints)
+{
+    for (size_t i = 0; i < b->slice_count; i++) {
+        uint16_t port = slice_port(b->slices[i], port_name, g->protocol);
+        if (port == 0 || !right_type(b, b->slices[i]))
+            continue;
+        const cJSON *endpoint;
+        cJSON_ArrayForEach(endpoint, json_get(b->slices[i], "endpoints"))
+        {
+            if (!counts(endpoint, pass))
+                continue;
+            bool local = is_here(b, endpoint);
+            if (only_local && !local) {
+                g->elsewhere = true;
+                continue;
+            }
+            if (hints && !names(json_get(endpoint, "hints"), hints,
+                                strcmp(hints, "forNodes") == 0 ? b->node->name : b->node->zone))
+                continue;
+            /* All addresses of one endpoint are fungible; clients use the first. */
+            struct address ip;
+            const cJSON *address = cJSON_GetArrayItem(json_get(endpoint, "addresses"), 0);
+            if (cJSON_IsString(address) && parse_ip(address->valuestring, b->family, &ip))
+                add_endpoint(g, (struct proxy_endpoint){.ip = ip, .port = port, .local = local});
+        }
+    }
+}
+
+static size_t add_group(struct builder *b, const char *port_name, uint8_t protocol,
+                        const char *protocol_name, bool only_local)
 {
     struct proxy_service *s = b->out;
     s->groups = mem_realloc(s->groups, (s->group_count + 1) * sizeof *s->groups);
     struct proxy_group *g = &s->groups[s->group_count];
     *g = (struct proxy_group){
-        .name = mem_printf("%s:%s:%s%s", s->name, port_name, protocol_name, only_local ? "/local" : ""),
+        .name =
+            mem_printf("%s:%s:%s%s", s->name, port_name, protocol_name, only_local ? "/local" : ""),
         .protocol = protocol,
         .affinity_seconds = b->affinity_seconds,
     };
-    collect(g, port_name, only_local, PASS_READY, b->slices, b->slice_count, b->node_name);
+    const char *hints = only_local ? NULL : useful_hints(b, port_name, protocol);
+    collect(b, g, port_name, only_local, PASS_READY, hints);
     if (g->count == 0)
-        collect(g, port_name, only_local, PASS_SERVING_TERMINATING, b->slices, b->slice_count, b->node_name);
+        collect(b, g, port_name, only_local, PASS_SERVING_TERMINATING, NULL);
     return s->group_count++;
 }
+
+/* --- frontends --- */
 
 static void add_frontend(struct builder *b, struct proxy_frontend f)
 {
@@ -136,15 +195,58 @@ static void add_frontend(struct builder *b, struct proxy_frontend f)
     s->frontends[s->frontend_count++] = f;
 }
 
-static void add_addresses(struct builder *b, const cJSON *list, const char *member, struct proxy_frontend f)
+static void add_external_ips(struct builder *b, const cJSON *list, struct proxy_frontend f)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, list)
     {
-        const cJSON *address = member ? json_get(item, member) : item;
-        if (cJSON_IsString(address) && parse_ip(address->valuestring, &f.ip))
+        if (cJSON_IsString(item) && parse_ip(item->valuestring, b->family, &f.ip))
             add_frontend(b, f);
     }
+}
+
+static void read_source_ranges(const struct builder *b, struct proxy_frontend *f)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json_path(b->service, "spec.loadBalancerSourceRanges"))
+    {
+        struct range r;
+        int family;
+        if (cJSON_IsString(item) && range_of_cidr(item->valuestring, &family, &r) &&
+            family == b->family) {
+            f->firewalled = true;
+            ranges_add(&f->sources, r.first, r.last);
+        }
+    }
+}
+
+static void add_load_balancers(struct builder *b, const cJSON *ingress, struct proxy_frontend f)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, ingress)
+    {
+        /* Proxy: the load balancer itself hands connections to node ports; packets to its address
+         * are not ours. */
+        if (strcmp(json_str_or(item, "ipMode", "VIP"), "Proxy") == 0 ||
+            !parse_ip(json_str(item, "ip"), b->family, &f.ip))
+            continue;
+        f.firewalled = false;
+        f.sources = (struct ranges){0};
+        read_source_ranges(b, &f);
+        add_frontend(b, f);
+    }
+}
+
+/* The Service's address of the family. */
+static bool cluster_ip(const cJSON *service, int family, struct address *ip)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json_path(service, "spec.clusterIPs"))
+    {
+        if (cJSON_IsString(item) && parse_ip(item->valuestring, family, ip))
+            return true;
+    }
+    return parse_ip(json_str(service, "spec.clusterIP"), family, ip);
 }
 
 static void add_port(struct builder *b, const cJSON *port)
@@ -154,47 +256,74 @@ static void add_port(struct builder *b, const cJSON *port)
     const char *protocol_name = json_str_or(port, "protocol", "TCP");
     int64_t number = json_int(port, "port", 0), node_port = json_int(port, "nodePort", 0);
     uint8_t protocol;
-    uint32_t cluster_ip;
+    struct address ip;
     if (number <= 0 || number > 65535 || !parse_protocol(protocol_name, &protocol) ||
-        !parse_ip(json_str(b->service, "spec.clusterIP"), &cluster_ip))
+        !cluster_ip(b->service, b->family, &ip))
         return;
     bool external = strcmp(type, "NodePort") == 0 || strcmp(type, "LoadBalancer") == 0;
     const cJSON *external_ips = json_path(b->service, "spec.externalIPs");
     const cJSON *ingress = json_path(b->service, "status.loadBalancer.ingress");
-    bool local_inside = strcmp(json_str_or(b->service, "spec.internalTrafficPolicy", ""), "Local") == 0;
-    bool local_outside = strcmp(json_str_or(b->service, "spec.externalTrafficPolicy", ""), "Local") == 0;
+    bool local_inside =
+        strcmp(json_str_or(b->service, "spec.internalTrafficPolicy", ""), "Local") == 0;
+    bool local_outside =
+        strcmp(json_str_or(b->service, "spec.externalTrafficPolicy", ""), "Local") == 0;
     bool has_outside = (external && node_port > 0) || cJSON_GetArraySize(external_ips) > 0 ||
                        cJSON_GetArraySize(ingress) > 0;
 
     size_t all = SIZE_MAX, local = SIZE_MAX;
-    if (!local_inside || (has_outside && !local_outside))
+    if (!local_inside || has_outside)
         all = add_group(b, name, protocol, protocol_name, false);
     if (local_inside || (has_outside && local_outside))
         local = add_group(b, name, protocol, protocol_name, true);
 
     struct proxy_frontend f = {
-        .ip = cluster_ip, .port = (uint16_t)number, .group = local_inside ? local : all};
+        .ip = ip, .port = (uint16_t)number, .group = local_inside ? local : all};
     add_frontend(b, f);
     f.group = local_outside ? local : all;
     f.masquerade = !local_outside;
-    add_addresses(b, external_ips, NULL, f);
+    /* Local is for those who come from outside and may choose their node. */
+    f.has_inside = local_outside;
+    f.inside_group = all;
+    add_external_ips(b, external_ips, f);
     if (strcmp(type, "LoadBalancer") == 0)
-        add_addresses(b, ingress, "ip", f);
+        add_load_balancers(b, ingress, f);
     if (external && node_port > 0 && node_port <= 65535) {
-        f.ip = 0;
+        f.ip = (struct address){0};
         f.port = (uint16_t)node_port;
         add_frontend(b, f);
     }
 }
 
-struct proxy_service *proxy_service_build(const cJSON *service, const cJSON *const *slices,
-                                          size_t slice_count, const char *node_name)
+static size_t count_local_ready(const struct builder *b)
 {
-    const char *ns = json_str(service, "metadata.namespace"), *name = json_str(service, "metadata.name");
+    struct proxy_group pods = {0};
+    for (size_t i = 0; i < b->slice_count; i++) {
+        const cJSON *endpoint;
+        if (!right_type(b, b->slices[i]))
+            continue;
+        cJSON_ArrayForEach(endpoint, json_get(b->slices[i], "endpoints"))
+        {
+            struct address ip;
+            const cJSON *address = cJSON_GetArrayItem(json_get(endpoint, "addresses"), 0);
+            if (counts(endpoint, PASS_READY) && is_here(b, endpoint) && cJSON_IsString(address) &&
+                parse_ip(address->valuestring, b->family, &ip))
+                add_endpoint(&pods, (struct proxy_endpoint){.ip = ip});
+        }
+    }
+    free(pods.endpoints);
+    return pods.count;
+}
+
+struct proxy_service *proxy_service_build(const cJSON *service, const cJSON *const *slices,
+                                          size_t slice_count, const struct proxy_node *node,
+                                          int family)
+{
+    const char *ns = json_str(service, "metadata.namespace"),
+               *name = json_str(service, "metadata.name");
+    const char *type = json_str_or(service, "spec.type", "");
     const cJSON *labels = json_path(service, "metadata.labels");
-    uint32_t ip;
-    if (!ns || !name || strcmp(json_str_or(service, "spec.type", ""), "ExternalName") == 0 ||
-        !parse_ip(json_str(service, "spec.clusterIP"), &ip) ||
+    struct address ip;
+    if (!ns || !name || strcmp(type, "ExternalName") == 0 || !cluster_ip(service, family, &ip) ||
         json_map_str(labels, "service.kubernetes.io/service-proxy-name"))
         return NULL;
     struct builder b = {
@@ -202,17 +331,25 @@ struct proxy_service *proxy_service_build(const cJSON *service, const cJSON *con
         .service = service,
         .slices = slices,
         .slice_count = slice_count,
-        .node_name = node_name,
+        .node = node,
+        .family = family,
     };
     b.out->name = mem_printf("%s/%s", ns, name);
     if (strcmp(json_str_or(service, "spec.sessionAffinity", "None"), "ClientIP") == 0) {
-        int64_t seconds = json_int(service, "spec.sessionAffinityConfig.clientIP.timeoutSeconds", 10800);
+        int64_t seconds =
+            json_int(service, "spec.sessionAffinityConfig.clientIP.timeoutSeconds", 10800);
         b.affinity_seconds = seconds > 0 && seconds <= 86400 ? (int)seconds : 10800;
     }
     const cJSON *port;
     cJSON_ArrayForEach(port, json_path(service, "spec.ports"))
     {
         add_port(&b, port);
+    }
+    int64_t health = json_int(service, "spec.healthCheckNodePort", 0);
+    if (strcmp(type, "LoadBalancer") == 0 && health > 0 && health <= 65535 &&
+        strcmp(json_str_or(service, "spec.externalTrafficPolicy", ""), "Local") == 0) {
+        b.out->health_port = (uint16_t)health;
+        b.out->local_ready = count_local_ready(&b);
     }
     return b.out;
 }
@@ -225,6 +362,8 @@ void proxy_service_free(struct proxy_service *s)
         free(s->groups[i].name);
         free(s->groups[i].endpoints);
     }
+    for (size_t i = 0; i < s->frontend_count; i++)
+        ranges_clear(&s->frontends[i].sources);
     free(s->groups);
     free(s->frontends);
     free(s->name);

@@ -8,7 +8,7 @@
 #include "common/error.h"
 #include "common/selector.h"
 #include "kube-proxy/address.h"
-#include "kube-proxy/policy/ranges.h"
+#include "kube-proxy/ranges.h"
 
 enum policy_direction { POLICY_INGRESS, POLICY_EGRESS, POLICY_DIRECTIONS };
 extern const char *const policy_direction_names[POLICY_DIRECTIONS]; /* "ingress", "egress" */

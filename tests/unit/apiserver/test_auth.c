@@ -147,7 +147,10 @@ START_TEST(test_proxy)
                   "", "", ""));
     ck_assert(may("system:kube-proxy", AUTHENTICATED, "get", "", "nodes", "", "", "n1"));
     ck_assert(!may("system:kube-proxy", AUTHENTICATED, "update", "", "services", "", "x", "web"));
-    ck_assert(!may("system:kube-proxy", AUTHENTICATED, "list", "", "pods", "", "", ""));
+    ck_assert(may("system:kube-proxy", AUTHENTICATED, "list", "networking.k8s.io", "networkpolicies",
+                  "", "", ""));
+    ck_assert(may("system:kube-proxy", AUTHENTICATED, "watch", "", "pods", "", "", "")); /* for these */
+    ck_assert(!may("system:kube-proxy", AUTHENTICATED, "list", "", "secrets", "", "", ""));
 }
 END_TEST
 

@@ -1,4 +1,4 @@
-#include "kube-proxy/policy/ranges.h"
+#include "kube-proxy/ranges.h"
 #include <string.h>
 #include "common/mem.h"
 #include "kube-proxy/address.h"
