@@ -202,6 +202,21 @@ TYPE(member_list_request_type, member_list_request, "etcdserverpb.MemberListRequ
 TYPE(member_list_response_type, member_list_response, "etcdserverpb.MemberListResponse",
      SUB(member_list_response, "header", 1, header, response_header_type),
      LIST(member_list_response, "members", 2, members, member_type));
+TYPE(member_add_request_type, member_add_request, "etcdserverpb.MemberAddRequest",
+     REPEATED(member_add_request, MSG_STRING, "peerURLs", 1, peer_urls),
+     SCALAR(member_add_request, MSG_BOOL, "isLearner", 2, is_learner));
+TYPE(member_add_response_type, member_add_response, "etcdserverpb.MemberAddResponse",
+     SUB(member_add_response, "header", 1, header, response_header_type),
+     SUB(member_add_response, "member", 2, member, member_type),
+     LIST(member_add_response, "members", 3, members, member_type));
+TYPE(member_id_request_type, member_id_request, "etcdserverpb.MemberRemoveRequest",
+     SCALAR(member_id_request, MSG_UINT64, "ID", 1, id));
+TYPE(member_update_request_type, member_update_request, "etcdserverpb.MemberUpdateRequest",
+     SCALAR(member_update_request, MSG_UINT64, "ID", 1, id),
+     REPEATED(member_update_request, MSG_STRING, "peerURLs", 2, peer_urls));
+TYPE(members_response_type, members_response, "etcdserverpb.MemberRemoveResponse",
+     SUB(members_response, "header", 1, header, response_header_type),
+     LIST(members_response, "members", 2, members, member_type));
 TYPE(status_response_type, status_response, "etcdserverpb.StatusResponse",
      SUB(status_response, "header", 1, header, response_header_type),
      SCALAR(status_response, MSG_STRING, "version", 2, version),
@@ -240,4 +255,9 @@ TYPE(command_type, command, "Command", SUB(command, "put", 1, put, put_request_t
      SUB(command, "lease_revoke", 6, lease_revoke, lease_id_request_type),
      SUB(command, "noop", 7, noop, noop_request_type),
      SUB(command, "publish", 8, publish, member_type),
-     SUB(command, "alarm", 9, alarm, alarm_request_type));
+     SUB(command, "alarm", 9, alarm, alarm_request_type),
+     SUB(command, "member_add", 10, member_add, member_type),
+     SUB(command, "member_remove", 11, member_remove, member_id_request_type),
+     SUB(command, "member_promote", 12, member_promote, member_id_request_type),
+     SUB(command, "member_update", 13, member_update, member_update_request_type),
+     SUB(command, "members_init", 14, members_init, member_list_response_type));

@@ -182,6 +182,26 @@ struct member_list_response {
     struct response_header *header;
     struct msg_list members; /* struct member */
 };
+struct member_add_request {
+    struct msg_list peer_urls; /* struct bytes */
+    bool is_learner;
+};
+struct member_add_response {
+    struct response_header *header;
+    struct member *member;
+    struct msg_list members; /* struct member */
+};
+struct member_id_request { /* remove, promote */
+    int64_t id;
+};
+struct member_update_request {
+    int64_t id;
+    struct msg_list peer_urls; /* struct bytes */
+};
+struct members_response { /* remove, update, promote */
+    struct response_header *header;
+    struct msg_list members; /* struct member */
+};
 struct status_response {
     struct response_header *header;
     struct bytes version;
@@ -223,6 +243,11 @@ struct command {
     struct noop_request *noop;
     struct member *publish; /* a member's name and client URLs */
     struct alarm_request *alarm;
+    /* Membership (members.h). */
+    struct member *member_add; /* id, peer URLs, whether it is a learner */
+    struct member_id_request *member_remove, *member_promote;
+    struct member_update_request *member_update;
+    struct member_list_response *members_init; /* a new cluster's first members */
 };
 
 extern const struct msg_type response_header_type, key_value_type, event_type, range_request_type,
@@ -232,6 +257,8 @@ extern const struct msg_type response_header_type, key_value_type, event_type, r
     watch_request_type, watch_response_type, lease_grant_request_type, lease_grant_response_type,
     lease_id_request_type, lease_keep_alive_response_type, lease_time_to_live_request_type,
     lease_time_to_live_response_type, lease_leases_response_type, member_type,
-    member_list_request_type, member_list_response_type, status_response_type, alarm_request_type,
+    member_list_request_type, member_list_response_type, member_add_request_type,
+    member_add_response_type, member_id_request_type, member_update_request_type,
+    members_response_type, status_response_type, alarm_request_type,
     alarm_response_type, move_leader_request_type, snapshot_response_type,
     lease_record_type, command_type;

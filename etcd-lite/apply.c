@@ -258,44 +258,6 @@ static enum kv_status revoke_lease(struct state *s, int64_t id)
     return KV_OK;
 }
 
-/* --- members --- */
-void member_info_clear(struct member_info *m)
-{
-    free(m->name);
-    for (char **u = m->client_urls; u && *u; u++)
-        free(*u);
-    free(m->client_urls);
-    *m = (struct member_info){0};
-}
-
-static void publish(struct state *s, const struct member *m)
-{
-    struct member_info *info = NULL;
-    for (size_t i = 0; i < s->n_members; i++)
-        if (s->members[i].id == (uint64_t)m->id)
-            info = &s->members[i];
-    if (!info) {
-        s->members = mem_realloc(s->members, (s->n_members + 1) * sizeof(*s->members));
-        info = &s->members[s->n_members++];
-        *info = (struct member_info){0};
-    }
-    member_info_clear(info);
-    info->id = (uint64_t)m->id;
-    info->name = mem_strndup(m->name.n ? m->name.p : "", m->name.n);
-    info->client_urls = mem_alloc((m->client_urls.n + 1) * sizeof(char *));
-    const struct bytes *url = m->client_urls.items;
-    for (size_t i = 0; i < m->client_urls.n; i++)
-        info->client_urls[i] = mem_strndup(url[i].n ? url[i].p : "", url[i].n);
-}
-
-const struct member_info *state_member(const struct state *s, uint64_t id)
-{
-    for (size_t i = 0; i < s->n_members; i++)
-        if (s->members[i].id == id)
-            return &s->members[i];
-    return NULL;
-}
-
 /* --- the state --- */
 void state_init(struct state *s, int64_t (*now_ms)(void))
 {
@@ -311,9 +273,7 @@ void state_clear(struct state *s)
 {
     lessor_free(s->leases);
     mvcc_free(s->kv);
-    for (size_t i = 0; i < s->n_members; i++)
-        member_info_clear(&s->members[i]);
-    free(s->members);
+    state_clear_members(s);
     free(s->alarms);
     pthread_rwlock_destroy(&s->lock);
 }
@@ -373,8 +333,8 @@ void state_apply(struct state *s, const struct command *c, struct arena *a,
             r->header = new_header(a, revision_now(s));
             *out = (struct apply_result){KV_OK, &header_response_type, r, r->header};
         }
-    } else if (c->publish) {
-        publish(s, c->publish);
+    } else if (members_is_command(c)) {
+        out->status = members_apply(s, c);
     } else if (c->alarm) {
         struct alarm_response *r = arena_alloc(a, sizeof(*r));
         state_apply_alarm(s, c->alarm, a, r);

@@ -231,6 +231,10 @@ void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_
                     const uint8_t *p, size_t len)
 {
     switch (type) {
+    case FRAME_CHANGE:
+    case FRAME_CHANGE_ANSWER:
+        members_on_frame(s, connection, type, p, len);
+        break;
     case FRAME_PROPOSE:
         on_propose(s, from, connection, p, len);
         break;
@@ -291,6 +295,7 @@ void reads_work(struct server *s)
 
 void reads_leader_changed(struct server *s)
 {
+    members_leader_lost(s);
     s->round_active = s->asked_active = false;
     queue_append(&s->reads, &s->round);
     queue_append(&s->reads, &s->asked);
@@ -316,6 +321,7 @@ void reads_peer_down(struct server *s, uint64_t peer)
     s->asked_active = false;
     queue_append(&s->retry, &s->asked);
     queue_append(&s->retry, &s->asked_leases);
+    members_leader_lost(s);
 }
 
 void reads_tick(struct server *s, int64_t now)

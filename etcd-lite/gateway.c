@@ -34,6 +34,10 @@ static const struct route {
     {"/v3/maintenance/hash", handle_hash_kv, NULL},
     {"/v3/maintenance/transfer-leadership", handle_move_leader, NULL},
     {"/v3/cluster/member/list", handle_member_list, NULL},
+    {"/v3/cluster/member/add", handle_member_add, NULL},
+    {"/v3/cluster/member/remove", handle_member_remove, NULL},
+    {"/v3/cluster/member/update", handle_member_update, NULL},
+    {"/v3/cluster/member/promote", handle_member_promote, NULL},
     {"/version", NULL, handle_version},
     {"/health", NULL, handle_health},
     {"/healthz", NULL, handle_health},
@@ -166,6 +170,18 @@ void call_on_proposed(struct server *s, struct op *op, enum kv_status status)
         call_answer(c, op->result->type, op->result->response);
 }
 
+bool call_refused_by_learner(struct call *c, gateway_handler *handler)
+{
+    struct server_status st;
+    server_get_status(c->g->server, &st);
+    /* Whether a range may be read here is seen when it is parsed. */
+    if (!st.is_learner || handler == handle_range || handler == handle_status ||
+        handler == handle_snapshot)
+        return false;
+    call_fail(c, KV_NOT_FOR_LEARNER);
+    return true;
+}
+
 /* --- requests --- */
 static void handle(struct httpd_request *req, void *userdata)
 {
@@ -181,7 +197,8 @@ static void handle(struct httpd_request *req, void *userdata)
             struct call *c = mem_alloc(sizeof(*c));
             c->g = g;
             c->req = req;
-            routes[i].handler(c);
+            if (!call_refused_by_learner(c, routes[i].handler))
+                routes[i].handler(c);
         } else {
             reply_error(req, 405, kv_status_info(KV_UNIMPLEMENTED)->grpc_code,
                         "Method Not Allowed");

@@ -25,7 +25,8 @@ static void on_status(struct server *s, struct op *op, enum kv_status status)
                                    .leader = (int64_t)st.leader,
                                    .raft_index = (int64_t)st.index,
                                    .raft_term = (int64_t)st.term,
-                                   .raft_applied_index = (int64_t)st.applied};
+                                   .raft_applied_index = (int64_t)st.applied,
+                                   .is_learner = st.is_learner};
     if (!st.leader) {
         static const char no_leader[] = "etcdserver: no leader";
         *(struct bytes *)msg_list_add(&resp.errors, sizeof(struct bytes), &c->arena) =
@@ -186,25 +187,6 @@ void handle_move_leader(struct call *c)
 {
     if (call_parse(c, &move_leader_request_type))
         call_submit(c, OP_CALL, on_move_here);
-}
-
-static void on_member_list(struct server *s, struct op *op, enum kv_status status)
-{
-    struct call *c = (struct call *)op;
-    if (status) {
-        call_fail(c, status);
-        return;
-    }
-    struct member_list_response resp = {.header = call_header(c)};
-    server_list_members(s, &c->arena, &resp.members);
-    call_answer(c, &member_list_response_type, &resp);
-}
-
-void handle_member_list(struct call *c)
-{
-    if (call_parse(c, &member_list_request_type))
-        call_submit(c, ((struct member_list_request *)c->request)->linearizable ? OP_READ : OP_CALL,
-                    on_member_list);
 }
 
 /* --- monitors --- */

@@ -55,10 +55,15 @@ void call_on_proposed(struct server *s, struct op *op, enum kv_status status);
 void reply_error(struct httpd_request *req, int http_status, int grpc_code, const char *message);
 
 typedef void gateway_handler(struct call *c);
+/* A learner answers what concerns itself, and reads of what it has; etcd's clients go elsewhere with
+ * all else. Answers and frees the call when it is refused. */
+bool call_refused_by_learner(struct call *c, gateway_handler *handler);
 gateway_handler handle_range, handle_put, handle_delete_range, handle_txn, handle_compaction,
     handle_watch, handle_lease_grant, handle_lease_revoke, handle_lease_keep_alive,
     handle_lease_time_to_live, handle_lease_leases, handle_status, handle_alarm, handle_defragment,
-    handle_hash, handle_hash_kv, handle_member_list, handle_move_leader, handle_snapshot;
+    handle_hash, handle_hash_kv, handle_member_list, handle_member_add,
+    handle_member_remove, handle_member_update, handle_member_promote, handle_move_leader,
+    handle_snapshot;
 typedef void monitor_handler(struct gateway *g, struct httpd_request *req);
 monitor_handler handle_version, handle_health, handle_metrics;
 void gateway_end_streams(struct gateway *g);

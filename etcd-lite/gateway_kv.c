@@ -65,6 +65,10 @@ void handle_range(struct call *c)
         return;
     const struct range_request *r = c->request;
     enum kv_status status = check_range(r);
+    struct server_status st;
+    server_get_status(c->g->server, &st);
+    if (st.is_learner && !r->serializable)
+        status = KV_NOT_FOR_LEARNER;
     if (status)
         call_fail(c, status);
     else if (r->serializable)

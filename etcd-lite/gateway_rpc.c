@@ -35,7 +35,7 @@ static void on_message(void *userdata, struct rpc *r, char *message, size_t len)
     if (!rpc_data(r) && rpc_metadata_is(r, "hasleader", "true") &&
         (server_get_status(g->server, &st), !st.leader))
         call_fail(c, KV_NO_LEADER);
-    else
+    else if (rpc_data(r) || !call_refused_by_learner(c, route->handler))
         route->handler(c);
 }
 
@@ -54,6 +54,10 @@ static const struct rpc_method methods[] = {
      ROUTE(handle_lease_time_to_live, false)},
     {"/etcdserverpb.Lease/LeaseLeases", on_message, NULL, ROUTE(handle_lease_leases, false)},
     {"/etcdserverpb.Cluster/MemberList", on_message, NULL, ROUTE(handle_member_list, false)},
+    {"/etcdserverpb.Cluster/MemberAdd", on_message, NULL, ROUTE(handle_member_add, false)},
+    {"/etcdserverpb.Cluster/MemberRemove", on_message, NULL, ROUTE(handle_member_remove, false)},
+    {"/etcdserverpb.Cluster/MemberUpdate", on_message, NULL, ROUTE(handle_member_update, false)},
+    {"/etcdserverpb.Cluster/MemberPromote", on_message, NULL, ROUTE(handle_member_promote, false)},
     {"/etcdserverpb.Maintenance/Alarm", on_message, NULL, ROUTE(handle_alarm, false)},
     {"/etcdserverpb.Maintenance/Status", on_message, NULL, ROUTE(handle_status, false)},
     {"/etcdserverpb.Maintenance/Defragment", on_message, NULL, ROUTE(handle_defragment, false)},

@@ -161,15 +161,36 @@ static bool start_gateways(struct server *s, const struct config *c, struct gate
     return true;
 }
 
+static void on_note(void *data, bool removed)
+{
+    struct cluster *cluster = data;
+    cleanup_error struct error *e = NULL;
+    cluster->joining = false;
+    cluster->removed |= removed;
+    if (!cluster_note(cluster, &e))
+        log_error("Cannot note what this member is", "err", error_message(e));
+}
+
 static bool run(const struct config *c, struct error **err)
 {
     struct cluster cluster = {0};
     struct server *server = NULL;
     struct gateway *gateways[MAX_LISTENERS] = {0};
     char **client_urls = NULL;
-    bool ok = cluster_open(&cluster, c->data_dir, c->name, c->initial_cluster,
-                           c->initial_cluster_token, c->initial_advertise_peer_urls,
-                           strcmp(c->initial_cluster_state, "existing") == 0, err);
+    struct cluster_options co = {
+        .data_dir = c->data_dir,
+        .name = c->name,
+        .initial_cluster = c->initial_cluster,
+        .token = c->initial_cluster_token,
+        .advertise_peer_url = c->initial_advertise_peer_urls,
+        .existing = strcmp(c->initial_cluster_state, "existing") == 0,
+        .tls = {c->peer_cert_file, c->peer_key_file, c->peer_trusted_ca_file}};
+    bool ok = cluster_open(&cluster, &co, err);
+    if (ok && cluster.removed) {
+        log_warn("This member was removed from the cluster, and ends", "advice", REMOVED_ADVICE);
+        cluster_close(&cluster);
+        return true;
+    }
     if (ok) {
         client_urls = cluster_split(c->advertise_client_urls);
         struct server_options o = {.name = c->name,
@@ -179,6 +200,9 @@ static bool run(const struct config *c, struct error **err)
                                    .members = cluster.members,
                                    .n_members = cluster.n_members,
                                    .fresh = cluster.fresh,
+                                   .joining = cluster.joining,
+                                   .note = on_note,
+                                   .note_data = &cluster,
                                    .listen_peer_url = c->listen_peer_urls,
                                    .advertise_peer_url = c->initial_advertise_peer_urls,
                                    .peer_cert_file = c->peer_cert_file,

@@ -23,9 +23,10 @@ struct remote {
     struct remote *next;
     struct peers *p;
     uint64_t id;
-    char *url;
+    char **urls;
+    size_t next_url;
     struct connection *connection;
-    bool connecting;
+    bool connecting, dropped;
     uv_timer_t timer;
     unsigned delay;
 };
@@ -165,11 +166,12 @@ static void on_connected(void *userdata, uv_stream_t *stream)
 {
     struct remote *r = userdata;
     r->connecting = false;
-    if (r->p->stopped) {
+    if (r->p->stopped || r->dropped) {
         transport_close_stream(stream);
         return;
     }
     if (!stream) {
+        r->next_url++;
         connect_later(r);
         return;
     }
@@ -186,18 +188,23 @@ static void on_connected(void *userdata, uv_stream_t *stream)
 static void on_reconnect(uv_timer_t *timer)
 {
     struct remote *r = timer->data;
-    if (r->p->stopped || r->connection || r->connecting)
+    if (r->p->stopped || r->connection || r->connecting || r->dropped)
         return;
+    size_t n = 0;
+    while (r->urls[n])
+        n++;
+    const char *url = n ? r->urls[r->next_url % n] : "";
     r->connecting = true;
-    if (!transport_connect(r->p->o.transport, CONNECTION_RPC, r->id, r->url, on_connected, r)) {
+    if (!transport_connect(r->p->o.transport, CONNECTION_RPC, r->id, url, on_connected, r)) {
         r->connecting = false;
+        r->next_url++;
         connect_later(r);
     }
 }
 
 static void connect_later(struct remote *r)
 {
-    if (r->p->stopped)
+    if (r->p->stopped || r->dropped)
         return;
     uv_timer_start(&r->timer, on_reconnect, r->delay, 0);
     r->delay = r->delay ? r->delay * 2 : RECONNECT_MIN;
@@ -213,20 +220,80 @@ struct peers *peers_new(const struct peers_options *o)
     return p;
 }
 
-void peers_add(struct peers *p, uint64_t id, const char *url)
+static bool same_urls(char *const *a, char *const *b)
 {
-    for (struct remote *r = p->remotes; r; r = r->next)
-        if (r->id == id)
-            return;
-    struct remote *r = mem_alloc(sizeof(*r));
+    for (; *a && *b; a++, b++)
+        if (strcmp(*a, *b) != 0)
+            return false;
+    return !*a && !*b;
+}
+
+static void copy_urls(struct remote *r, char *const *urls)
+{
+    size_t n = 0;
+    while (urls[n])
+        n++;
+    for (char **u = r->urls; u && *u; u++)
+        free(*u);
+    free(r->urls);
+    r->urls = mem_alloc((n + 1) * sizeof(char *));
+    for (size_t i = 0; i < n; i++)
+        r->urls[i] = mem_strdup(urls[i]);
+    r->next_url = 0;
+}
+
+static struct remote *find_remote(const struct peers *p, uint64_t id)
+{
+    struct remote *r = p->remotes;
+    while (r && r->id != id)
+        r = r->next;
+    return r;
+}
+
+void peers_set(struct peers *p, uint64_t id, char *const *urls)
+{
+    struct remote *r = find_remote(p, id);
+    if (p->stopped || (r && (r->dropped || same_urls(r->urls, urls))))
+        return;
+    if (r) {
+        copy_urls(r, urls);
+        r->delay = 0;
+        if (r->connection)
+            close_connection(r->connection); /* connects anew */
+        else
+            connect_later(r);
+        return;
+    }
+    r = mem_alloc(sizeof(*r));
     r->p = p;
     r->id = id;
-    r->url = mem_strdup(url);
+    copy_urls(r, urls);
     r->next = p->remotes;
     p->remotes = r;
     uv_timer_init(p->o.loop, &r->timer);
     r->timer.data = r;
     connect_later(r);
+}
+
+/* What is left of it is small; members don't come back under the same id. */
+void peers_drop(struct peers *p, uint64_t id)
+{
+    struct remote *r = find_remote(p, id);
+    if (r) {
+        r->dropped = true;
+        uv_timer_stop(&r->timer);
+    }
+    for (struct connection *c = p->connections, *next; c; c = next) {
+        next = c->next;
+        if (c->peer == id)
+            close_connection(c);
+    }
+}
+
+bool peers_is_up(const struct peers *p, uint64_t id)
+{
+    const struct remote *r = find_remote(p, id);
+    return r && r->connection;
 }
 
 void peers_accept(struct peers *p, uint64_t from, uv_stream_t *stream)
@@ -238,14 +305,17 @@ void peers_accept(struct peers *p, uint64_t from, uv_stream_t *stream)
     struct connection *c = add_connection(p, from, stream);
     if (uv_read_start(stream, on_alloc, on_read) != 0)
         close_connection(c);
+    struct remote *r = find_remote(p, from);
+    if (r && !r->connection && !r->connecting) { /* it runs: no reason to wait */
+        r->delay = 0;
+        connect_later(r);
+    }
 }
 
 bool peers_send(struct peers *p, uint64_t id, uint8_t type, const void *payload, size_t len)
 {
-    for (struct remote *r = p->remotes; r; r = r->next)
-        if (r->id == id)
-            return r->connection && send_frame(r->connection, type, payload, len);
-    return false;
+    struct remote *r = find_remote(p, id);
+    return r && r->connection && send_frame(r->connection, type, payload, len);
 }
 
 void peers_answer(struct peers *p, uint64_t connection, uint8_t type, const void *payload,
@@ -276,7 +346,9 @@ void peers_free(struct peers *p)
     while (p->remotes) {
         struct remote *r = p->remotes;
         p->remotes = r->next;
-        free(r->url);
+        for (char **u = r->urls; *u; u++)
+            free(*u);
+        free(r->urls);
         free(r);
     }
     free(p);

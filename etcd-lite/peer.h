@@ -17,6 +17,8 @@ enum frame_type {
     FRAME_READ_INDEX_ANSWER, /* id, status, index */
     FRAME_LEASE,             /* id, 1 renew or 0 look, lease */
     FRAME_LEASE_ANSWER,      /* id, status, time to live, index */
+    FRAME_CHANGE,            /* id, encoded command: a change of membership, for the leader */
+    FRAME_CHANGE_ANSWER,     /* id, status, index */
 };
 #define FRAME_MAX (64u << 20)
 
@@ -32,7 +34,12 @@ struct peers_options {
     void *userdata;
 };
 struct peers *peers_new(const struct peers_options *o);
-void peers_add(struct peers *p, uint64_t id, const char *url);
+/* Keeps a connection to the member, at one of the URLs (NULL-terminated; copied). When they are
+ * others than before, it connects anew. */
+void peers_set(struct peers *p, uint64_t id, char *const *urls);
+/* Ends all connections to and from a member, for good. */
+void peers_drop(struct peers *p, uint64_t id);
+bool peers_is_up(const struct peers *p, uint64_t id);
 void peers_accept(struct peers *p, uint64_t from, uv_stream_t *stream); /* takes the stream */
 /* False when there is no connection. Copies. */
 bool peers_send(struct peers *p, uint64_t id, uint8_t type, const void *payload, size_t len);

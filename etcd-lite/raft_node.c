@@ -16,8 +16,8 @@
  * the log in memory, so this bounds memory too. */
 #define SNAPSHOT_NEVER (1u << 30) /* libraft counts entries, we bytes */
 #define DAMAGE_ADVICE                                                                              \
-    "its data is damaged: check the disk; replace this member by a fresh one that the others "     \
-    "bring up to date, or restore a backup"
+    "its data is damaged: check the disk; replace this member by a fresh one (etcdctl member "      \
+    "remove, member add), or restore a backup"
 #define ENTRY_OVERHEAD     128 /* what libraft keeps of an entry beside its bytes */
 #define SNAPSHOT_BYTES_MIN (4u << 20)
 #define SNAPSHOT_BYTES_MAX (256u << 20)
@@ -28,6 +28,7 @@
  * pre-votes keep a member that comes back from disturbing a leader that it has not heard of yet).
  */
 #define FIRST_ELECTION_MS 60
+#define CATCH_UP_MS       2000 /* a member that is to vote lacks little by then, or is gone */
 #define TICK_MS           25
 
 /* libraft refuses to append at once more than a segment holds (8 MB), yet a leader sends all that a
@@ -160,6 +161,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         if (c.noop && (uint64_t)c.noop->term > noop)
             noop = (uint64_t)c.noop->term;
         state_apply(&s->state, &c, &arena, &res);
+        s->members_changed |= members_is_command(&c);
         struct op *op = ours ? pending_take(s, seq) : NULL;
         if (op)
             outcomes[n++] = (struct outcome){op, res};
@@ -199,7 +201,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
 static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
 {
     struct server *s = fsm->data;
-    if (s->snapshot)
+    if (s->snapshot || s->raft.configuration_uncommitted_index) /* see raft_guard.c, 3 */
         return RAFT_BUSY;
     *bufs = NULL;
     *n_bufs = 0;
@@ -241,7 +243,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
         return RAFT_CORRUPT;
     }
     raft_free(buf->base);
-    s->restored_state = true;
+    s->restored_state = s->members_changed = true;
     s->log_bytes = s->log_entries = 0;
     return 0;
 }
@@ -351,15 +353,6 @@ static void propose_noop(struct server *s)
         s->noop_proposed = s->raft.current_term;
 }
 
-static void connect_members(struct server *s)
-{
-    for (unsigned i = 0; i < s->raft.configuration.n; i++) {
-        const struct raft_server *m = &s->raft.configuration.servers[i];
-        if (m->id != s->o.member_id)
-            peers_add(s->peers, m->id, m->address);
-    }
-}
-
 static const char *id_text(uint64_t id, char text[20])
 {
     snprintf(text, 20, "%016" PRIx64, id);
@@ -393,11 +386,11 @@ void node_look(struct server *s)
                 s->raft.follower_state.randomized_election_timeout =
                     s->o.election_ms + (unsigned)rand() % s->o.election_ms;
         }
-        connect_members(s);
         reads_leader_changed(s);
         if (role == RAFT_UNAVAILABLE)
             server_fail(s, "Raft has stopped", raft_errmsg(&s->raft));
     }
+    members_look(s);
     if (role == RAFT_LEADER && s->noop_proposed != s->raft.current_term)
         propose_noop(s);
     atomic_store(&s->seen_leader, leader);
@@ -414,21 +407,12 @@ void node_look(struct server *s)
 
 void server_list_members(struct server *s, struct arena *a, struct msg_list *out)
 {
-    for (unsigned i = 0; i < s->raft.configuration.n; i++) {
-        const struct raft_server *r = &s->raft.configuration.servers[i];
-        struct member *m = msg_list_add(out, sizeof(*m), a);
-        m->id = (int64_t)r->id;
-        m->is_learner = r->role != RAFT_VOTER;
-        *(struct bytes *)msg_list_add(&m->peer_urls, sizeof(struct bytes), a) =
-            (struct bytes){arena_dup(a, r->address, strlen(r->address)), strlen(r->address)};
-        const struct member_info *info = state_member(&s->state, r->id);
-        if (!info)
-            continue;
-        m->name = (struct bytes){info->name, strlen(info->name)};
-        for (char **u = info->client_urls; *u; u++)
-            *(struct bytes *)msg_list_add(&m->client_urls, sizeof(struct bytes), a) =
-                (struct bytes){*u, strlen(*u)};
-    }
+    members_list(&s->state, a, out);
+}
+
+struct raft_guard *raft_guard_of(struct raft_io *io)
+{
+    return &((struct server *)((struct raft *)io->data)->data)->guard;
 }
 
 /* --- connections --- */
@@ -497,6 +481,10 @@ bool node_init(struct server *s, struct error **err)
                                    .member_id = s->o.member_id,
                                    .advertise_url = s->o.advertise_peer_url,
                                    .on_rpc = on_rpc,
+                                   .resolve = members_resolve,
+                                   .is_removed = members_is_removed,
+                                   .on_refused = members_on_refused,
+                                   .on_query = members_on_query,
                                    .userdata = s};
     s->transport = transport_new(&to, err);
     if (!s->transport)
@@ -524,6 +512,7 @@ bool node_init(struct server *s, struct error **err)
     s->io.append = split_append;
     s->uv_start = s->io.start;
     s->io.start = capture_tick;
+    raft_guard_init(&s->guard, &s->raft, &s->io);
     rc = raft_init(&s->raft, &s->io, &s->fsm, s->o.member_id, s->o.advertise_peer_url);
     if (rc != 0) {
         error_setf(err, "cannot use the data directory %s: %s", dir,
@@ -542,6 +531,7 @@ bool node_init(struct server *s, struct error **err)
     raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
     raft_set_snapshot_trailing(&s->raft, TRAILING_ENTRIES);
     raft_set_install_snapshot_timeout(&s->raft, 30000);
+    raft_set_max_catch_up_round_duration(&s->raft, CATCH_UP_MS);
     cleanup_error struct error *damage = NULL;
     if (!log_files_check(dir, &damage)) {
         error_setf(err, "cannot start from the log on disk: %s; " DAMAGE_ADVICE,
@@ -550,13 +540,15 @@ bool node_init(struct server *s, struct error **err)
     }
     if (!check_rc(s, raft_start(&s->raft), "cannot start from the log on disk", err))
         return false;
-    if (s->raft.configuration.n == 0) {
+    raft_guard_started(&s->guard);
+    if (s->raft.configuration.n == 0 && !s->o.joining) {
         error_setf(
             err, "the data directory %s has lost its log: remove it and let this member join anew",
             s->o.data_dir);
         return false;
     }
-    connect_members(s);
+    s->members_changed = true;
+    members_look(s);
     return true;
 }
 
@@ -633,6 +625,7 @@ void node_free(struct server *s)
 {
     if (s->snapshot)
         snapshot_end(s->snapshot);
+    raft_guard_free(&s->guard);
     peers_free(s->peers);
     transport_free(s->transport);
 }

@@ -254,6 +254,23 @@ void proposals_flush(struct server *s)
     }
 }
 
+static void on_own_done(struct server *s, struct op *op, enum kv_status status)
+{
+    (void)s;
+    (void)status;
+    free(op);
+}
+
+void server_propose(struct server *s, const struct command *c)
+{
+    struct op *op = mem_alloc(sizeof(*op));
+    op->kind = OP_PROPOSE;
+    op->done = on_own_done;
+    op->deadline_ms = server_now_ms() + REQUEST_TIMEOUT_MS;
+    op_set_command(op, c);
+    queue_push(&s->unsent, op);
+}
+
 /* --- publishing our name and client URLs --- */
 static void on_published(struct server *s, struct op *op, enum kv_status status)
 {
@@ -349,6 +366,7 @@ void server_work(struct server *s)
             watch_resync(s->watches);
         atomic_store(&s->wake_watches, true);
     }
+    members_work(s);
     proposals_flush(s);
     reads_work(s);
     node_tell_commit(s);
@@ -383,7 +401,10 @@ static void on_wake(uv_async_t *async)
         else if (op->kind == OP_CALL)
             op_finish(s, op, KV_OK);
         else
-            queue_push(op->kind == OP_PROPOSE ? &s->unsent : &s->reads, op);
+            queue_push(op->kind == OP_PROPOSE  ? &s->unsent
+                       : op->kind == OP_MEMBER ? &s->changes
+                                               : &s->reads,
+                       op);
     }
     if (atomic_load(&s->stop_requested))
         stop_now(s);
@@ -401,6 +422,7 @@ static void on_tick(uv_timer_t *timer)
         proposals_settled(s);
     queue_fail(s, &late, KV_TIMEOUT);
     reads_tick(s, now);
+    members_tick(s, now);
     expire_leases(s, now);
     publish(s);
     if (s->watches && now - s->last_progress_ms >= PROGRESS_MS) {
@@ -488,6 +510,7 @@ static void stop_now(struct server *s)
     pending_collect(s, UINT64_MAX, INT64_MIN, &lost);
     queue_fail(s, &lost, KV_STOPPED);
     reads_fail_all(s, KV_STOPPED);
+    members_fail_all(s, KV_STOPPED);
     /* A leader that goes in peace lets another lead first: nobody waits for an election. */
     if (node_hand_over(s, on_handed_over))
         uv_timer_start(&s->tick, on_hand_over_timeout, HAND_OVER_MS, 0);
@@ -609,5 +632,6 @@ void server_get_status(struct server *s, struct server_status *out)
                                   .index = atomic_load(&s->seen_index),
                                   .applied = atomic_load(&s->seen_applied),
                                   .bytes = atomic_load(&s->seen_bytes)};
+    out->is_learner = atomic_load(&s->seen_learner);
     out->is_leader = out->leader == s->o.member_id;
 }

@@ -8,6 +8,7 @@
  *  - OP_READ: when done, the local state has everything that was acknowledged before the operation
  * was submitted (Raft, section 6.4, without writing to the log).
  *  - OP_LEASE: renews or looks at a lease where its clock runs, on the leader.
+ *  - OP_MEMBER: a change of membership; when done, raft follows it too, and the local state has it.
  *  - OP_CALL: done() just runs on the raft thread. */
 #pragma once
 #include <stdbool.h>
@@ -20,11 +21,11 @@
 struct server;
 struct op;
 
-enum op_kind { OP_PROPOSE, OP_READ, OP_LEASE, OP_CALL };
+enum op_kind { OP_PROPOSE, OP_READ, OP_LEASE, OP_CALL, OP_MEMBER };
 typedef void op_done(struct server *s, struct op *op, enum kv_status status);
 struct op {
     enum op_kind kind;
-    struct buf wire; /* OP_PROPOSE: the encoded command */
+    struct buf wire; /* OP_PROPOSE, OP_MEMBER: the encoded command */
     int64_t lease;   /* OP_LEASE */
     bool renew;
     op_done *done; /* owns the op from then on */
@@ -38,8 +39,14 @@ struct op {
     int64_t deadline_ms;
     uint64_t connection, remote_id; /* asked by another member */
     bool was_sent;
+    uint64_t member; /* OP_MEMBER */
+    int settled_when;
+    bool asked_twice;
 };
 void op_set_command(struct op *op, const struct command *c);
+
+#define REMOVED_ADVICE                                                                             \
+    "its data directory may be deleted; to take this host back, add it as a new member"
 
 struct server_options {
     const char *name, *data_dir;
@@ -47,9 +54,14 @@ struct server_options {
     struct cluster_member {
         uint64_t id;
         char *name, *peer_url;
-    } * members; /* of a new cluster, self included */
+    } * members; /* of a new cluster, or of the one that is joined; self included */
     size_t n_members;
-    bool fresh; /* the data directory is new: bootstrap */
+    bool fresh;   /* the data directory is new: bootstrap */
+    bool joining; /* the members send us the log */
+    /* Something is to be remembered in the data directory: this member was removed, or it has the
+     * log that it joined for. Raft thread. */
+    void (*note)(void *data, bool removed);
+    void *note_data;
     const char *listen_peer_url, *advertise_peer_url;
     const char *peer_cert_file, *peer_key_file, *peer_ca_file;
     const char *const *client_urls; /* advertised, NULL-terminated */
@@ -75,7 +87,7 @@ void server_fill_header(struct server *s,
 struct server_status { /* any thread */
     uint64_t leader, term, index, applied;
     size_t bytes; /* what the store takes */
-    bool is_leader;
+    bool is_leader, is_learner;
 };
 void server_get_status(struct server *s, struct server_status *out);
 /* Makes another member the leader; done is told whether it worked (raft thread), unless this fails. */

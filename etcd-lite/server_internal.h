@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include "etcd-lite/entry.h"
 #include "etcd-lite/peer.h"
+#include "etcd-lite/raft_guard.h"
 #include "etcd-lite/server.h"
 #include "etcd-lite/snapshot.h"
 #include "etcd-lite/transport.h"
@@ -36,7 +37,7 @@ struct server {
     pthread_mutex_t inbox_lock;
     struct op_queue inbox;
     bool closed; /* under inbox_lock: nothing is taken any more */
-    atomic_bool wake_watches, stop_requested, failed, ready;
+    atomic_bool wake_watches, stop_requested, failed, ready, seen_learner;
     atomic_uint_fast64_t seen_leader, seen_term, seen_index, seen_applied,
         seen_bytes;
 
@@ -50,6 +51,7 @@ struct server {
     struct raft raft;
     struct raft_io io;
     struct raft_fsm fsm;
+    struct raft_guard guard;
     struct split_append *failed_appends;
     int (*uv_append)(struct raft_io *io, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
@@ -63,6 +65,20 @@ struct server {
     size_t log_bytes; /* since the last snapshot */
     unsigned log_entries;
     bool restored_state; /* a snapshot replaced the state: look after it */
+
+    /* member_change.c */
+    struct op_queue changes;       /* to be begun */
+    struct op_queue asked_changes; /* given to the leader */
+    struct op_queue settling;      /* in the log, until raft's configuration has followed */
+    uint64_t next_change_id, init_proposed /* term */;
+    struct raft_change change;
+    bool change_active;
+    int64_t change_not_before_ms;
+    raft_index seen_configuration[2];
+    bool members_changed, removed, ever_had_leader;
+    int64_t removed_at_ms;
+    uint64_t strangers[MAX_MEMBERS]; /* members that say we belong to another cluster */
+    size_t n_strangers;
 
     /* What we last saw of raft. */
     int role;
@@ -104,6 +120,7 @@ void server_fail(struct server *s, const char *what, const char *why);
 void server_work(struct server *s);
 
 /* server.c */
+void server_propose(struct server *s, const struct command *c); /* nobody waits for it */
 void proposals_flush(struct server *s);
 void proposals_refused(struct server *s, const uint64_t *seqs, size_t n);
 /* No proposal of an earlier term that is not applied by now ever will be: they are sent again. */
@@ -124,6 +141,20 @@ void reads_on_frame(struct server *s, uint64_t from, uint64_t connection, uint8_
 void reads_peer_up(struct server *s, uint64_t peer);
 void reads_peer_down(struct server *s, uint64_t peer);
 void queue_expire(struct server *s, struct op_queue *q, int64_t now);
+
+/* member_change.c */
+void members_look(struct server *s); /* notices changes */
+void members_work(struct server *s);
+void members_tick(struct server *s, int64_t now);
+void members_leader_lost(struct server *s);
+void members_fail_all(struct server *s, enum kv_status status);
+void members_on_frame(struct server *s, uint64_t connection, uint8_t type, const uint8_t *p,
+                      size_t len);
+/* For the transport; userdata is the server. */
+const char *members_resolve(void *userdata, uint64_t id, unsigned attempt);
+bool members_is_removed(void *userdata, uint64_t id);
+void members_on_refused(void *userdata, uint64_t by, enum transport_refusal why);
+void members_on_query(void *userdata, uv_stream_t *stream);
 
 /* raft_node.c */
 bool node_init(struct server *s, struct error **err);

@@ -9,13 +9,17 @@
  *   revision, compact revision
  *   leases: count, then id, TTL of each
  *   members: count, then id, name, count of URLs, URLs (strings: length, bytes)
+ *   version 2 on: alarms: count, then member, alarm of each
+ *   version 3 on: for each of the members: 1 for a learner, count of peer URLs, peer URLs; removed
+ *   members: count, ids
  *   keys in order: 'K', key, count of versions, then oldest first: mod, sub, create, version,
  * lease, value 'E', and CRC-32 (u32, little-endian) of all before it; padded with zeros to 8 bytes.
  */
 #define MAGIC          "SKIFFSNP"
 #define VERSION        1
 #define VERSION_ALARMS 2 /* has a list of alarms behind the members; written only when there are any */
-#define HEADER         16
+#define VERSION_MEMBERS 3 /* also who belongs to the cluster; written once that is known */
+#define HEADER          16
 #define CHUNK          (256u << 10)
 #define REFERENCE_FROM 256 /* shorter values are copied */
 #define SLICE          512 /* keys per read lock */
@@ -59,6 +63,27 @@ static void head_string(struct buf *b, const char *s)
 {
     head_int(b, strlen(s));
     buf_adds(b, s);
+}
+
+static void head_strings(struct buf *b, char *const *list)
+{
+    size_t n = 0;
+    while (list[n])
+        n++;
+    head_int(b, n);
+    for (size_t i = 0; i < n; i++)
+        head_string(b, list[i]);
+}
+
+static void head_membership(struct buf *b, const struct state *s)
+{
+    for (size_t i = 0; i < s->n_members; i++) {
+        head_int(b, s->members[i].learner);
+        head_strings(b, s->members[i].peer_urls);
+    }
+    head_int(b, s->n_removed);
+    for (size_t i = 0; i < s->n_removed; i++)
+        head_int(b, s->removed[i]);
 }
 
 static void add_buffer(struct snapshot_job *j, const void *p, size_t n)
@@ -150,7 +175,10 @@ struct snapshot_job *snapshot_begin(struct state *s)
     j->compact_revision = mvcc_compact_revision(s->kv);
     j->crc = crc32(0, NULL, 0);
     mvcc_hold(s->kv);
-    uint32_t version[2] = {s->n_alarms ? VERSION_ALARMS : VERSION, 0};
+    uint32_t version[2] = {s->members_known ? VERSION_MEMBERS
+                           : s->n_alarms    ? VERSION_ALARMS
+                                            : VERSION,
+                           0};
     buf_add(&j->head, MAGIC, 8);
     buf_add(&j->head, version, sizeof(version));
     head_int(&j->head, (uint64_t)j->revision);
@@ -166,21 +194,18 @@ struct snapshot_job *snapshot_begin(struct state *s)
     head_int(&j->head, s->n_members);
     for (size_t i = 0; i < s->n_members; i++) {
         const struct member_info *m = &s->members[i];
-        size_t urls = 0;
-        while (m->client_urls[urls])
-            urls++;
         head_int(&j->head, m->id);
         head_string(&j->head, m->name);
-        head_int(&j->head, urls);
-        for (size_t u = 0; u < urls; u++)
-            head_string(&j->head, m->client_urls[u]);
+        head_strings(&j->head, m->client_urls);
     }
-    if (s->n_alarms)
+    if (version[0] >= VERSION_ALARMS)
         head_int(&j->head, s->n_alarms);
     for (size_t i = 0; i < s->n_alarms; i++) {
         head_int(&j->head, (uint64_t)s->alarms[i].member_id);
         head_int(&j->head, (uint64_t)s->alarms[i].alarm);
     }
+    if (version[0] >= VERSION_MEMBERS)
+        head_membership(&j->head, s);
     return j;
 }
 
@@ -325,6 +350,19 @@ static char *get_string(struct reader *r)
     return mem_strndup(b.n ? b.p : "", b.n);
 }
 
+static char **get_strings(struct reader *r)
+{
+    uint64_t n = get_int(r);
+    if (n > (uint64_t)(r->end - r->p)) {
+        r->bad = true;
+        n = 0;
+    }
+    char **list = mem_alloc((n + 1) * sizeof(char *));
+    for (uint64_t i = 0; i < n; i++)
+        list[i] = get_string(r);
+    return list;
+}
+
 static void read_members(struct reader *r, struct state *s)
 {
     uint64_t n = get_int(r);
@@ -332,15 +370,27 @@ static void read_members(struct reader *r, struct state *s)
         s->members = mem_realloc(s->members, (s->n_members + 1) * sizeof(*s->members));
         struct member_info *m = &s->members[s->n_members++];
         *m = (struct member_info){.id = get_int(r), .name = get_string(r)};
-        uint64_t urls = get_int(r);
-        if (urls > (uint64_t)(r->end - r->p)) {
-            r->bad = true;
-            urls = 0;
-        }
-        m->client_urls = mem_alloc((urls + 1) * sizeof(char *));
-        for (uint64_t u = 0; u < urls; u++)
-            m->client_urls[u] = get_string(r);
+        m->client_urls = get_strings(r);
+        m->peer_urls = mem_alloc(sizeof(char *));
     }
+}
+
+static void read_membership(struct reader *r, struct state *s)
+{
+    s->members_known = true;
+    for (size_t i = 0; i < s->n_members && !r->bad; i++) {
+        s->members[i].learner = get_int(r) == 1;
+        strings_free(s->members[i].peer_urls);
+        s->members[i].peer_urls = get_strings(r);
+    }
+    uint64_t n = get_int(r);
+    if (n > (uint64_t)(r->end - r->p)) {
+        r->bad = true;
+        return;
+    }
+    s->removed = mem_alloc((n + 1) * sizeof(*s->removed));
+    for (uint64_t i = 0; i < n; i++)
+        s->removed[s->n_removed++] = get_int(r);
 }
 
 static void read_key(struct reader *r, struct mvcc *kv)
@@ -393,12 +443,14 @@ static bool read_all(struct reader *r, uint32_t version, struct state *fresh)
                          fresh->now_ms());
     }
     read_members(r, fresh);
-    n = version == VERSION_ALARMS ? get_int(r) : 0;
+    n = version >= VERSION_ALARMS ? get_int(r) : 0;
     for (uint64_t i = 0; i < n && !r->bad; i++) {
         int64_t member = (int64_t)get_int(r), alarm = (int64_t)get_int(r);
         if (!r->bad)
             state_add_alarm(fresh, member, alarm);
     }
+    if (version >= VERSION_MEMBERS && !r->bad)
+        read_membership(r, fresh);
     while (!r->bad && r->p < r->end && *r->p == 'K') {
         r->p++;
         read_key(r, fresh->kv);
@@ -411,6 +463,16 @@ static bool read_all(struct reader *r, uint32_t version, struct state *fresh)
     return true;
 }
 
+/* Others may be waiting at s->lock. */
+static void swap_but_lock(struct state *a, struct state *b)
+{
+    struct state tmp;
+    const size_t from = offsetof(struct state, kv), n = sizeof(tmp) - from;
+    memcpy((char *)&tmp + from, (char *)a + from, n);
+    memcpy((char *)a + from, (char *)b + from, n);
+    memcpy((char *)b + from, (char *)&tmp + from, n);
+}
+
 bool snapshot_restore(struct state *s, const void *data, size_t len, struct error **err)
 {
     const unsigned char *p = data;
@@ -420,9 +482,9 @@ bool snapshot_restore(struct state *s, const void *data, size_t len, struct erro
         return false;
     }
     memcpy(&version, p + 8, sizeof(version));
-    if (version != VERSION && version != VERSION_ALARMS) {
+    if (version < VERSION || version > VERSION_MEMBERS) {
         error_setf(err, "the snapshot has format %u, this program reads up to %d", version,
-                   VERSION_ALARMS);
+                   VERSION_MEMBERS);
         return false;
     }
     /* The checksum stands before at most 7 zeros of padding; its place is where it fits. */
@@ -444,19 +506,8 @@ bool snapshot_restore(struct state *s, const void *data, size_t len, struct erro
         return false;
     }
     pthread_rwlock_wrlock(&s->lock);
-    struct state old = *s;
-    s->kv = fresh.kv;
-    s->leases = fresh.leases;
-    s->members = fresh.members;
-    s->n_members = fresh.n_members;
-    s->alarms = fresh.alarms;
-    s->n_alarms = fresh.n_alarms;
+    swap_but_lock(s, &fresh);
     pthread_rwlock_unlock(&s->lock);
-    fresh.kv = old.kv;
-    fresh.leases = old.leases;
-    fresh.members = old.members;
-    fresh.n_members = old.n_members;
-    fresh.alarms = old.alarms;
     state_clear(&fresh);
     return true;
 }

@@ -4,15 +4,9 @@
 #include <pthread.h>
 #include "etcd-lite/api.h"
 #include "etcd-lite/lease.h"
+#include "etcd-lite/members.h"
 #include "etcd-lite/mvcc.h"
 #include "etcd-lite/status.h"
-
-/* What a member has published about itself. */
-struct member_info {
-    uint64_t id;
-    char *name;
-    char **client_urls; /* NULL-terminated */
-};
 
 struct state {
     /* The raft thread writes under the write lock and reads without; all others read under the read
@@ -22,6 +16,9 @@ struct state {
     struct lessor *leases;
     struct member_info *members;
     size_t n_members;
+    bool members_known; /* who belongs to the cluster; else only what members said of themselves */
+    uint64_t *removed;  /* members that were; they never come back */
+    size_t n_removed;
     struct alarm_member *alarms; /* active */
     size_t n_alarms;
     /* Monotonic milliseconds for lease deadlines, which are no part of the state. */
@@ -29,7 +26,6 @@ struct state {
 };
 void state_init(struct state *s, int64_t (*now_ms)(void));
 void state_clear(struct state *s);
-const struct member_info *state_member(const struct state *s, uint64_t id);
 /* alarm.c. While NOSPACE is active for any member, nothing is added. */
 void state_add_alarm(struct state *s, int64_t member, int64_t alarm);
 bool state_has_alarm(const struct state *s, int64_t alarm);
@@ -37,7 +33,6 @@ void state_list_alarms(const struct state *s, int64_t alarm, struct arena *a, st
 void state_apply_alarm(struct state *s, const struct alarm_request *r, struct arena *a,
                        struct alarm_response *out);
 bool txn_puts(const struct txn_request *t); /* may, by either branch */
-void member_info_clear(struct member_info *m);
 
 /* The answer to a command; only the one that fits is set. Keys and values point into the store: use
  * them before the state changes again. Headers carry the revision only; whoever answers the client

@@ -37,6 +37,24 @@ static const struct kv_status_info infos[KV_STATUS_COUNT] = {
     [KV_STOPPED] = {UNAVAILABLE, 503, "etcdserver: server stopped"},
     [KV_INVALID_ARGUMENT] = {INVALID_ARGUMENT, 400, "etcdserver: invalid argument"},
     [KV_BAD_TRANSFEREE] = {FAILED_PRECONDITION, 400, "etcdserver: bad leader transferee"},
+    [KV_MEMBER_NOT_FOUND] = {NOT_FOUND, 404, "etcdserver: member not found"},
+    [KV_MEMBER_EXISTS] = {FAILED_PRECONDITION, 400, "etcdserver: member ID already exist"},
+    [KV_PEER_URL_EXISTS] = {FAILED_PRECONDITION, 400, "etcdserver: Peer URLs already exists"},
+    [KV_MEMBER_BAD_URLS] = {INVALID_ARGUMENT, 400, "etcdserver: given member URLs are invalid"},
+    [KV_MEMBER_NOT_LEARNER] = {FAILED_PRECONDITION, 400,
+                               "etcdserver: can only promote a learner member"},
+    [KV_LEARNER_NOT_READY] =
+        {FAILED_PRECONDITION, 400,
+         "etcdserver: can only promote a learner member which is in sync with leader"},
+    [KV_TOO_MANY_LEARNERS] = {FAILED_PRECONDITION, 400,
+                              "etcdserver: too many learner members in cluster"},
+    [KV_TOO_MANY_MEMBERS] = {FAILED_PRECONDITION, 400,
+                             "etcdserver: too many members in cluster"},
+    [KV_NOT_ENOUGH_STARTED] =
+        {FAILED_PRECONDITION, 400,
+         "etcdserver: re-configuration failed due to not enough started members"},
+    [KV_UNHEALTHY_CLUSTER] = {UNAVAILABLE, 503, "etcdserver: unhealthy cluster"},
+    [KV_NOT_FOR_LEARNER] = {UNAVAILABLE, 503, "etcdserver: rpc not supported for learner"},
     [KV_UNIMPLEMENTED] = {UNIMPLEMENTED, 501, "etcdserver: not implemented"},
 };
 

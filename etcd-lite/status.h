@@ -26,6 +26,18 @@ enum kv_status {
     KV_INVALID_ARGUMENT, /* with a message of its own */
     KV_UNIMPLEMENTED,
     KV_BAD_TRANSFEREE,
+    /* Members send these numbers to each other: new ones stand at the end. */
+    KV_MEMBER_NOT_FOUND,
+    KV_MEMBER_EXISTS,
+    KV_PEER_URL_EXISTS,
+    KV_MEMBER_BAD_URLS,
+    KV_MEMBER_NOT_LEARNER,
+    KV_LEARNER_NOT_READY,
+    KV_TOO_MANY_LEARNERS,
+    KV_TOO_MANY_MEMBERS,
+    KV_NOT_ENOUGH_STARTED,
+    KV_UNHEALTHY_CLUSTER,
+    KV_NOT_FOR_LEARNER,
     KV_STATUS_COUNT
 };
 struct kv_status_info {

@@ -13,7 +13,6 @@
 #include "etcd-lite/tls_pump.h"
 
 #define GREETING_MAGIC    0x31504b53u /* "SKP1" */
-#define URL_MAX           512
 #define HANDSHAKE_TIMEOUT 5000
 #define MAX_PENDING       64 /* connections that have not said who they are */
 
@@ -24,11 +23,7 @@ struct greeting {
     uint16_t url_len;
     uint64_t cluster_id, from, to;
 };
-enum greeting_answer {
-    GREETING_OK = 'Y',
-    GREETING_OTHER_CLUSTER = 'C',
-    GREETING_OTHER_MEMBER = 'M'
-};
+#define GREETING_OK 'Y' /* else a transport_refusal */
 
 struct handshake {
     struct handshake *next, **link;
@@ -65,7 +60,7 @@ struct transport {
     bool listening, stopped;
     raft_uv_transport_close_cb raft_closed;
     struct handshake *handshakes;
-    unsigned n_incoming;
+    unsigned n_incoming, attempts;
 };
 
 bool url_parse(const char *text, struct url *out, struct error **err)
@@ -166,6 +161,8 @@ static void finish(struct handshake *h, bool ok)
         h->done(h->userdata, stream);
     } else if (stream && h->kind == CONNECTION_RPC) {
         h->t->o.on_rpc(h->t->o.userdata, h->peer, stream);
+    } else if (stream && h->kind == CONNECTION_MEMBERS) {
+        h->t->o.on_query(h->t->o.userdata, stream);
     } else if (stream && h->t->raft_accept) {
         h->in[h->in_len] = '\0';
         h->t->raft_accept(&h->t->raft, h->peer, h->in + sizeof(struct greeting), stream);
@@ -246,21 +243,26 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         answer_greeting(h);
         return;
     }
-    if (h->in[0] == GREETING_OTHER_CLUSTER)
-        log_error("A member refuses us: it belongs to another cluster; is its or our data "
-                  "directory another cluster's?",
+    char answer = h->in[0];
+    if (answer == REFUSED_OTHER_CLUSTER)
+        log_error("A member refuses us: cluster ID mismatch; is its or our data directory another "
+                  "cluster's?",
                   "peer", h->url.host, "port", h->url.port);
-    else if (h->in[0] == GREETING_OTHER_MEMBER)
+    else if (answer == REFUSED_OTHER_MEMBER)
         log_error("A member refuses us: it has another id than we expect", "peer", h->url.host,
                   "port", h->url.port);
-    finish(h, h->in[0] == GREETING_OK && h->written);
+    struct transport *t = h->t;
+    uint64_t peer = h->peer;
+    finish(h, answer == GREETING_OK && h->written);
+    if (answer != GREETING_OK && t->o.on_refused && !t->stopped)
+        t->o.on_refused(t->o.userdata, peer, (enum transport_refusal)answer);
 }
 
 static void answer_greeting(struct handshake *h)
 {
     struct greeting g;
     memcpy(&g, h->in, sizeof(g));
-    if (g.magic != GREETING_MAGIC || (g.kind != CONNECTION_RAFT && g.kind != CONNECTION_RPC) ||
+    if (g.magic != GREETING_MAGIC || g.kind < CONNECTION_RAFT || g.kind > CONNECTION_MEMBERS ||
         g.url_len >= URL_MAX) {
         finish(h, false);
         return;
@@ -273,12 +275,19 @@ static void answer_greeting(struct handshake *h)
     h->peer = g.from;
     h->out[0] = GREETING_OK;
     h->out_len = 1;
+    if (g.kind == CONNECTION_MEMBERS) {
+        write_out(h);
+        return;
+    }
+    h->in[h->in_len] = '\0';
     if (g.cluster_id != h->t->o.cluster_id) {
-        h->in[h->in_len] = '\0';
-        log_error("Refusing a member of another cluster", "url", h->in + sizeof(g));
-        h->out[0] = GREETING_OTHER_CLUSTER;
+        log_error("Refusing a member of another cluster: cluster ID mismatch", "url",
+                  h->in + sizeof(g));
+        h->out[0] = REFUSED_OTHER_CLUSTER;
     } else if (g.to != h->t->o.member_id) {
-        h->out[0] = GREETING_OTHER_MEMBER;
+        h->out[0] = REFUSED_OTHER_MEMBER;
+    } else if (h->t->o.is_removed(h->t->o.userdata, g.from)) {
+        h->out[0] = (char)REFUSED_REMOVED;
     }
     write_out(h);
 }
@@ -484,8 +493,12 @@ static int raft_connect(struct raft_uv_transport *r, struct raft_uv_connect *req
                         const char *address, raft_uv_connect_cb cb)
 {
     struct transport *t = r->impl;
+    const char *url = t->o.resolve(t->o.userdata, id, t->attempts++);
+    /* libraft keeps the first address that it heard of; members move. */
+    if (!url && !t->o.is_removed(t->o.userdata, id))
+        url = address;
     req->cb = cb;
-    return transport_connect(t, CONNECTION_RAFT, id, address, on_raft_connected, req)
+    return url && transport_connect(t, CONNECTION_RAFT, id, url, on_raft_connected, req)
                ? 0
                : RAFT_NOCONNECTION;
 }
@@ -514,7 +527,7 @@ struct transport *transport_new(const struct transport_options *o, struct error 
     t->raft.listen = raft_listen;
     t->raft.connect = raft_connect;
     t->raft.close = raft_close_transport;
-    bool ok = url_parse(o->listen_url, &t->listen, err);
+    bool ok = !o->listen_url || url_parse(o->listen_url, &t->listen, err);
     if (ok && strlen(o->advertise_url) >= URL_MAX) {
         error_setf(err, "peer URL is too long");
         ok = false;
@@ -528,10 +541,12 @@ struct transport *transport_new(const struct transport_options *o, struct error 
             "https peer URLs need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file");
         ok = false;
     }
-    if (!ok || !start_listening(t, err)) {
+    if (!ok || (o->listen_url && !start_listening(t, err))) {
         transport_free(t);
         return NULL;
     }
+    if (!o->listen_url)
+        return t;
     uv_poll_init(o->loop, &t->listener, t->listen_fd);
     t->listener.data = t;
     t->listening = true;
