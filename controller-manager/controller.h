@@ -50,6 +50,8 @@ struct manager_options {
     const char *service_cidr; /* kept free of pod CIDRs; may be NULL */
     int node_cidr_mask_size;  /* IPv4; 24 */
     const char *root_ca_file; /* PEM; NULL: no kube-root-ca.crt */
+    const char *cluster_signing_cert_file, *cluster_signing_key_file; /* PEM; NULL: nothing is signed */
+    int64_t cluster_signing_duration_ms; /* the longest life of what is signed */
     int64_t node_monitor_period_ms, node_monitor_grace_period_ms, node_startup_grace_period_ms;
     double node_eviction_rate;           /* nodes tainted NoExecute per second and zone; 0.1 */
     int64_t terminated_pod_gc_threshold; /* 12500; 0 or less: none is removed */
@@ -113,4 +115,5 @@ extern const struct controller_type replicaset_controller, deployment_controller
     node_monitor_controller, node_pods_controller, resource_quota_controller,
     taint_eviction_controller, pod_gc_controller, node_ipam_controller, garbage_collector,
     garbage_collector_orphan, garbage_collector_discovery, disruption_controller,
-    stale_disruption_controller;
+    stale_disruption_controller, csr_signing_controller, csr_approving_controller,
+    csr_cleaner_controller;

@@ -21,7 +21,8 @@ struct flags {
     int64_t secure_port, node_cidr_mask_size, terminated_pod_gc_threshold;
     int64_t node_monitor_period_ms, node_monitor_grace_period_ms, node_startup_grace_period_ms;
     int64_t lease_duration_ms, renew_deadline_ms, retry_period_ms;
-    char *node_eviction_rate;
+    char *node_eviction_rate, *signing_cert_file, *signing_key_file;
+    int64_t signing_duration_ms;
     bool leader_elect, allocate_node_cidrs, ignored_bool;
 };
 
@@ -78,6 +79,11 @@ static bool parse_flags(int argc, char **argv, struct flags *f, struct error **e
          "Network of the cluster's Services"},
         {"root-ca-file", FLAG_STRING, &f->root_ca_file,
          "CA that is published to every namespace as kube-root-ca.crt"},
+        {"cluster-signing-cert-file", FLAG_STRING, &f->signing_cert_file,
+         "CA that signs what CertificateSigningRequests ask for"},
+        {"cluster-signing-key-file", FLAG_STRING, &f->signing_key_file, "Its key"},
+        {"cluster-signing-duration", FLAG_DURATION_MS, &f->signing_duration_ms,
+         "The longest life of a certificate that is signed"},
         {"node-monitor-period", FLAG_DURATION_MS, &f->node_monitor_period_ms,
          "How often nodes' health is looked at"},
         {"node-monitor-grace-period", FLAG_DURATION_MS, &f->node_monitor_grace_period_ms,
@@ -92,8 +98,6 @@ static bool parse_flags(int argc, char **argv, struct flags *f, struct error **e
         {"authorization-kubeconfig", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"requestheader-client-ca-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"service-account-private-key-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
-        {"cluster-signing-cert-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
-        {"cluster-signing-key-file", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"cluster-name", FLAG_STRING, &f->ignored, "Accepted, without effect"},
         {"use-service-account-credentials", FLAG_BOOL, &f->ignored_bool,
          "Accepted, without effect"},
@@ -122,6 +126,9 @@ static void use_flags(const struct flags *f, struct manager_options *o)
     o->service_cidr = f->service_cidr;
     o->node_cidr_mask_size = (int)f->node_cidr_mask_size;
     o->root_ca_file = f->root_ca_file;
+    o->cluster_signing_cert_file = f->signing_cert_file;
+    o->cluster_signing_key_file = f->signing_key_file;
+    o->cluster_signing_duration_ms = f->signing_duration_ms;
     o->node_monitor_period_ms = f->node_monitor_period_ms;
     o->node_monitor_grace_period_ms = f->node_monitor_grace_period_ms;
     o->node_startup_grace_period_ms = f->node_startup_grace_period_ms;
@@ -171,6 +178,7 @@ int main(int argc, char **argv)
                       .renew_deadline_ms = 10000,
                       .retry_period_ms = 2000,
                       .node_cidr_mask_size = p.options.node_cidr_mask_size,
+                      .signing_duration_ms = p.options.cluster_signing_duration_ms,
                       .node_monitor_period_ms = p.options.node_monitor_period_ms,
                       .node_monitor_grace_period_ms = p.options.node_monitor_grace_period_ms,
                       .node_startup_grace_period_ms = p.options.node_startup_grace_period_ms,

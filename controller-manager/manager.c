@@ -19,6 +19,7 @@ static const struct controller_type *const controller_types[] = {
     &deployment_controller,       &endpointslice_controller, &endpoints_controller,
     &pod_gc_controller,           &resource_quota_controller,
     &disruption_controller,       &stale_disruption_controller,
+    &csr_signing_controller,      &csr_approving_controller, &csr_cleaner_controller,
     &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,
 };
@@ -63,6 +64,7 @@ void manager_default_options(struct manager_options *o)
     *o = (struct manager_options){
         .controllers = "*",
         .node_cidr_mask_size = 24,
+        .cluster_signing_duration_ms = (int64_t)365 * 24 * 3600 * 1000,
         .node_monitor_period_ms = 5000,
         .node_monitor_grace_period_ms = 50000,
         .node_startup_grace_period_ms = 60000,

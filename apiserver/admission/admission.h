@@ -24,6 +24,10 @@ bool priority_admit_class(struct write *w, const cJSON *object, struct error **e
 /* Makes the classes that every cluster has. */
 bool priority_bootstrap(struct storage *storage, struct error **err);
 
+/* CertificateApproval, CertificateSigning, CertificateSubjectRestriction: who may approve or sign for a signer, and that
+ * nobody asks for the rights of all. */
+bool certificate_admit(struct write *w, const cJSON *request, const cJSON *old, struct error **err);
+
 /* LimitRanger: what a new pod does not say, then what pods and claims may. */
 void limit_ranger_default(struct write *w, cJSON *pod);
 bool limit_ranger_admit(struct write *w, const cJSON *object, struct error **err);

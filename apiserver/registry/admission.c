@@ -204,13 +204,14 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
     if (write_is(w->r, "", "Node"))
         taint_new_node(object);
     return limit_ranger_admit(w, object, err) && priority_admit_class(w, object, err) &&
-           pod_security_admit(w, object, NULL, err) && rbac_check_escalation(w->req, object, NULL, err);
+           pod_security_admit(w, object, NULL, err) && certificate_admit(w, object, NULL, err) &&
+           rbac_check_escalation(w->req, object, NULL, err);
 }
 
 bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err)
 {
     return node_restriction(w, object, old, err) && priority_admit_class(w, object, err) &&
-           pod_security_admit(w, object, old, err) &&
+           pod_security_admit(w, object, old, err) && certificate_admit(w, object, old, err) &&
            rbac_check_escalation(w->req, object, old, err);
 }
 

@@ -36,6 +36,8 @@ const char *job_field_value(const cJSON *job, const char *path);
 /* autoscaling/v2 HorizontalPodAutoscalers and their v1 form. */
 cJSON *autoscaler_v1_from_v2(const struct resource *r, const cJSON *stored);
 cJSON *autoscaler_v2_from_v1(const struct resource *r, const cJSON *object);
+/* CertificateSigningRequests. */
+bool csr_prepare(cJSON *request, const cJSON *old, const char *sub, struct error **err);
 /* CustomResourceDefinitions. */
 void definition_begin_deletion(cJSON *crd);
 bool definition_prepare(cJSON *crd, const cJSON *old, const char *sub, struct error **err);

@@ -310,26 +310,3 @@ void validate_runtimeclass(const cJSON *object, const cJSON *old, const char *su
         field_invalid_str(e, PATH_ROOT("handler"), text_of(object, "handler"), IMMUTABLE);
 }
 
-void validate_certificatesigningrequest(const cJSON *object, const cJSON *old, const char *sub,
-                                        struct field_errors *e)
-{
-    (void)sub;
-    validate_object_meta(object, old, false, NAME_PATH_SEGMENT, e);
-    const cJSON *spec = json_get(object, "spec");
-    const char *signer = text_of(spec, "signerName");
-    if (!*text_of(spec, "request"))
-        field_invalid_str(e, PATH_CHILD(SPEC, "request"), "", "PEM block type must be CERTIFICATE REQUEST");
-    if (!cJSON_GetArraySize(json_get(spec, "usages")))
-        field_required(e, PATH_CHILD(SPEC, "usages"), "usages must be provided");
-    if (!*signer)
-        field_required(e, PATH_CHILD(SPEC, "signerName"), "");
-    else if (!strchr(signer, '/'))
-        field_invalid_str(e, PATH_CHILD(SPEC, "signerName"), signer,
-                          "must be a fully qualified domain and path of the form "
-                          "'example.com/signer-name'");
-    if (json_int(spec, "expirationSeconds", 600) < 600)
-        field_invalid_int(e, PATH_CHILD(SPEC, "expirationSeconds"), json_int(spec, "expirationSeconds", 0),
-                          "may not specify a duration less than 600 seconds (10 minutes)");
-    if (old && !json_equal(spec, json_get(old, "spec")))
-        field_invalid_str(e, SPEC, "", IMMUTABLE);
-}

@@ -86,8 +86,9 @@ kind "volumeattributesclasses vac" 'NAME|DRIVERNAME|AGE' '^x\|d\|[0-9]+s$' \
     "{apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {name: x}, driverName: d, parameters: {a: b}}"
 kind "runtimeclasses runtimeclass" 'NAME|HANDLER|AGE' '^x\|runc\|[0-9]+s$' \
     "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: x}, handler: runc}"
+CSR=$(openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout /dev/null -subj /CN=x 2>/dev/null | base64 -w0)
 kind "certificatesigningrequests csr" 'NAME|AGE|SIGNERNAME|REQUESTOR|REQUESTEDDURATION|CONDITION' '^x\|[0-9]+s\|example.com/s\|kubernetes-admin\|24h\|Pending$' \
-    "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: x}, spec: {request: eA==, signerName: example.com/s, usages: [client auth], expirationSeconds: 86400}}"
+    "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: x}, spec: {request: $CSR, signerName: example.com/s, usages: [client auth], expirationSeconds: 86400}}"
 check_output "a certificate is approved" 'approved$' k certificate approve x
 check_output "which shows" 'Approved$' k get csr x
 kind "flowschemas flowschema" 'NAME|PRIORITYLEVEL|MATCHINGPRECEDENCE|DISTINGUISHERMETHOD|AGE|MISSINGPL' '^x\|l\|1000\|<none>\|[0-9]+s\|\?$' \
