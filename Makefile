@@ -7,7 +7,7 @@
 #   make fuzz           runs every fuzz target (clang's libFuzzer) for FUZZ_SECONDS each
 #   make lint           clang's warnings and cppcheck
 SHELL := /bin/bash
-COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy
+COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy dns
 
 ifeq ($(SAN),1)
 BUILD := build/san
@@ -41,6 +41,7 @@ PKGS_scheduler          :=
 PKGS_controller-manager :=
 PKGS_kubelet            := grpc_unsecure libprotobuf-c
 PKGS_kube-proxy         := libnftables libmnl libnetfilter_conntrack
+PKGS_dns                := ldns
 LIBS_common             := -lm
 
 # Packages are asked for once, and only when something is compiled.

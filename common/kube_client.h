@@ -23,6 +23,11 @@ struct kube_client_config {
 };
 /* Reads a kubeconfig (current context; file paths and inline *-data). Free with ..._clear. */
 bool kube_client_config_load(const char *kubeconfig_path, struct kube_client_config *out, struct error **err);
+/* What a pod finds: the API's address in its environment, its service account's token and the cluster's CA in
+ * /var/run/secrets/kubernetes.io/serviceaccount. The token is read again when the kubelet renews it. */
+bool kube_client_config_in_cluster(struct kube_client_config *out, struct error **err);
+/* The kubeconfig if a path is given (not NULL, not empty), else what a pod finds. */
+bool kube_client_config_find(const char *kubeconfig_path, struct kube_client_config *out, struct error **err);
 void kube_client_config_clear(struct kube_client_config *c);
 struct kube_client *kube_client_new(const struct kube_client_config *c, struct error **err);
 void kube_client_free(struct kube_client *c);

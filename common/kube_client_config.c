@@ -1,8 +1,10 @@
 /* kubeconfig files: the current context's cluster and user.
  * https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/ */
 #include "common/kube_client.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <yaml.h>
 #include "common/mem.h"
 
@@ -139,6 +141,33 @@ bool kube_client_config_load(const char *kubeconfig_path, struct kube_client_con
     if (!ok)
         kube_client_config_clear(out);
     return ok;
+}
+
+#define SERVICE_ACCOUNT_DIR "/var/run/secrets/kubernetes.io/serviceaccount"
+
+bool kube_client_config_in_cluster(struct kube_client_config *out, struct error **err)
+{
+    *out = (struct kube_client_config){0};
+    const char *host = getenv("KUBERNETES_SERVICE_HOST"), *port = getenv("KUBERNETES_SERVICE_PORT");
+    if (!host || !*host || !port || !*port) {
+        error_setf(err, "no kubeconfig given, and not in a pod either: KUBERNETES_SERVICE_HOST and "
+                        "KUBERNETES_SERVICE_PORT must be set");
+        return false;
+    }
+    if (access(SERVICE_ACCOUNT_DIR "/token", R_OK) < 0) {
+        error_set_errno(err, errno, "reading the service account's token " SERVICE_ACCOUNT_DIR "/token");
+        return false;
+    }
+    out->server = mem_printf(strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host, port);
+    out->ca_file = mem_strdup(SERVICE_ACCOUNT_DIR "/ca.crt");
+    out->token_file = mem_strdup(SERVICE_ACCOUNT_DIR "/token");
+    return true;
+}
+
+bool kube_client_config_find(const char *kubeconfig_path, struct kube_client_config *out, struct error **err)
+{
+    return kubeconfig_path && *kubeconfig_path ? kube_client_config_load(kubeconfig_path, out, err)
+                                               : kube_client_config_in_cluster(out, err);
 }
 
 static void free_secret(char *s)
