@@ -135,4 +135,60 @@ for mode in true false; do
         kn get cm "side-$mode" --show-managed-fields -o jsonpath='{range .metadata.managedFields[*]}{.manager}:{.operation} {end}'
     check_output "uninstall after --server-side=$mode" uninstalled h uninstall "side-$mode"
 done
+
+# A chart that brings definitions: in crds/, which helm makes first and waits for, and one among its templates.
+chart=$work/zoo
+mkdir -p "$chart/crds" "$chart/templates"
+printf 'apiVersion: v2\nname: zoo\nversion: 0.1.0\n' >"$chart/Chart.yaml"
+printf 'legs: 4\n' >"$chart/values.yaml"
+definition() { # plural, kind
+    cat <<END
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: $1.zoo.example.com}
+spec:
+  group: zoo.example.com
+  scope: Namespaced
+  names: {plural: $1, kind: $2}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            required: [legs]
+            properties:
+              legs: {type: integer, minimum: 0}
+              name: {type: string, default: nameless}
+              food: {type: array, x-kubernetes-list-type: set, items: {type: string}}
+          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
+END
+}
+definition animals Animal >"$chart/crds/animals.yaml"
+definition keepers Keeper >"$chart/templates/keepers.yaml"
+cat >"$chart/templates/animal.yaml" <<'END'
+apiVersion: zoo.example.com/v1
+kind: Animal
+metadata: {name: {{ .Release.Name }}}
+spec: {legs: {{ .Values.legs }}, food: [hay]}
+END
+for mode in true false; do
+    check_output "a chart with definitions is installed (--server-side=$mode)" 'STATUS: deployed' h install "zoo-$mode" "$chart" --server-side=$mode --wait --timeout 60s
+    check_equal "with objects of its own kinds" '4 nameless ["hay"]' "$(kn get animal "zoo-$mode" -o jsonpath='{.spec.legs} {.spec.name} {.spec.food}')"
+    check_output "which are upgraded" 'STATUS: deployed' h upgrade "zoo-$mode" "$chart" --server-side=$mode --set legs=2
+    check_equal "and changed" '2 ["hay"]' "$(kn get animal "zoo-$mode" -o jsonpath='{.spec.legs} {.spec.food}')"
+    check_output "what the schema forbids is refused" 'spec.legs in body should be greater than or equal to 0' h upgrade "zoo-$mode" "$chart" --server-side=$mode --set legs=-1
+    check_output "and rolled back" 'Rollback was a success' h rollback "zoo-$mode" 1 --wait
+    check_equal "to what was" 4 "$(kn get animal "zoo-$mode" -o jsonpath='{.spec.legs}')"
+    check_output "uninstalled" 'uninstalled' h uninstall "zoo-$mode" --wait --timeout 60s
+    check_equal "its objects are gone" '' "$(kn get animals -o name)"
+    check "and the definition among its templates" eventually 10 bash -c "! '$KUBECTL' get crd keepers.zoo.example.com"
+    check_equal "the one in crds/ stays" customresourcedefinition.apiextensions.k8s.io/animals.zoo.example.com "$(k get crd animals.zoo.example.com -o name)"
+done
+check "until it is deleted" k delete crd animals.zoo.example.com --timeout=20s
 finish
