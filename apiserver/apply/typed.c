@@ -4,7 +4,14 @@
 #include "common/mem.h"
 
 /* How a value is seen: as one thing, or as a collection of parts that have owners of their own. */
-enum form { LEAF, STRUCT, MAP, LIST_SET, LIST_MAP };
+enum form {
+    LEAF,
+    STRUCT,
+    MAP,
+    LIST_SET,
+    LIST_MAP,
+    DEDUCED, /* without a schema: an object is a map of such, all else is a leaf */
+};
 struct view {
     enum form form;
     const struct schema_type
@@ -58,6 +65,8 @@ static struct view view_of_field(const struct schema_field *f)
     bool message = f->value == SCHEMA_MESSAGE;
     if (f->list_type == SCHEMA_MAP_ATOMIC)
         return (struct view){LEAF, NULL, NULL};
+    if (f->flags & SCHEMA_DEDUCED && f->shape != SCHEMA_LIST)
+        return (struct view){DEDUCED, NULL, NULL};
     switch (f->shape) {
     case SCHEMA_ONE:
         return view_of_type(message ? f->type : NULL);
@@ -81,8 +90,12 @@ static struct view view_of_member(const struct view *v, const char *name)
 {
     if (v->form == MAP)
         return view_of_type(v->type);
+    if (v->form == DEDUCED)
+        return *v;
     const struct schema_field *f = schema_field(v->type, name);
-    return f ? view_of_field(f) : (struct view){LEAF, NULL, NULL};
+    bool deduced = v->type->flags & SCHEMA_UNKNOWN_DEDUCED && strcmp(name, "apiVersion") != 0 &&
+                   strcmp(name, "kind") != 0;
+    return f ? view_of_field(f) : (struct view){deduced ? DEDUCED : LEAF, NULL, NULL};
 }
 
 static char *field_element(const char *name)
@@ -150,7 +163,8 @@ static struct view view_of_item(const struct view *v)
 static struct view fit(struct view v, const cJSON *value)
 {
     bool ok = v.form == LEAF ||
-              (v.form == STRUCT || v.form == MAP ? cJSON_IsObject(value) : cJSON_IsArray(value));
+              (v.form == STRUCT || v.form == MAP || v.form == DEDUCED ? cJSON_IsObject(value)
+                                                                      : cJSON_IsArray(value));
     return ok ? v : (struct view){LEAF, NULL, NULL};
 }
 

@@ -13,6 +13,7 @@ struct custom_type {
     const cJSON *schema;     /* openAPIV3Schema, within it */
     const cJSON *columns;    /* additionalPrinterColumns, or NULL */
     bool has_status;
+    struct schema_type list; /* of its objects */
 };
 
 static const struct custom_type *custom_of(const struct schema_type *t)
@@ -20,7 +21,17 @@ static const struct custom_type *custom_of(const struct schema_type *t)
     return (const struct custom_type *)(const void *)t;
 }
 
-/* --- schema nodes: what server-side apply and OpenAPI look at --- */
+const cJSON *custom_schema(const struct schema_type *t)
+{
+    return custom_of(t)->schema;
+}
+
+const struct schema_type *custom_list_type(const struct schema_type *t)
+{
+    return &custom_of(t)->list;
+}
+
+/* --- schema nodes: what server-side apply looks at --- */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct schema_field *)a)->name, ((const struct schema_field *)b)->name);
@@ -55,6 +66,11 @@ static uint8_t scalar_value(const cJSON *schema)
     return SCHEMA_ANY;
 }
 
+static bool keeps_unknown(const cJSON *schema)
+{
+    return cJSON_IsTrue(json_get(schema, "x-kubernetes-preserve-unknown-fields"));
+}
+
 /* One value: a scalar, an object with properties, or anything. */
 static void set_value(struct schema_field *f, const struct place *at, const cJSON *schema,
                       const char *parent)
@@ -66,6 +82,8 @@ static void set_value(struct schema_field *f, const struct place *at, const cJSO
     } else {
         f->value = scalar_value(schema);
     }
+    if (f->value != SCHEMA_MESSAGE && keeps_unknown(schema))
+        f->flags |= SCHEMA_DEDUCED;
 }
 
 static char *joined(const cJSON *list)
@@ -87,6 +105,8 @@ static void set_field(struct schema_field *f, const struct place *at, const cJSO
                 *more = json_get(schema, "additionalProperties");
     const char *list = json_map_str(schema, "x-kubernetes-list-type"),
                *map = json_map_str(schema, "x-kubernetes-map-type");
+    const cJSON *otherwise = json_get(schema, "default");
+    f->default_value = otherwise ? json_text(otherwise) : NULL; /* counts for keys of lists */
     bool plain_items = cJSON_IsObject(items) && !is_type(items, "array") &&
                        !json_get(items, "additionalProperties");
     bool plain_more =
@@ -99,11 +119,14 @@ static void set_field(struct schema_field *f, const struct place *at, const cJSO
                                               : SCHEMA_LIST_ATOMIC;
         f->list_keys = joined(json_get(schema, "x-kubernetes-list-map-keys"));
         set_value(f, at, items, parent);
-    } else if (is_type(schema, "object") && plain_more) {
-        f->shape = SCHEMA_MAP;
-        set_value(f, at, more, parent);
-    } else if (is_type(schema, "array") || cJSON_IsObject(more)) {
+    } else if (is_type(schema, "array")) {
         f->value = SCHEMA_ANY;
+    } else if (is_type(schema, "object") && more && !cJSON_IsFalse(more)) {
+        f->shape = SCHEMA_MAP;
+        if (plain_more)
+            set_value(f, at, more, parent);
+        else
+            f->value = SCHEMA_ANY;
     } else {
         set_value(f, at, schema, parent);
     }
@@ -153,7 +176,8 @@ static const struct schema_type *object_type(const struct place *at, const cJSON
                               .package = at->package,
                               .name = name,
                               .description = json_map_str(schema, "description"),
-                              .flags = SCHEMA_PRESERVE_UNKNOWN};
+                              .flags = SCHEMA_PRESERVE_UNKNOWN |
+                                       (keeps_unknown(schema) ? SCHEMA_UNKNOWN_DEDUCED : 0)};
     add_fields(t, at, schema, false);
     return t;
 }
@@ -173,6 +197,28 @@ static char *package_of(const char *group, const char *version)
     return buf_take(&b);
 }
 
+static void set_list_type(struct custom_type *c, const char *kind)
+{
+    struct schema_field *fields = mem_alloc(2 * sizeof *fields);
+    fields[0] = (struct schema_field){.name = "items",
+                                      .type = &c->type,
+                                      .description = "The objects.",
+                                      .value = SCHEMA_MESSAGE,
+                                      .shape = SCHEMA_LIST,
+                                      .flags = SCHEMA_REQUIRED};
+    fields[1] = (struct schema_field){.name = "metadata",
+                                      .type = schema_find_type("meta.k8s.io", "v1", "ListMeta"),
+                                      .description = "Metadata of the list.",
+                                      .value = SCHEMA_MESSAGE};
+    c->list = (struct schema_type){.group = c->type.group,
+                                   .version = c->type.version,
+                                   .package = c->type.package,
+                                   .name = kind ? kind : mem_printf("%sList", c->type.name),
+                                   .fields = fields,
+                                   .field_count = 2,
+                                   .flags = SCHEMA_IS_KIND | SCHEMA_IS_LIST};
+}
+
 static struct custom_type *type_new(cJSON *definition, const cJSON *version, const char *group)
 {
     struct custom_type *c = mem_alloc(sizeof *c);
@@ -188,8 +234,10 @@ static struct custom_type *type_new(cJSON *definition, const cJSON *version, con
                              .package = at.package,
                              .name = json_str(definition, "spec.names.kind"),
                              .description = json_map_str(c->schema, "description"),
-                             .flags = SCHEMA_IS_KIND | SCHEMA_PRESERVE_UNKNOWN | SCHEMA_IS_CUSTOM};
+                             .flags = SCHEMA_IS_KIND | SCHEMA_PRESERVE_UNKNOWN | SCHEMA_IS_CUSTOM |
+                                      (keeps_unknown(c->schema) ? SCHEMA_UNKNOWN_DEDUCED : 0)};
     add_fields(&c->type, &at, c->schema, true);
+    set_list_type(c, json_str(definition, "spec.names.listKind"));
     return c;
 }
 
@@ -373,7 +421,7 @@ const struct custom *custom_build(const cJSON *crd, bool deleting)
 /* All but metadata, kind and apiVersion, which are Kubernetes' own. */
 static void prune(const struct custom_type *c, cJSON *object, struct strict_errors *strict)
 {
-    if (cJSON_IsTrue(json_get(c->schema, "x-kubernetes-preserve-unknown-fields")))
+    if (keeps_unknown(c->schema))
         return;
     const cJSON *properties = json_get(c->schema, "properties");
     for (cJSON *v = object->child, *next; v; v = next) {

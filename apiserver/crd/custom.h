@@ -25,6 +25,11 @@ int custom_compare_versions(const char *a, const char *b);
 /* k8s.io, kubernetes.io and what is below them: definitions there say who approved of them. */
 bool custom_is_protected_group(const char *group);
 
+/* --- what OpenAPI shows --- */
+/* openAPIV3Schema. */
+const cJSON *custom_schema(const struct schema_type *t);
+const struct schema_type *custom_list_type(const struct schema_type *t);
+
 /* --- what the request pipeline does with a custom type (type->flags & SCHEMA_IS_CUSTOM) --- */
 /* Drops what the definition does not know, noting it in strict (may be NULL). False on metadata
  * that is none. */

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/crd/custom.h"
 #include "apiserver/openapi/document.h"
 #include "apiserver/openapi/groups.h"
 #include "common/mem.h"
@@ -180,7 +181,9 @@ static void add_answer_schema(struct document *d, const struct operation *op)
 {
     const struct schema_type *t = op->r->type;
     cleanup_free char *list = mem_printf("%sList", op->r->kind);
-    if (op->answer == ANSWER_LIST)
+    if (op->answer == ANSWER_LIST && t && t->flags & SCHEMA_IS_CUSTOM)
+        t = custom_list_type(t);
+    else if (op->answer == ANSWER_LIST)
         t = schema_find(op->r->group, op->r->version, list);
     else if (op->answer == ANSWER_STATUS)
         t = schema_find("meta.k8s.io", "v1", "Status");

@@ -1,7 +1,9 @@
 /* Schemas of types. */
 #include <stdlib.h>
 #include <string.h>
+#include "apiserver/crd/custom.h"
 #include "apiserver/openapi/document.h"
+#include "common/json.h"
 #include "common/mem.h"
 
 /* Scalars with a definition of their own. Meanings of "format" as Kubernetes publishes them. */
@@ -220,8 +222,103 @@ static void add_meta_property(struct document *d, const char *name, const char *
     json_end(&d->w, '}');
 }
 
+#define API_VERSION_TEXT "Group and version of this representation of the object."
+#define KIND_TEXT        "Kind of the object: which REST resource it represents."
+
+static void add_root_properties(struct document *d)
+{
+    static const struct schema_field metadata = {
+        .name = "metadata", .description = "Metadata of the object.", .value = SCHEMA_MESSAGE};
+    struct schema_field f = metadata;
+    f.type = schema_find_type("meta.k8s.io", "v1", "ObjectMeta");
+    add_meta_property(d, "apiVersion", API_VERSION_TEXT);
+    add_meta_property(d, "kind", KIND_TEXT);
+    json_key(&d->w, f.name);
+    add_field(d, &f);
+}
+
+/* --- custom types: as their definition says it --- */
+/* OpenAPI v2 can not say these; Kubernetes leaves them out there. */
+static bool is_v3_only(const char *member)
+{
+    static const char *const members[] = {"nullable", "allOf", "anyOf", "oneOf", "not"};
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (!strcmp(members[i], member))
+            return true;
+    return false;
+}
+
+static void add_raw(struct document *d, const cJSON *schema);
+
+static void add_raw_members(struct document *d, const cJSON *schema, const struct schema_type *root)
+{
+    struct json_writer *w = &d->w;
+    bool any = d->v2 && (cJSON_IsTrue(json_get(schema, "nullable")) ||
+                         cJSON_IsTrue(json_get(schema, "x-kubernetes-preserve-unknown-fields")));
+    const cJSON *m, *p;
+    cJSON_ArrayForEach(m, schema)
+    {
+        if (d->v2 && is_v3_only(m->string))
+            continue;
+        /* What may be anything has no type there. */
+        if (any && !root && (!strcmp(m->string, "type") || !strcmp(m->string, "properties") || !strcmp(m->string, "items")))
+            continue;
+        if (!strcmp(m->string, "properties")) {
+            json_key(w, "properties");
+            json_begin(w, '{');
+            if (root)
+                add_root_properties(d);
+            cJSON_ArrayForEach(p, m)
+            {
+                if (root && (!strcmp(p->string, "apiVersion") || !strcmp(p->string, "kind") || !strcmp(p->string, "metadata")))
+                    continue;
+                json_key(w, p->string);
+                add_raw(d, p);
+            }
+            json_end(w, '}');
+        } else if ((!strcmp(m->string, "items") || !strcmp(m->string, "additionalProperties")) && cJSON_IsObject(m)) {
+            json_key(w, m->string);
+            add_raw(d, m);
+        } else {
+            cleanup_free char *text = json_text(m);
+            json_key(w, m->string);
+            json_bare(w, text);
+        }
+    }
+}
+
+static void add_raw(struct document *d, const cJSON *schema)
+{
+    json_begin(&d->w, '{');
+    add_raw_members(d, schema, NULL);
+    json_end(&d->w, '}');
+}
+
+static void add_custom(struct document *d, const struct schema_type *t)
+{
+    struct json_writer *w = &d->w;
+    const cJSON *schema = custom_schema(t);
+    json_begin(w, '{');
+    add_raw_members(d, schema, t);
+    if (!json_get(schema, "properties")) {
+        json_key(w, "properties");
+        json_begin(w, '{');
+        add_root_properties(d);
+        json_end(w, '}');
+    }
+    json_key(w, "x-kubernetes-group-version-kind");
+    json_begin(w, '[');
+    document_add_gvk(d, t->group, t->version, t->name);
+    json_end(w, ']');
+    json_end(w, '}');
+}
+
 static void add_type(struct document *d, const struct schema_type *t)
 {
+    if (t->flags & SCHEMA_IS_CUSTOM) {
+        add_custom(d, t);
+        return;
+    }
     struct json_writer *w = &d->w;
     bool kind = t->flags & SCHEMA_IS_KIND, required = false;
     json_begin(w, '{');
@@ -243,13 +340,13 @@ static void add_type(struct document *d, const struct schema_type *t)
         json_key(w, "properties");
         json_begin(w, '{');
         if (kind)
-            add_meta_property(d, "apiVersion", "Group and version of this representation of the object.");
+            add_meta_property(d, "apiVersion", API_VERSION_TEXT);
         for (uint16_t i = 0; i < t->field_count; i++) {
             json_key(w, t->fields[i].name);
             add_field(d, &t->fields[i]);
         }
         if (kind)
-            add_meta_property(d, "kind", "Kind of the object: which REST resource it represents.");
+            add_meta_property(d, "kind", KIND_TEXT);
         json_end(w, '}');
     }
     if (kind) {

@@ -39,11 +39,19 @@ enum schema_list_type {
 /* field->patch */
 enum { SCHEMA_PATCH_MERGE = 1, SCHEMA_PATCH_RETAIN_KEYS = 2, SCHEMA_PATCH_REPLACE = 4 };
 /* field->flags. Required: OpenAPI's "required". Keep zero: false, 0 or "" is written when it was given (a pointer in
- * Go, or no omitempty). Value: a struct by value: always written, as {} when empty. */
-enum { SCHEMA_REQUIRED = 1, SCHEMA_KEEP_ZERO = 2, SCHEMA_VALUE = 4 };
+ * Go, or no omitempty). Value: a struct by value: always written, as {} when empty. Deduced: server-side apply sees objects
+ * in it as maps, though no schema says what they are. */
+enum { SCHEMA_REQUIRED = 1, SCHEMA_KEEP_ZERO = 2, SCHEMA_VALUE = 4, SCHEMA_DEDUCED = 8 };
 /* type->flags. A kind has apiVersion and kind; a list is a kind with ListMeta and items; preserve unknown: members that
- * are no fields stay; custom: a custom resource, whose definition decides (apiserver/crd). */
-enum { SCHEMA_IS_KIND = 1, SCHEMA_IS_LIST = 2, SCHEMA_PRESERVE_UNKNOWN = 4, SCHEMA_IS_CUSTOM = 8 };
+ * are no fields stay; custom: a custom resource, whose definition decides (apiserver/crd); unknown deduced: unknown members
+ * are as fields that are deduced. */
+enum {
+    SCHEMA_IS_KIND = 1,
+    SCHEMA_IS_LIST = 2,
+    SCHEMA_PRESERVE_UNKNOWN = 4,
+    SCHEMA_IS_CUSTOM = 8,
+    SCHEMA_UNKNOWN_DEDUCED = 16
+};
 
 struct schema_type;
 struct schema_field {

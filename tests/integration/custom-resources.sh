@@ -78,6 +78,12 @@ check_output "and its row" '^a +40 +oak +[0-9]+s$' k -n t get shelf -o wide
 check_output "kubectl get all shows it" 'shelf.stable.example.com/a' k -n t get all
 check_output "explain knows its fields" 'In centimetres' k explain shelf.spec.width
 check_output "explain --recursive" 'pages' k explain shelf --recursive
+check_output "explain by OpenAPI v2" 'In centimetres' k explain shelf.spec.width --output=plaintext-openapiv2
+check_equal "OpenAPI v3 has the schema whole" 'oak,pine oak object com.example.stable.v1.Shelf true' "$(k get --raw /openapi/v3/apis/stable.example.com/v1 | jq -r '.components.schemas
+    | (.["com.example.stable.v1.Shelf"].properties | "\(.spec.properties.wood.enum | join(",")) \(.spec.properties.wood.default) \(.spec.properties.books.items.type)")
+    + " " + (.["com.example.stable.v1.ShelfList"].properties.items.items["$ref"] | ltrimstr("#/components/schemas/"))
+    + " " + (.["com.example.stable.v1.Shelf"].properties.spec.properties.extra["x-kubernetes-preserve-unknown-fields"] | tostring)')"
+check_equal "OpenAPI v2 knows no type for what may be anything" 'null integer' "$(k get --raw /openapi/v2 | jq -r '.definitions["com.example.stable.v1.Shelf"].properties.spec.properties | "\(.extra.type) \(.width.type)"')"
 check_output "describe" 'Width: +40' k -n t describe shelf a
 check_output "a merge patch" 'patched' k -n t patch shelf a --type=merge -p '{"spec":{"width":50}}'
 check_output "a JSON patch" 'patched' k -n t patch shelf a --type=json -p '[{"op":"add","path":"/spec/label","value":"b1"}]'
@@ -113,6 +119,9 @@ ssa me '{width: 61}' >/dev/null
 check_equal "what its owner says no more is gone" 'two ' "$(k -n t get shelf s -o jsonpath='{.spec.books[*].title} {.spec.tags}')"
 ssa other '{width: 62, wood: pine}' --force-conflicts >/dev/null
 check_equal "forced" '62 pine ' "$(k -n t get shelf s -o jsonpath='{.spec.width} {.spec.wood} {.spec.books}')"
+ssa me '{width: 62, extra: {a: {b: 1}}}' --force-conflicts >/dev/null
+check_output "what has no schema is merged by its members" 'serverside-applied' ssa other '{extra: {a: {c: 2}}}'
+check_equal "each with its owner" '{"b":1,"c":2}' "$(k -n t get shelf s -o jsonpath='{.spec.extra.a}')"
 
 # A definition changes.
 change() { k patch crd shelves.stable.example.com --type=json -p "$1" 2>&1; }
