@@ -46,9 +46,12 @@ struct manager_options {
     struct kube_client *client;
     const char *controllers;  /* "*", or names to run: "*,-podgc", "deployment-controller,..."; NULL
                                  is "*" */
-    const char *cluster_cidr; /* for nodeipam; NULL or "": none is assigned */
+    const char *cluster_cidr; /* for nodeipam: one range, or one of each IP family joined by a comma; NULL
+                                 or "": none is assigned */
     const char *service_cidr; /* kept free of pod CIDRs; may be NULL */
     int node_cidr_mask_size;  /* IPv4; 24 */
+    int node_cidr_mask_size_ipv6;     /* 64 */
+    const char *load_balancer_ranges; /* as cluster_cidr; NULL or "": load balancers stay pending */
     const char *root_ca_file; /* PEM; NULL: no kube-root-ca.crt */
     const char *cluster_signing_cert_file, *cluster_signing_key_file; /* PEM; NULL: nothing is signed */
     int64_t cluster_signing_duration_ms; /* the longest life of what is signed */
@@ -113,7 +116,8 @@ extern const struct controller_type replicaset_controller, deployment_controller
     endpoints_controller, endpointslice_controller, namespace_controller, serviceaccount_controller,
     clusterrole_aggregation_controller, root_ca_publisher, node_lifecycle_controller,
     node_monitor_controller, node_pods_controller, resource_quota_controller,
-    taint_eviction_controller, pod_gc_controller, node_ipam_controller, garbage_collector,
+    taint_eviction_controller, pod_gc_controller, node_ipam_controller, service_lb_controller,
+    endpointslice_mirroring_controller, garbage_collector,
     garbage_collector_orphan, garbage_collector_discovery, disruption_controller,
     stale_disruption_controller, csr_signing_controller, csr_approving_controller,
     csr_cleaner_controller;

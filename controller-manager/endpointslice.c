@@ -10,6 +10,7 @@
 #include "controller-manager/objects.h"
 #include "controller-manager/requests.h"
 #include "controller-manager/service_pods.h"
+#include "controller-manager/slice_writer.h"
 #include "controller-manager/slices.h"
 
 #define SERVICE_NAME_LABEL "kubernetes.io/service-name"
@@ -128,141 +129,51 @@ static cJSON *wanted_labels(const cJSON *service)
     return labels;
 }
 
-/* --- writes --- */
-
-struct look {
-    struct controller *c;
-    const struct kube_object *service;
-    const cJSON *labels;
-    const char *trigger; /* text of the annotation, or NULL */
-    const char *family;
-};
-
-static bool written(struct look *l, cJSON *answer_taken, struct error *e_taken, const char *verb,
-                    struct error **err)
+/* Where traffic is wanted to stay near, endpoints say whom they are meant for
+ * (https://kubernetes.io/docs/reference/networking/virtual-ips/#traffic-distribution). */
+static void add_hints(const cJSON *service, struct slice_endpoint *endpoints, size_t count)
 {
-    struct endpointslices *s = l->c->state;
-    cleanup_json cJSON *answer = answer_taken;
-    cleanup_error struct error *e = e_taken;
-    if (answer) {
-        expectations_wrote(s->expectations, l->service->key, meta_version(answer));
-        return true;
+    const char *distribution = json_str_or(service, "spec.trafficDistribution", "");
+    bool node = strcmp(distribution, "PreferSameNode") == 0;
+    if (!node && strcmp(distribution, "PreferClose") != 0 &&
+        strcmp(distribution, "PreferSameZone") != 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        cJSON *e = endpoints[i].endpoint;
+        const char *const meant_for[][2] = {
+            {"hints.forZones", json_str(e, "zone")},
+            {"hints.forNodes", node ? json_str(e, "nodeName") : NULL}};
+        for (size_t h = 0; h < ARRAY_LEN(meant_for); h++) {
+            if (!json_bool(e, "conditions.ready", false) || !meant_for[h][1])
+                continue;
+            cJSON *name = cJSON_CreateObject();
+            json_map_set_str(name, "name", meant_for[h][1]);
+            cJSON_AddItemToArray(json_ensure_array(e, meant_for[h][0]), name);
+        }
     }
-    if (refused_by_namespace_end(e) ||
-        (strcmp(verb, "delete") == 0 && kube_error_is(e, "NotFound")))
-        return true;
-    error_move(err, e);
-    e = NULL;
-    error_wrap(err, "failed to %s EndpointSlice for Service %s", verb, l->service->key);
-    return false;
 }
 
-static bool create_slice(struct look *l, const struct slice_change *ch, struct error **err)
-{
-    cleanup_json cJSON *slice = cJSON_CreateObject();
-    json_map_set_str(slice, "apiVersion", "discovery.k8s.io/v1");
-    json_map_set_str(slice, "kind", "EndpointSlice");
-    cleanup_free char *prefix = mem_printf("%s-", l->service->name);
-    json_set_str(slice, "metadata.generateName", prefix);
-    json_set_str(slice, "metadata.namespace", l->service->ns);
-    json_set(slice, "metadata.labels", json_dup(l->labels));
-    if (l->trigger)
-        meta_set_annotation(slice, TRIGGER_TIME_ANNOTATION, l->trigger);
-    cJSON_AddItemToArray(json_ensure_array(slice, "metadata.ownerReferences"),
-                         controller_ref_new("v1", "Service", l->service->json));
-    json_map_set_str(slice, "addressType", l->family);
-    json_map_set(slice, "endpoints", json_dup(ch->endpoints));
-    json_map_set(slice, "ports", json_dup(ch->ports));
-    cleanup_free char *path =
-        kube_path_new("discovery.k8s.io/v1", "endpointslices", l->service->ns, NULL, NULL);
-    struct error *e = NULL;
-    cJSON *answer = kube_create(l->c->client, path, slice, &e);
-    return written(l, answer, e, "create", err);
-}
-
-static bool update_slice(struct look *l, const struct slice_change *ch, struct error **err)
-{
-    cleanup_json cJSON *slice = json_dup(ch->old);
-    json_set(slice, "metadata.labels", json_dup(l->labels));
-    if (l->trigger)
-        meta_set_annotation(slice, TRIGGER_TIME_ANNOTATION, l->trigger);
-    else
-        map_remove(json_path(slice, "metadata.annotations"), TRIGGER_TIME_ANNOTATION);
-    if (ch->endpoints) {
-        json_map_set(slice, "endpoints", json_dup(ch->endpoints));
-        json_map_set(slice, "ports", json_dup(ch->ports));
-    }
-    struct error *e = NULL;
-    cJSON *answer = update_object(l->c->client, "discovery.k8s.io/v1", "endpointslices", slice, &e);
-    return written(l, answer, e, "update", err);
-}
-
-static bool delete_slice(struct look *l, const cJSON *slice, struct error **err)
-{
-    struct endpointslices *s = l->c->state;
-    cleanup_free char *path = kube_path_new("discovery.k8s.io/v1", "endpointslices", meta_ns(slice),
-                                            meta_name(slice), NULL);
-    cleanup_free char *key = mem_printf("%s/%s", meta_ns(slice), meta_name(slice));
-    struct error *e = NULL;
-    if (kube_delete(l->c->client, path, meta_uid(slice), -1, NULL, &e)) {
-        expectations_deleted(s->expectations, l->service->key, key, meta_uid(slice));
-        return true;
-    }
-    return written(l, NULL, e, "delete", err);
-}
-
-static bool apply_change(struct look *l, const struct slice_change *ch, struct error **err)
-{
-    switch (ch->action) {
-    case SLICE_CREATE:
-        return create_slice(l, ch, err);
-    case SLICE_UPDATE:
-        return update_slice(l, ch, err);
-    case SLICE_DELETE:
-        return delete_slice(l, ch->old, err);
-    case SLICE_KEEP:
-        break;
-    }
-    if (!ch->old || json_equal(meta_labels(ch->old), l->labels))
-        return true;
-    return update_slice(l, ch, err); /* the Service's labels have changed */
-}
-
-static bool reconcile_family(struct look *l, const struct kube_object_list *pods,
+static bool reconcile_family(struct endpointslices *s, struct slice_writer *w, const cJSON *service,
+                             const struct kube_object_list *pods,
                              const struct kube_object_list *slices, bool *nodes_missing,
                              struct error **err)
 {
-    struct endpointslices *s = l->c->state;
     cleanup_free struct slice_endpoint *wanted = mem_alloc((pods->count + 1) * sizeof(*wanted));
-    size_t count = wanted_endpoints(s, l->service->json, pods, l->family, wanted, nodes_missing);
-    cleanup_free const cJSON **existing = mem_alloc((slices->count + 1) * sizeof(*existing));
-    size_t existing_count = 0;
-    for (size_t i = 0; i < slices->count; i++)
-        if (strcmp(json_str_or(slices->items[i]->json, "addressType", ""), l->family) == 0 &&
-            !meta_deleting(slices->items[i]->json))
-            existing[existing_count++] = slices->items[i]->json;
-    cleanup_slice_plan struct slice_plan plan =
-        slices_plan(existing, existing_count, wanted, count);
-    bool ok = true;
-    for (size_t i = 0; ok && i < plan.count; i++)
-        ok = apply_change(l, &plan.changes[i], err);
-    for (size_t i = 0; i < count; i++) {
-        cJSON_Delete(wanted[i].endpoint);
-        cJSON_Delete(wanted[i].ports);
-    }
-    return ok;
+    size_t count = wanted_endpoints(s, service, pods, w->family, wanted, nodes_missing);
+    add_hints(service, wanted, count);
+    return slices_write(w, slices, wanted, count, err);
 }
 
 /* Slices of an address family that the Service has no more. */
-static bool delete_other_families(struct look *l, const struct kube_object_list *slices,
-                                  struct error **err)
+static bool delete_other_families(struct slice_writer *w, const cJSON *service,
+                                  const struct kube_object_list *slices, struct error **err)
 {
     for (size_t i = 0; i < slices->count; i++) {
         const char *type = json_str_or(slices->items[i]->json, "addressType", ""), *family;
         bool wanted = false;
-        for (int f = 0; (family = service_ip_family(l->service->json, f)); f++)
+        for (int f = 0; (family = service_ip_family(service, f)); f++)
             wanted = wanted || strcmp(family, type) == 0;
-        if (!wanted && !delete_slice(l, slices->items[i]->json, err))
+        if (!wanted && !slice_delete(w, slices->items[i]->json, err))
             return false;
     }
     return true;
@@ -293,16 +204,21 @@ static bool reconcile(struct controller *c, const char *key, struct error **err)
     pthread_mutex_unlock(&s->lock);
 
     char text[TIME_TEXT_MAX];
-    cleanup_json cJSON *labels = wanted_labels(service->json);
-    struct look l = {.c = c,
-                     .service = service,
-                     .labels = labels,
-                     .trigger = changed_at ? time_format(changed_at, text) : NULL};
+    cleanup_json cJSON *labels = wanted_labels(service->json),
+                       *owner = controller_ref_new("v1", "Service", service->json);
+    struct slice_writer w = {.client = c->client,
+                             .expectations = s->expectations,
+                             .key = key,
+                             .ns = service->ns,
+                             .service = service->name,
+                             .owner = owner,
+                             .labels = labels,
+                             .trigger = changed_at ? time_format(changed_at, text) : NULL};
     bool nodes_missing = false;
     cleanup_error struct error *e = NULL;
-    bool ok = delete_other_families(&l, &slices, &e);
-    for (int f = 0; ok && (l.family = service_ip_family(service->json, f)); f++)
-        ok = reconcile_family(&l, &pods, &slices, &nodes_missing, &e);
+    bool ok = delete_other_families(&w, service->json, &slices, &e);
+    for (int f = 0; ok && (w.family = service_ip_family(service->json, f)); f++)
+        ok = reconcile_family(s, &w, service->json, &pods, &slices, &nodes_missing, &e);
     if (!ok) {
         if (!kube_error_is(e, "Conflict"))
             recorder_event(s->recorder, service->json, "Warning", "FailedToUpdateEndpointSlices",

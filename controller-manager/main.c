@@ -18,7 +18,8 @@ struct flags {
     char *kubeconfig, *bind_address, *tls_cert_file, *tls_private_key_file, *client_ca_file,
         *controllers;
     char *cluster_cidr, *service_cidr, *root_ca_file, *elect_namespace, *elect_name, *ignored;
-    int64_t secure_port, node_cidr_mask_size, terminated_pod_gc_threshold;
+    int64_t secure_port, node_cidr_mask_size, node_cidr_mask_size_ipv6, terminated_pod_gc_threshold;
+    char *load_balancer_ranges;
     int64_t node_monitor_period_ms, node_monitor_grace_period_ms, node_startup_grace_period_ms;
     int64_t lease_duration_ms, renew_deadline_ms, retry_period_ms;
     char *node_eviction_rate, *signing_cert_file, *signing_key_file;
@@ -73,10 +74,14 @@ static bool parse_flags(int argc, char **argv, struct flags *f, struct error **e
         {"client-ca-file", FLAG_STRING, &f->client_ca_file, "CA of clients that may read metrics"},
         {"controllers", FLAG_STRINGS, &f->controllers, "Controllers to run: '*', 'name', '-name'"},
         {"allocate-node-cidrs", FLAG_BOOL, &f->allocate_node_cidrs, "Assign pod CIDRs to nodes"},
-        {"cluster-cidr", FLAG_STRING, &f->cluster_cidr, "Network of the cluster's pods"},
+        {"cluster-cidr", FLAG_STRING, &f->cluster_cidr, "Network of the cluster's pods, or one of each IP family"},
         {"node-cidr-mask-size", FLAG_INT, &f->node_cidr_mask_size, "Size of a node's pod CIDR"},
+        {"node-cidr-mask-size-ipv4", FLAG_INT, &f->node_cidr_mask_size, "The same"},
+        {"node-cidr-mask-size-ipv6", FLAG_INT, &f->node_cidr_mask_size_ipv6, "The same in IPv6"},
+        {"load-balancer-ip-range", FLAG_STRINGS, &f->load_balancer_ranges,
+         "Addresses for Services of type LoadBalancer: a range of each IP family"},
         {"service-cluster-ip-range", FLAG_STRING, &f->service_cidr,
-         "Network of the cluster's Services"},
+         "Network of the cluster's Services, or one of each IP family"},
         {"root-ca-file", FLAG_STRING, &f->root_ca_file,
          "CA that is published to every namespace as kube-root-ca.crt"},
         {"cluster-signing-cert-file", FLAG_STRING, &f->signing_cert_file,
@@ -125,6 +130,8 @@ static void use_flags(const struct flags *f, struct manager_options *o)
     o->cluster_cidr = f->allocate_node_cidrs ? f->cluster_cidr : NULL;
     o->service_cidr = f->service_cidr;
     o->node_cidr_mask_size = (int)f->node_cidr_mask_size;
+    o->node_cidr_mask_size_ipv6 = (int)f->node_cidr_mask_size_ipv6;
+    o->load_balancer_ranges = f->load_balancer_ranges;
     o->root_ca_file = f->root_ca_file;
     o->cluster_signing_cert_file = f->signing_cert_file;
     o->cluster_signing_key_file = f->signing_key_file;
@@ -179,6 +186,7 @@ int main(int argc, char **argv)
                       .retry_period_ms = 2000,
                       .node_cidr_mask_size = p.options.node_cidr_mask_size,
                       .signing_duration_ms = p.options.cluster_signing_duration_ms,
+                      .node_cidr_mask_size_ipv6 = p.options.node_cidr_mask_size_ipv6,
                       .node_monitor_period_ms = p.options.node_monitor_period_ms,
                       .node_monitor_grace_period_ms = p.options.node_monitor_grace_period_ms,
                       .node_startup_grace_period_ms = p.options.node_startup_grace_period_ms,

@@ -253,6 +253,123 @@ START_TEST(never_one_pod_too_many)
 }
 END_TEST
 
+#define BALANCER(name, spec)                                                                       \
+    "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"" name                   \
+    "\",\"namespace\":\"x\"},\"spec\":{\"type\":\"LoadBalancer\",\"clusterIP\":\"10.96.0.9\"" spec \
+    ",\"ports\":[{\"port\":80,\"protocol\":\"TCP\"}]}}"
+#define SHOWS(name, want)                                                                          \
+    field_is(c, "v1/services", "x", name, "status.loadBalancer.ingress", want)
+#define ONE(ip) "[{\"ip\":\"" ip "\",\"ipMode\":\"VIP\"}]"
+
+static void patch_service(struct cluster *c, const char *name, const char *text)
+{
+    cleanup_free char *path = kube_path_new("v1", "services", "x", name, NULL);
+    cleanup_json cJSON *patch = json_parse(text, strlen(text), NULL);
+    cleanup_json cJSON *answer = kube_merge_patch(c->client, path, patch, NULL);
+    ck_assert_ptr_nonnull(answer);
+}
+
+START_TEST(load_balancers_get_addresses)
+{
+    struct cluster *c = cluster_new();
+    struct manager_options o;
+    manager_default_options(&o);
+    o.load_balancer_ranges = "192.0.2.0/29,fd00:2::/120";
+    cluster_add(c, "v1/services",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"had\","
+                "\"namespace\":\"x\"},\"spec\":{\"type\":\"LoadBalancer\",\"clusterIP\":\"10.96.0.1\"},"
+                "\"status\":{\"loadBalancer\":{\"ingress\":" ONE("192.0.2.1") "}}}");
+    cluster_start(c, "service-lb-controller", &o);
+    cluster_add(c, "v1/services", BALANCER("classy", ",\"loadBalancerClass\":\"a/b\""));
+    cluster_add(c, "v1/services", BALANCER("asks", ",\"loadBalancerIP\":\"192.0.2.4\""));
+    fake_eventually(SHOWS("asks", ONE("192.0.2.4")));
+    cluster_add(c, "v1/services", BALANCER("robs", ",\"loadBalancerIP\":\"192.0.2.1\""));
+    cluster_add(c, "v1/services", BALANCER("dual", ",\"ipFamilies\":[\"IPv6\",\"IPv4\"]"));
+    fake_eventually(SHOWS("dual", "[{\"ip\":\"fd00:2::1\",\"ipMode\":\"VIP\"},{\"ip\":\"192.0.2.2\","
+                                  "\"ipMode\":\"VIP\"}]"));
+    ck_assert(SHOWS("had", ONE("192.0.2.1")));
+    ck_assert(SHOWS("classy", "") && SHOWS("robs", ""));
+    /* Three are left; the fourth Service finds nothing until another goes. */
+    static const char *const more[] = {BALANCER("m1", ""), BALANCER("m2", ""), BALANCER("m3", "")};
+    for (size_t i = 0; i < ARRAY_LEN(more); i++)
+        cluster_add(c, "v1/services", more[i]);
+    fake_eventually(!SHOWS("m1", "") && !SHOWS("m2", "") && !SHOWS("m3", ""));
+    cluster_add(c, "v1/services", BALANCER("m4", ""));
+    cleanup_free char *freed =
+        fake_field(c->api, "v1/services", "x", "m1", "status.loadBalancer.ingress");
+    cleanup_free char *path = kube_path_new("v1", "services", "x", "m1", NULL);
+    ck_assert(kube_delete(c->client, path, NULL, -1, NULL, NULL));
+    fake_eventually(SHOWS("m4", freed));
+    /* No load balancer any more: no address any more. */
+    patch_service(c, "asks", "{\"spec\":{\"type\":\"ClusterIP\"}}");
+    fake_eventually(SHOWS("asks", ""));
+    cluster_free(c);
+}
+END_TEST
+
+START_TEST(endpoints_are_mirrored)
+{
+    struct cluster *c = begin("endpointslice-mirroring-controller");
+    cluster_add(c, "v1/services",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"db\","
+                "\"namespace\":\"x\"},\"spec\":{\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"port\":80}]}}");
+    cluster_add(c, "v1/endpoints",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"db\","
+                "\"namespace\":\"x\",\"labels\":{\"l\":\"1\"}},\"subsets\":[{\"addresses\":[{\"ip\":"
+                "\"192.0.2.1\"},{\"ip\":\"fd00::1\"}],\"notReadyAddresses\":[{\"ip\":\"192.0.2.2\"}],"
+                "\"ports\":[{\"port\":5432}]}]}");
+    cluster_add(c, "v1/endpoints",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"nobody\","
+                "\"namespace\":\"x\"},\"subsets\":[{\"addresses\":[{\"ip\":\"192.0.2.1\"}]}]}");
+    fake_eventually(cluster_count(c, "discovery.k8s.io/v1/endpointslices", "x") == 2);
+    cleanup_json cJSON *e = cluster_find(c, "discovery.k8s.io/v1/endpointslices", NULL, NULL);
+    bool v4 = strcmp(json_str(e, "addressType"), "IPv4") == 0;
+    const cJSON *endpoints = json_get(e, "endpoints");
+    ck_assert_int_eq(cJSON_GetArraySize(endpoints), v4 ? 2 : 1);
+    if (v4)
+        ck_assert(!json_bool(endpoints->child->next, "conditions.ready", true));
+    ck_assert_int_eq(json_int(json_get(e, "ports")->child, "port", 0), 5432);
+    ck_assert_str_eq(json_map_str(meta_labels(e), "endpointslice.kubernetes.io/managed-by"),
+                     "endpointslicemirroring-controller.k8s.io");
+    ck_assert_str_eq(json_map_str(meta_labels(e), "l"), "1");
+    ck_assert_str_eq(json_str(controller_ref(e), "kind"), "Endpoints");
+    /* A selector: the Endpoints are the controller's own from now on. */
+    patch_service(c, "db", "{\"spec\":{\"selector\":{\"a\":\"b\"}}}");
+    fake_eventually(cluster_count(c, "discovery.k8s.io/v1/endpointslices", "x") == 0);
+    cluster_free(c);
+}
+END_TEST
+
+START_TEST(traffic_stays_near)
+{
+    struct cluster *c = begin("endpointslice-controller");
+    cluster_add(c, "v1/nodes",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"n2\",\"labels\":{"
+                "\"topology.kubernetes.io/zone\":\"blue\"}},\"spec\":{}}");
+    cluster_add(c, "v1/pods",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\",\"namespace\":\"x\","
+                "\"labels\":{\"a\":\"b\"}},\"spec\":{\"nodeName\":\"n2\",\"containers\":[{\"name\":\"c\"}]},"
+                "\"status\":{\"phase\":\"Running\",\"podIP\":\"10.0.0.1\",\"podIPs\":[{\"ip\":\"10.0.0.1\"}],"
+                "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}");
+    cluster_add(c, "v1/services",
+                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\","
+                "\"namespace\":\"x\"},\"spec\":{\"clusterIP\":\"10.96.0.9\",\"selector\":{\"a\":\"b\"},"
+                "\"trafficDistribution\":\"PreferSameNode\",\"ports\":[{\"port\":80}]}}");
+    cJSON *e = NULL;
+    fake_eventually(
+        (cJSON_Delete(e), e = cluster_find(c, "discovery.k8s.io/v1/endpointslices", NULL, NULL),
+         cJSON_GetArraySize(json_get(e, "endpoints")) == 1));
+    cleanup_free char *hints = json_text(json_get(json_get(e, "endpoints")->child, "hints"));
+    ck_assert_str_eq(hints, "{\"forZones\":[{\"name\":\"blue\"}],\"forNodes\":[{\"name\":\"n2\"}]}");
+    patch_service(c, "s", "{\"spec\":{\"trafficDistribution\":null}}");
+    fake_eventually(
+        (cJSON_Delete(e), e = cluster_find(c, "discovery.k8s.io/v1/endpointslices", NULL, NULL),
+         !json_get(json_get(e, "endpoints")->child, "hints")));
+    cJSON_Delete(e);
+    cluster_free(c);
+}
+END_TEST
+
 START_TEST(endpoints_follow_readiness)
 {
     struct cluster *c =
@@ -636,6 +753,9 @@ int main(void)
     ADD(s, recreate_paused_and_history_limit);
     ADD(s, pods_are_replaced_adopted_released);
     ADD(s, never_one_pod_too_many);
+    ADD(s, load_balancers_get_addresses);
+    ADD(s, endpoints_are_mirrored);
+    ADD(s, traffic_stays_near);
     ADD(s, endpoints_follow_readiness);
     ADD(s, deletion_in_the_background);
     ADD(s, deletion_in_the_foreground);

@@ -152,6 +152,33 @@ START_TEST(cidrs_are_given_once)
 }
 END_TEST
 
+START_TEST(cidrs_of_ipv6)
+{
+    struct cidr_set s;
+    char a[CIDR_TEXT_MAX];
+    ck_assert(cidr_set_init(&s, "fd00:10:244::/56", 64, NULL));
+    ck_assert_uint_eq(s.count, 256);
+    ck_assert(cidr_set_allocate(&s, a));
+    ck_assert_str_eq(a, "fd00:10:244::/64");
+    ck_assert(cidr_set_is_free(&s, "fd00:10:244:1::/64"));
+    ck_assert(!cidr_set_is_free(&s, "fd00:10:244::/64"));
+    ck_assert(!cidr_set_is_free(&s, "10.244.0.0/24"));
+    ck_assert(!cidr_set_is_free(&s, "fd00:11::/64"));
+    ck_assert(cidr_set_occupy(&s, "fd00:10:244:1::/64"));
+    ck_assert(!cidr_set_occupy(&s, "10.244.0.0/24"));
+    ck_assert(cidr_set_allocate(&s, a));
+    ck_assert_str_eq(a, "fd00:10:244:2::/64");
+    ck_assert(cidr_set_occupy(&s, "::/0"));
+    ck_assert(!cidr_set_allocate(&s, a));
+    cidr_set_free(&s);
+    cleanup_error struct error *e = NULL;
+    ck_assert(!cidr_set_init(&s, "fd00::/32", 64, &e)); /* too many blocks */
+    ck_assert(cidr_set_init(&s, "fd00::1:0/112", 128, NULL));
+    ck_assert_uint_eq(s.count, 65536);
+    cidr_set_free(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("nodes");
@@ -160,6 +187,7 @@ int main(void)
     tcase_add_test(t, eviction_taints_are_one_or_the_other);
     tcase_add_test(t, tolerations_decide);
     tcase_add_test(t, zones);
+    tcase_add_test(t, cidrs_of_ipv6);
     tcase_add_test(t, cidrs_are_given_once);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
