@@ -8,7 +8,7 @@
 #include "etcd-lite/bolt.h"
 
 struct backup {
-    struct snapshot_job *job;
+    struct snapshot_view *job;
     int64_t revision, compact_revision;
     uint64_t applied;
     struct lease_record *leases;
@@ -24,7 +24,7 @@ static int by_id(const void *a, const void *b)
 struct backup *backup_begin(struct state *s, uint64_t applied)
 {
     struct backup *b = mem_alloc(sizeof(*b));
-    b->job = snapshot_begin(s);
+    b->job = snapshot_view_begin(s);
     b->applied = applied;
     b->revision = mvcc_revision(s->kv);
     b->compact_revision = mvcc_compact_revision(s->kv);
@@ -53,10 +53,10 @@ static void revision_key(char key[REVISION + 1], int64_t main, uint32_t sub)
     key[REVISION] = 't';
 }
 
-static void write_keys(struct bolt *out, struct snapshot_job *job)
+static void write_keys(struct bolt *out, struct snapshot_view *job)
 {
     size_t n;
-    const struct kv_version **all = snapshot_versions(job, &n);
+    const struct kv_version **all = snapshot_view_versions(job, &n);
     cleanup_buf struct buf value = {0};
     for (size_t i = 0; i < n; i++) {
         const struct kv_version *v = all[i];
@@ -122,7 +122,7 @@ int backup_write(struct backup *b, const char *dir, uint64_t *size, struct error
 
 void backup_end(struct backup *b)
 {
-    snapshot_end(b->job);
+    snapshot_view_end(b->job);
     free(b->leases);
     free(b);
 }

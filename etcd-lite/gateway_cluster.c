@@ -115,12 +115,14 @@ void handle_alarm(struct call *c)
     }
 }
 
-/* There is no file to defragment; what malloc holds unused goes back to the kernel. */
+/* The files of the snapshot become one, in the background; what malloc holds unused goes back to
+ * the kernel. */
 void handle_defragment(struct call *c)
 {
     if (!call_parse(c, &empty_type))
         return;
     malloc_trim(0);
+    server_defragment(c->g->server);
     struct header_response resp = {call_header(c)};
     call_answer(c, &header_response_type, &resp);
 }

@@ -24,7 +24,8 @@ struct config {
     char *cert_file, *key_file, *trusted_ca_file, *peer_cert_file, *peer_key_file,
         *peer_trusted_ca_file;
     bool client_cert_auth, peer_client_cert_auth;
-    int64_t heartbeat_ms, election_ms, max_request_bytes, quota_bytes;
+    int64_t heartbeat_ms, election_ms, max_request_bytes, quota_bytes,
+        snapshot_count;
 };
 
 static bool parse_flags(int argc, char **argv, struct config *c, struct error **err)
@@ -71,6 +72,8 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
         {"max-request-bytes", FLAG_INT, &c->max_request_bytes, "largest request"},
         {"quota-backend-bytes", FLAG_INT, &c->quota_bytes,
          "bytes of memory that the store may take before it refuses to grow (0: 2 GB; negative: any)"},
+        {"snapshot-count", FLAG_INT, &c->snapshot_count,
+         "log entries after which what has changed is saved to disk and the log made shorter (0: after some megabytes)"},
         {0}};
     if (!component_parse_flags(argc, argv, flags,
                                "A replicated key-value store that speaks etcd's v3 API.", err))
@@ -92,6 +95,10 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
     if (c->max_request_bytes < 1024 || c->max_request_bytes > 7 << 20) {
         error_setf(err, "--max-request-bytes must be between 1024 and 7340032 (a log entry must "
                         "fit into a segment)");
+        return false;
+    }
+    if (c->snapshot_count < 0 || c->snapshot_count > 1000000000) {
+        error_setf(err, "--snapshot-count must be between 0 and 1000000000");
         return false;
     }
     return true;
@@ -211,6 +218,7 @@ static bool run(const struct config *c, struct error **err)
                                    .client_urls = (const char *const *)client_urls,
                                    .heartbeat_ms = (unsigned)c->heartbeat_ms,
                                    .election_ms = (unsigned)c->election_ms,
+                                   .snapshot_count = (unsigned)c->snapshot_count,
                                    .watch_sink = gateway_watch_sink()};
         server = server_start(&o, err);
         ok = server != NULL && (!cluster.fresh || cluster_note(&cluster, err)) &&

@@ -19,8 +19,17 @@ struct mvcc {
     size_t log_cap, log_start, log_len;
     size_t keys, bytes;
     int holds;
+    bool orphan; /* freed with the last hold */
+    /* Taken out of the log before they were saved; all older than what is in the log. */
+    bool tracked;
+    int64_t saved;
+    struct kv_version **unsaved;
+    size_t n_unsaved, cap_unsaved;
     /* Loading: where the last key was put, so that sorted input is appended. */
     struct kv_key *tail[MAX_LEVELS];
+    bool unsorted;
+    int64_t had; /* the revision that it started from */
+    int64_t load_compacted;
 };
 
 int bytes_compare(struct bytes a, struct bytes b)
@@ -74,6 +83,10 @@ void mvcc_free(struct mvcc *m)
 {
     if (!m)
         return;
+    if (m->holds) {
+        m->orphan = true;
+        return;
+    }
     for (struct kv_key *k = m->head[0]; k;) {
         struct kv_key *next = k->next[0];
         for (struct kv_version *v = k->latest; v;) {
@@ -84,6 +97,9 @@ void mvcc_free(struct mvcc *m)
         key_unref(k);
         k = next;
     }
+    for (size_t i = 0; i < m->n_unsaved; i++)
+        kv_unref(m->unsaved[i]);
+    free(m->unsaved);
     free(m->log);
     free(m);
 }
@@ -359,6 +375,25 @@ static void drop_version(struct mvcc *m, struct kv_version *v)
     kv_unref(v);
 }
 
+static void drop_older(struct mvcc *m, struct kv_version *v)
+{
+    for (struct kv_version *old = v->prev; old;) {
+        struct kv_version *older = old->prev;
+        drop_version(m, old);
+        old = older;
+    }
+    v->prev = NULL;
+}
+
+static void remember(struct mvcc *m, struct kv_version *v)
+{
+    if (m->n_unsaved == m->cap_unsaved) {
+        m->cap_unsaved = m->cap_unsaved ? m->cap_unsaved * 2 : 64;
+        m->unsaved = mem_realloc(m->unsaved, m->cap_unsaved * sizeof(*m->unsaved));
+    }
+    m->unsaved[m->n_unsaved++] = kv_ref(v);
+}
+
 bool mvcc_collect(struct mvcc *m, size_t budget)
 {
     if (m->holds)
@@ -371,12 +406,9 @@ bool mvcc_collect(struct mvcc *m, size_t budget)
             return true;
         m->log_start = (m->log_start + 1) & (m->log_cap - 1);
         m->log_len--;
-        for (struct kv_version *old = v->prev; old;) {
-            struct kv_version *older = old->prev;
-            drop_version(m, old);
-            old = older;
-        }
-        v->prev = NULL;
+        if (m->tracked && v->mod > m->saved)
+            remember(m, v);
+        drop_older(m, v);
         if (kv_is_delete(v) && v->key->latest == v) {
             remove_key(m, v->key);
             drop_version(m, v);
@@ -395,7 +427,8 @@ void mvcc_hold(struct mvcc *m)
 void mvcc_release(struct mvcc *m)
 {
     assert(m->holds > 0);
-    m->holds--;
+    if (--m->holds == 0 && m->orphan)
+        mvcc_free(m);
 }
 
 bool mvcc_is_held(const struct mvcc *m)
@@ -403,12 +436,55 @@ bool mvcc_is_held(const struct mvcc *m)
     return m->holds > 0;
 }
 
-/* --- restoring --- */
+/* --- what is saved --- */
+void mvcc_saved(struct mvcc *m, int64_t revision)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_unsaved; i++)
+        if (m->unsaved[i]->mod > revision)
+            m->unsaved[n++] = m->unsaved[i];
+        else
+            kv_unref(m->unsaved[i]);
+    m->n_unsaved = n;
+    if (n == 0) {
+        free(m->unsaved);
+        m->unsaved = NULL;
+        m->cap_unsaved = 0;
+    }
+    m->saved = revision;
+    m->tracked = true;
+}
+
+size_t mvcc_unsaved(const struct mvcc *m, size_t *position)
+{
+    *position = mvcc_log_seek(m, m->saved + 1);
+    return m->n_unsaved + m->log_len - *position;
+}
+
+const struct kv_version *mvcc_unsaved_at(const struct mvcc *m, size_t position, size_t i)
+{
+    return i < m->n_unsaved ? m->unsaved[i] : mvcc_log_at(m, position + i - m->n_unsaved);
+}
+
+/* --- loading --- */
+void mvcc_load_begin(struct mvcc *m, int64_t compact_revision)
+{
+    m->load_compacted = compact_revision;
+    m->unsorted = m->head[0] != NULL;
+    m->had = m->head[0] ? m->revision : 0;
+    memset(m->tail, 0, sizeof(m->tail));
+}
+
 struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key)
 {
     struct kv_key *last = m->tail[0];
-    if (m->head[0] && !(last && bytes_compare(kv_key_bytes(last), key) < 0))
-        return find_or_add(m, key); /* out of order: a foreign snapshot; slower, still right */
+    int order = last ? bytes_compare(kv_key_bytes(last), key) : -1;
+    if (order == 0)
+        return last;
+    /* Once a key has come out of order, the tails may be wrong. */
+    m->unsorted |= order > 0;
+    if (m->unsorted)
+        return find_or_add(m, key);
     struct kv_key *k = new_key(m, key);
     for (int i = 0; i < k->levels; i++) {
         struct kv_key **link = m->tail[i] ? &m->tail[i]->next[i] : &m->head[i];
@@ -422,39 +498,83 @@ struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key)
 void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create,
                        int64_t version, int64_t lease, struct bytes value)
 {
+    const struct kv_version *newest = k->latest;
+    if (mod <= m->had ||
+        (newest && (mod < newest->mod || (mod == newest->mod && sub <= newest->sub))))
+        return;
     struct kv_version *v = add_version(m, k, value);
     v->mod = mod;
     v->sub = sub;
     v->create = create;
     v->version = version;
     v->lease = lease;
-    append_log(m, v);
+    /* At once, as there may be much of it. What this store had is in its log still. */
+    if (mod < m->load_compacted && m->had == 0)
+        drop_older(m, v);
 }
 
-static int by_revision(const void *a, const void *b)
+/* Drops what compaction leaves of no use; true when the key goes with it. */
+static bool trim(struct mvcc *m, struct kv_key *k)
 {
-    const struct kv_version *x = *(struct kv_version *const *)a,
-                            *y = *(struct kv_version *const *)b;
+    struct kv_version **link = &k->latest;
+    while (*link && (*link)->mod >= m->compact_revision)
+        link = &(*link)->prev;
+    if (*link && !kv_is_delete(*link))
+        link = &(*link)->prev;
+    struct kv_version *old = *link;
+    *link = NULL;
+    while (old) {
+        struct kv_version *older = old->prev;
+        drop_version(m, old);
+        old = older;
+    }
+    return !k->latest;
+}
+
+struct log_place {
+    int64_t mod;
+    uint32_t sub;
+    struct kv_version *version;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    const struct log_place *x = a, *y = b;
     if (x->mod != y->mod)
         return x->mod < y->mod ? -1 : 1;
     return (x->sub > y->sub) - (x->sub < y->sub);
 }
 
-void mvcc_load_done(struct mvcc *m, int64_t revision, int64_t compact_revision)
+bool mvcc_load_done(struct mvcc *m, int64_t revision, int64_t compact_revision)
 {
     m->revision = revision;
     m->compact_revision = compact_revision;
-    /* Only history stays in the log: what a key had before the compact revision is its base. */
-    size_t n = 0;
-    for (size_t i = 0; i < m->log_len; i++)
-        if (m->log[i]->mod >= compact_revision)
-            m->log[n++] = m->log[i];
-    m->log_len = n;
-    if (n)
-        qsort(m->log, n, sizeof(*m->log), by_revision);
     m->keys = 0;
-    for (struct kv_key *k = m->head[0]; k; k = k->next[0])
-        m->keys += mvcc_visible(k, 0) != NULL;
+    bool good = true;
+    /* Only history stays in the log: what a key had before the compact revision is its base. */
+    struct log_place *places = NULL;
+    size_t n = 0, cap = 0;
+    for (struct kv_key *k = m->head[0], *next; k; k = next) {
+        next = k->next[0];
+        if (trim(m, k)) {
+            remove_key(m, k);
+            continue;
+        }
+        good &= k->latest->mod <= revision;
+        m->keys += !kv_is_delete(k->latest);
+        for (struct kv_version *v = k->latest; v && v->mod >= compact_revision; v = v->prev) {
+            if (n == cap)
+                places = mem_realloc(places, (cap = cap ? cap * 2 : 1024) * sizeof(*places));
+            places[n++] = (struct log_place){v->mod, v->sub, v};
+        }
+    }
+    if (n)
+        qsort(places, n, sizeof(*places), by_place);
+    m->log_len = m->log_start = 0;
+    for (size_t i = 0; i < n; i++)
+        append_log(m, places[i].version);
+    free(places);
+    return good;
 }
 
 uint32_t mvcc_hash(const struct mvcc *m, int64_t revision)

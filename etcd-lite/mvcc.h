@@ -47,7 +47,7 @@ void kv_unref(struct kv_version *v);
 
 struct mvcc;
 struct mvcc *mvcc_new(void);
-void mvcc_free(struct mvcc *m);
+void mvcc_free(struct mvcc *m); /* while held: with the end of the last hold */
 
 int64_t mvcc_revision(const struct mvcc *m); /* of the last finished transaction; 1 when fresh */
 int64_t mvcc_compact_revision(const struct mvcc *m);
@@ -96,11 +96,26 @@ void mvcc_hold(struct mvcc *m);
 void mvcc_release(struct mvcc *m);
 bool mvcc_is_held(const struct mvcc *m);
 
-/* --- restoring from a snapshot: keys in any order, versions of a key oldest first --- */
+/* --- what is saved ---
+ * Changes are saved bit by bit: what has come since the last time, in order. So a version that
+ * compaction takes out of the revision log before it is saved is remembered until then. */
+/* All up to the revision is saved (raft thread; forgets what was remembered of it). Before the
+ * first call nothing is remembered. */
+void mvcc_saved(struct mvcc *m, int64_t revision);
+/* The versions that are not saved, in order: [0, n). While the store is held they stay what and
+ * where they are, and more come behind; position is for mvcc_unsaved_at. */
+size_t mvcc_unsaved(const struct mvcc *m, size_t *position);
+const struct kv_version *mvcc_unsaved_at(const struct mvcc *m, size_t position, size_t i);
+
+/* --- loading what was saved, into an empty store or one that is older ---
+ * Keys in any order (in order is faster), a key's versions oldest first; what the store has
+ * already is passed over. */
+void mvcc_load_begin(struct mvcc *m, int64_t compact_revision); /* what it will be in the end */
 struct kv_key *mvcc_load_key(struct mvcc *m, struct bytes key);
 void mvcc_load_version(struct mvcc *m, struct kv_key *k, int64_t mod, uint32_t sub, int64_t create,
                        int64_t version, int64_t lease, struct bytes value);
-void mvcc_load_done(struct mvcc *m, int64_t revision, int64_t compact_revision);
+/* False when something newer than the revision was loaded. */
+bool mvcc_load_done(struct mvcc *m, int64_t revision, int64_t compact_revision);
 
 /* CRC-32 of all that is visible at the revision and of history from the compact revision on: equal
  * on all members. */

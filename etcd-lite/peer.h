@@ -19,6 +19,8 @@ enum frame_type {
     FRAME_LEASE_ANSWER,      /* id, status, time to live, index */
     FRAME_CHANGE,            /* id, encoded command: a change of membership, for the leader */
     FRAME_CHANGE_ANSWER,     /* id, status, index */
+    FRAME_FILE,              /* offset, name: a piece of one of the snapshot's files, please */
+    FRAME_FILE_ANSWER,       /* offset, 1 if it is there, bytes: none at the end */
 };
 #define FRAME_MAX (64u << 20)
 

@@ -1,4 +1,4 @@
-/* libraft: how it is set up, what it applies, how it takes snapshots. */
+/* libraft: how it is set up, what it applies. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,18 +11,9 @@
 #include "etcd-lite/log_files.h"
 #include "etcd-lite/server_internal.h"
 
-/* A snapshot is taken after so much log: a third of the data, within these bounds, as each snapshot
- * writes all data anew. Then some log is kept for members that are a little behind. libraft keeps
- * the log in memory, so this bounds memory too. */
-#define SNAPSHOT_NEVER (1u << 30) /* libraft counts entries, we bytes */
 #define DAMAGE_ADVICE                                                                              \
     "its data is damaged: check the disk; replace this member by a fresh one (etcdctl member "      \
     "remove, member add), or restore a backup"
-#define ENTRY_OVERHEAD     128 /* what libraft keeps of an entry beside its bytes */
-#define SNAPSHOT_BYTES_MIN (4u << 20)
-#define SNAPSHOT_BYTES_MAX (256u << 20)
-#define TRAILING_ENTRIES   512
-#define TRAILING_BYTES     (4u << 20)
 
 /* Until the first leader is known, elections are tried fast: there is nobody to disturb (and
  * pre-votes keep a member that comes back from disturbing a leader that it has not heard of yet).
@@ -146,8 +137,6 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         server_fail(s, "A log entry cannot be read", "it is damaged or of a newer version");
         return RAFT_MALFORMED;
     }
-    s->log_bytes += buf->len + ENTRY_OVERHEAD;
-    s->log_entries++;
     bool ours = r.origin.member == s->origin.member && r.origin.boot == s->origin.boot;
     cleanup_arena struct arena arena = {0};
     struct outcome *outcomes = arena_alloc(&arena, (r.left + 1) * sizeof(*outcomes));
@@ -188,63 +177,7 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
         if (node_is_leader(s) && s->raft.current_term == noop)
             lessor_promote(s->state.leases, server_now_ms());
     }
-    size_t limit = mvcc_bytes(s->state.kv) / 3;
-    limit = limit < SNAPSHOT_BYTES_MIN   ? SNAPSHOT_BYTES_MIN
-            : limit > SNAPSHOT_BYTES_MAX ? SNAPSHOT_BYTES_MAX
-                                         : limit;
-    if (s->log_bytes > limit)
-        raft_set_snapshot_threshold(&s->raft, 1);
-    return 0;
-}
-
-/* --- snapshots --- */
-static int on_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
-{
-    struct server *s = fsm->data;
-    if (s->snapshot || s->raft.configuration_uncommitted_index) /* see raft_guard.c, 3 */
-        return RAFT_BUSY;
-    *bufs = NULL;
-    *n_bufs = 0;
-    size_t average = s->log_bytes / (s->log_entries ? s->log_entries : 1) + 1;
-    size_t trailing = TRAILING_BYTES / average;
-    raft_set_snapshot_trailing(&s->raft, (unsigned)(trailing > TRAILING_ENTRIES ? TRAILING_ENTRIES
-                                                    : trailing < 16             ? 16
-                                                                                : trailing));
-    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
-    s->log_bytes = s->log_entries = 0;
-    s->snapshot = snapshot_begin(&s->state);
-    return 0;
-}
-
-static int on_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
-{
-    struct server *s = fsm->data;
-    snapshot_run(s->snapshot);
-    snapshot_buffers(s->snapshot, bufs, n_bufs);
-    return 0;
-}
-
-static int on_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
-{
-    struct server *s = fsm->data;
-    snapshot_end(s->snapshot);
-    s->snapshot = NULL;
-    *bufs = NULL;
-    *n_bufs = 0;
-    return 0;
-}
-
-static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
-{
-    struct server *s = fsm->data;
-    cleanup_error struct error *e = NULL;
-    if (!snapshot_restore(&s->state, buf->base, buf->len, &e)) {
-        server_fail(s, "Cannot restore from a snapshot", error_message(e));
-        return RAFT_CORRUPT;
-    }
-    raft_free(buf->base);
-    s->restored_state = s->members_changed = true;
-    s->log_bytes = s->log_entries = 0;
+    snapshots_note_applied(s->snapshots, buf->len);
     return 0;
 }
 
@@ -274,12 +207,20 @@ unsigned node_voters(const struct server *s)
  * A follower applies, and so answers its clients, when it hears from the leader that its entries
  * are committed. libraft tells it with the next entries or the next heartbeat, up to 100 ms later.
  * So a heartbeat is made due as soon as there is news, by way of libraft's own tick. */
-static int capture_tick(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
-                        raft_io_recv_cb recv)
+static void on_message(struct raft_io *io, struct raft_message *msg)
+{
+    struct server *s = ((struct raft *)io->data)->data;
+    if (!snapshots_take_message(s->snapshots, msg))
+        s->raft_recv(io, msg);
+}
+
+static int capture_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
+                         raft_io_recv_cb recv)
 {
     struct server *s = ((struct raft *)io->data)->data;
     s->raft_tick = tick;
-    return s->uv_start(io, msecs, tick, recv);
+    s->raft_recv = recv;
+    return s->uv_start(io, msecs, tick, on_message);
 }
 
 /* Entries that are sent to a member carry the commit index; it can use it as far as its log
@@ -426,7 +367,11 @@ static void on_frame(void *userdata, uint64_t from, uint64_t connection, uint8_t
                      const uint8_t *payload, size_t len)
 {
     struct server *s = userdata;
-    if (!s->stopping)
+    if (s->stopping)
+        return;
+    if (type == FRAME_FILE || type == FRAME_FILE_ANSWER)
+        snapshots_on_frame(s->snapshots, from, connection, type, payload, len);
+    else
         reads_on_frame(s, from, connection, type, payload, len);
 }
 
@@ -491,13 +436,14 @@ bool node_init(struct server *s, struct error **err)
         return false;
     s->peers =
         peers_new(&(struct peers_options){&s->loop, s->transport, on_frame, on_up, on_down, s});
-    s->fsm = (struct raft_fsm){.version = 3,
-                               .data = s,
-                               .apply = on_apply,
-                               .snapshot = on_snapshot,
-                               .restore = on_restore,
-                               .snapshot_finalize = on_snapshot_finalize,
-                               .snapshot_async = on_snapshot_async};
+    cleanup_free char *snapshots = mem_printf("%s/member/snap", s->o.data_dir);
+    if (mkdir(snapshots, 0700) < 0 && errno != EEXIST) {
+        error_set_errno(err, errno, "cannot make the directory %s", snapshots);
+        return false;
+    }
+    s->snapshots = snapshots_new(s, snapshots, dir);
+    s->fsm = (struct raft_fsm){.version = 3, .data = s, .apply = on_apply};
+    snapshots_set_fsm(s->snapshots, &s->fsm);
     int rc = raft_uv_init(&s->io, &s->loop, dir, transport_raft(s->transport));
     if (rc != 0) {
         error_setf(err, "cannot use the directory %s: %s", dir, raft_strerror(rc));
@@ -511,7 +457,7 @@ bool node_init(struct server *s, struct error **err)
     s->uv_append = s->io.append;
     s->io.append = split_append;
     s->uv_start = s->io.start;
-    s->io.start = capture_tick;
+    s->io.start = capture_start;
     raft_guard_init(&s->guard, &s->raft, &s->io);
     rc = raft_init(&s->raft, &s->io, &s->fsm, s->o.member_id, s->o.advertise_peer_url);
     if (rc != 0) {
@@ -528,9 +474,8 @@ bool node_init(struct server *s, struct error **err)
     raft_set_pre_vote(&s->raft, true);
     raft_set_heartbeat_timeout(&s->raft, TICK_MS);
     raft_set_election_timeout(&s->raft, FIRST_ELECTION_MS);
-    raft_set_snapshot_threshold(&s->raft, SNAPSHOT_NEVER);
-    raft_set_snapshot_trailing(&s->raft, TRAILING_ENTRIES);
-    raft_set_install_snapshot_timeout(&s->raft, 30000);
+    raft_set_snapshot_threshold(&s->raft, 1u << 30); /* entries; raft_snapshot.c counts bytes */
+    raft_set_install_snapshot_timeout(&s->raft, 3000);
     raft_set_max_catch_up_round_duration(&s->raft, CATCH_UP_MS);
     cleanup_error struct error *damage = NULL;
     if (!log_files_check(dir, &damage)) {
@@ -547,6 +492,7 @@ bool node_init(struct server *s, struct error **err)
             s->o.data_dir);
         return false;
     }
+    snapshots_started(s->snapshots);
     s->members_changed = true;
     members_look(s);
     return true;
@@ -615,6 +561,8 @@ void node_close(struct server *s)
     if (s->peers)
         peers_stop(s->peers);
     cancel_failed_appends(s);
+    if (s->snapshots)
+        snapshots_stop(s->snapshots);
     if (s->raft_inited)
         raft_close(&s->raft, on_raft_closed); /* stops the transport too */
     else if (s->transport)
@@ -623,8 +571,7 @@ void node_close(struct server *s)
 
 void node_free(struct server *s)
 {
-    if (s->snapshot)
-        snapshot_end(s->snapshot);
+    snapshots_free(s->snapshots);
     raft_guard_free(&s->guard);
     peers_free(s->peers);
     transport_free(s->transport);

@@ -369,6 +369,7 @@ void server_work(struct server *s)
     members_work(s);
     proposals_flush(s);
     reads_work(s);
+    snapshots_work(s->snapshots);
     node_tell_commit(s);
     if (s->watches && atomic_exchange(&s->wake_watches, false) &&
         watch_catch_up(s->watches, s->state.kv)) {
@@ -423,6 +424,7 @@ static void on_tick(uv_timer_t *timer)
     queue_fail(s, &late, KV_TIMEOUT);
     reads_tick(s, now);
     members_tick(s, now);
+    snapshots_tick(s->snapshots, now);
     expire_leases(s, now);
     publish(s);
     if (s->watches && now - s->last_progress_ms >= PROGRESS_MS) {
@@ -591,6 +593,11 @@ void server_offload(struct server *s, void (*work)(void *data), void *data)
     o->work = work;
     o->data = data;
     uv_queue_work(&s->loop, &o->req, on_offload, on_offloaded);
+}
+
+void server_defragment(struct server *s)
+{
+    snapshots_want_base(s->snapshots);
 }
 
 struct state *server_state(struct server *s)

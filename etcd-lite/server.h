@@ -66,6 +66,7 @@ struct server_options {
     const char *peer_cert_file, *peer_key_file, *peer_ca_file;
     const char *const *client_urls; /* advertised, NULL-terminated */
     unsigned heartbeat_ms, election_ms;
+    unsigned snapshot_count; /* log entries, at most, between snapshots; 0: by their bytes only */
     const struct watch_sink *watch_sink; /* NULL: no watches */
 };
 struct server *server_start(const struct server_options *o, struct error **err);
@@ -94,6 +95,8 @@ void server_get_status(struct server *s, struct server_status *out);
 enum kv_status server_move_leader(struct server *s, uint64_t to,
                                   void (*done)(struct server *s, bool moved, void *data),
                                   void *data);
+/* Writes all data anew in the background, soon. Any thread. */
+void server_defragment(struct server *s);
 /* Members as raft knows them (raft thread). */
 void server_list_members(struct server *s, struct arena *a, struct msg_list *out);
 /* True when the process must end because the member failed (disk, corruption): any thread. */

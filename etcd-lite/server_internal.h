@@ -9,7 +9,7 @@
 #include "etcd-lite/peer.h"
 #include "etcd-lite/raft_guard.h"
 #include "etcd-lite/server.h"
-#include "etcd-lite/snapshot.h"
+#include "etcd-lite/raft_snapshot.h"
 #include "etcd-lite/transport.h"
 
 #define REQUEST_TIMEOUT_MS 7000 /* etcd: 5 s and two election timeouts */
@@ -61,9 +61,8 @@ struct server {
     bool raft_inited, stopping, closing;
     struct raft_transfer transfer;
     void (*handed_over)(struct server *s);
-    struct snapshot_job *snapshot;
-    size_t log_bytes; /* since the last snapshot */
-    unsigned log_entries;
+    struct snapshots *snapshots;
+    raft_io_recv_cb raft_recv;
     bool restored_state; /* a snapshot replaced the state: look after it */
 
     /* member_change.c */

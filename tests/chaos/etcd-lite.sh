@@ -82,7 +82,7 @@ run_member() { # MEMBER DATA_DIR LOG: in the foreground
         --initial-cluster "m1=https://10.91.0.1:2380,m2=https://10.91.0.2:2380,m3=https://10.91.0.3:2380" \
         --listen-client-urls "http://10.91.0.$1:2379" --advertise-client-urls "http://10.91.0.$1:2379" \
         --listen-peer-urls "https://10.91.0.$1:2380" --initial-advertise-peer-urls "https://10.91.0.$1:2380" \
-        --peer-cert-file peer.crt --peer-key-file peer.key --peer-trusted-ca-file ca.crt >>"$3" 2>&1
+        --peer-cert-file peer.crt --peer-key-file peer.key --peer-trusted-ca-file ca.crt --snapshot-count "${SNAPSHOT_COUNT:-100}" >>"$3" 2>&1
 }
 start() { # MEMBER...
     local i
@@ -146,6 +146,14 @@ fault_kill() {
     what="member $v is killed"
     kill_9 "$v"
     below 1500; nap "$REPLY"
+    start "$v"
+}
+# So long that the others' logs no more go back to where it stopped: it must fetch what it lacks.
+fault_away() {
+    victim; local v=$REPLY
+    what="member $v is away for long"
+    kill_9 "$v"
+    below 4000; nap $((REPLY + 4000))
     start "$v"
 }
 fault_pause() {
@@ -299,6 +307,14 @@ fault_middle() {
     elif [ -n "$segment" ]; then
         middle=$(($(stat -c %s "$segment") * (permille + 200) / 1400))
     fi
+    # Or a file of the snapshot that is in use.
+    local snap
+    snap=$(ls -t copy/member/snap/*.changes 2>/dev/null | head -n 1)
+    below 3
+    if [ "$REPLY" = 0 ] && [ -n "$snap" ]; then
+        segment=$snap
+        middle=$((16 + ($(stat -c %s "$snap") - 16) * permille / 1000))
+    fi
     if [ -n "$segment" ]; then
         flip "$segment" $middle
         : >copy.log
@@ -324,7 +340,7 @@ flip() { # FILE OFFSET: all bits of one byte
 printf '{"compare":[{"target":"VERSION","key":"eA==","version":"1"}],"success":[{"request_put":{"key":"eA==","value":"%s"}}]}' \
     "$(head -c 900000 /dev/zero | tr '\0' x | base64 -w0)" >large
 
-read -ra FAULTS <<<"${FAULTS:-kill pause power halves oneway link flapping slow disk torn tail middle}" # FAULTS="disk kill" tries these only
+read -ra FAULTS <<<"${FAULTS:-kill away pause power halves oneway link flapping slow disk torn tail middle}" # FAULTS="disk kill" tries these only
 
 # --- the run ---
 start 1 2 3
@@ -371,6 +387,7 @@ for i in 2 3; do
     check_equal "member $i holds what member 1 holds" "$(ask 1 maintenance/hash "{\"revision\":\"$revision\"}" | jq -r .hash)" \
         "$(ask $i maintenance/hash "{\"revision\":\"$revision\"}" | jq -r .hash)"
 done
+echo "$(cat "$CHAOS_DIR"/m?.log | grep -c 'Fetched a snapshot') times a member fetched files of a snapshot"
 for i in 1 2 3; do
     kill -TERM "${pid[$i]}"
     wait "${pid[$i]}"

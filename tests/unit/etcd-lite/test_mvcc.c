@@ -1,5 +1,5 @@
 /* The store against a model that keeps every state it ever had. */
-#include "kv_test.h"
+#include "snapshot_test.h"
 #include "etcd-lite/snapshot.h"
 
 static struct state s;
@@ -125,6 +125,10 @@ static void random_walk(uint64_t seed, bool with_snapshots)
     static struct model_state history[STEPS + 2];
     struct model_state now = {0};
     int64_t compacted = 0;
+    struct snapshot_list saved = {0};
+    char dir[] = "/tmp/test_mvcc.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    mvcc_saved(s.kv, 0);
     history[1] = now;
     for (int step = 0; step < STEPS; step++) {
         char key[8], value[16];
@@ -153,22 +157,16 @@ static void random_walk(uint64_t seed, bool with_snapshots)
         } else if (what == 17) {
             mvcc_collect(s.kv, chance(&seed, 10));
         } else if (what == 18 && with_snapshots) {
-            struct snapshot_job *j = snapshot_begin(&s);
+            struct snapshot_changes *c = snapshot_changes_begin(&s, snapshot_list_revision(&saved));
             put(&s, "later", "not in it", 0);
-            snapshot_run(j);
-            struct raft_buffer *bufs;
-            unsigned n;
-            snapshot_buffers(j, &bufs, &n);
-            struct buf all = {0};
-            for (unsigned i = 0; i < n; i++)
-                buf_add(&all, bufs[i].base, bufs[i].len);
-            ck_assert_uint_eq(all.len, snapshot_size(j));
-            snapshot_end(j);
+            save_changes(&s, c, &saved, dir, step);
             uint32_t hash = mvcc_hash(s.kv, before);
-            ck_assert(snapshot_restore(&s, all.data, all.len, NULL));
+            state_clear(&s);
+            state_init(&s, test_now_ms);
+            ck_assert(snapshot_load(&s, &saved, dir, NULL));
+            mvcc_saved(s.kv, before);
             ck_assert_int_eq(mvcc_revision(s.kv), before);
             ck_assert_uint_eq(mvcc_hash(s.kv, before), hash);
-            buf_free(&all);
         }
         if (mvcc_revision(s.kv) > before)
             history[mvcc_revision(s.kv)] = now;
@@ -193,6 +191,7 @@ static void random_walk(uint64_t seed, bool with_snapshots)
         }
         ck_assert_int_eq(last, mvcc_revision(s.kv));
     }
+    remove_files(&saved, dir);
 }
 
 START_TEST(against_a_model)
