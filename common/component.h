@@ -13,6 +13,7 @@ struct flag {
     void *value; /* char ** (owned, default set before), int64_t *, bool *, int64_t * (ms) */
     const char *help;
 };
+bool component_parse_duration(const char *text, int64_t *ms); /* "1m30s", "500ms", "0" */
 /* Table ended by a NULL name. --help prints usage on stdout and --version the version; both end the process through exit status 0
  * by returning false with *err NULL. An unknown flag or bad value is an error naming the flag. "-v"/"--v" sets log_verbosity. */
 bool component_parse_flags(int argc, char **argv, const struct flag *flags, const char *description, struct error **err);

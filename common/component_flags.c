@@ -53,7 +53,7 @@ static bool parse_bool(const char *text, bool *out)
 }
 
 /* Go's time.ParseDuration, down to milliseconds: "1h15m30.5s", "100ms", "0". */
-static bool parse_duration(const char *text, int64_t *out)
+bool component_parse_duration(const char *text, int64_t *out)
 {
     static const struct {
         const char *unit;
@@ -128,7 +128,7 @@ static bool set_flag(const struct flag *f, const char *value, struct error **err
         wanted = "true or false";
         break;
     case FLAG_DURATION_MS:
-        ok = parse_duration(value, f->value);
+        ok = component_parse_duration(value, f->value);
         wanted = "a duration like \"1m30s\"";
         break;
     }

@@ -27,6 +27,7 @@ struct kubelet {
     int64_t allocatable_cpu_milli, allocatable_memory, allocatable_ephemeral;
     int64_t max_pods, pod_max_pids; /* pids: -1 for no limit */
     char *version;                  /* for probes: "1.36" */
+    char *image_dir;                /* on the runtime's file system of images; NULL: not known */
     struct rates *rates;            /* of processor time; NULL: not kept */
 
     /* --- the pods; guarded by lock --- */
@@ -35,6 +36,7 @@ struct kubelet {
     size_t pod_count;
     atomic_bool stopping;
     atomic_bool release_due;
+    atomic_uint pressure; /* what the node is under: PRESSURE_ bits */
 
     /* --- the runtime's condition, as last asked --- */
     pthread_mutex_t runtime_lock;

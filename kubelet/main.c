@@ -5,8 +5,11 @@
 #include "common/kube_client.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/recorder.h"
 #include "kubelet/cri/rpc.h"
+#include "kubelet/eviction/eviction.h"
+#include "kubelet/garbage/garbage.h"
 #include "kubelet/kubelet.h"
 #include "kubelet/metrics.h"
 #include "kubelet/node/node.h"
@@ -29,6 +32,10 @@ static struct {
         *cni_conf_dir, *address, *resolv_conf, *manifests;
     bool anonymous_auth;
     int64_t port, healthz_port, max_pods, pod_max_pids, status_update_ms, status_report_ms, lease_seconds;
+    struct eviction_flags eviction;
+    struct eviction_options evict;
+    struct garbage_options garbage;
+    char *log_max_size;
 } flags;
 
 static const struct flag flag_table[] = {
@@ -63,6 +70,27 @@ static const struct flag flag_table[] = {
     {"node-status-report-frequency", FLAG_DURATION_MS, &flags.status_report_ms,
      "How often it is reported though nothing changed"},
     {"node-lease-duration-seconds", FLAG_INT, &flags.lease_seconds, "Life of the node's lease"},
+    {"eviction-hard", FLAG_STRING, &flags.eviction.hard, "Pods are ended when less than that is free: signal<quantity,..."},
+    {"eviction-soft", FLAG_STRING, &flags.eviction.soft, "The same, after a grace period"},
+    {"eviction-soft-grace-period", FLAG_STRING, &flags.eviction.soft_grace, "signal=duration,..."},
+    {"eviction-minimum-reclaim", FLAG_STRING, &flags.eviction.minimum_reclaim,
+     "What must be free beyond the threshold before it is over: signal=quantity,..."},
+    {"eviction-max-pod-grace-period", FLAG_INT, &flags.evict.max_grace_seconds,
+     "Seconds that pods have to end for a soft threshold"},
+    {"eviction-pressure-transition-period", FLAG_DURATION_MS, &flags.evict.transition_ms,
+     "How long a pressure is told after it was last seen"},
+    {"housekeeping-interval", FLAG_DURATION_MS, &flags.evict.interval_ms, "How often thresholds are looked at"},
+    {"container-log-max-size", FLAG_STRING, &flags.log_max_size, "Logs of containers are rotated at this size"},
+    {"container-log-max-files", FLAG_INT, &flags.garbage.log_max_files, "Files of one container's log, at least 2"},
+    {"container-log-monitor-interval", FLAG_DURATION_MS, &flags.garbage.log_interval_ms,
+     "How often the size of logs is looked at"},
+    {"image-gc-high-threshold", FLAG_INT, &flags.garbage.image_high,
+     "Percent of the disk in use from which unused images are removed"},
+    {"image-gc-low-threshold", FLAG_INT, &flags.garbage.image_low, "Percent of the disk in use down to which they are removed"},
+    {"minimum-image-ttl-duration", FLAG_DURATION_MS, &flags.garbage.image_min_age_ms, "Unused images younger than that stay"},
+    {"image-maximum-gc-age", FLAG_DURATION_MS, &flags.garbage.image_max_age_ms,
+     "Images that were not used for so long are removed; 0 for never"},
+    {"image-gc-period", FLAG_DURATION_MS, &flags.garbage.image_interval_ms, "How often images are looked at"},
     {0},
 };
 
@@ -148,6 +176,22 @@ static bool check_flags(struct error **err)
         error_setf(err, "--node-ip is required");
         return false;
     }
+    flags.garbage.log_max_size = quantity_text_value(flags.log_max_size);
+    if (flags.garbage.log_max_size <= 0 || flags.garbage.log_max_files < 2) {
+        error_setf(err, "--container-log-max-size must be a size, --container-log-max-files at least 2");
+        return false;
+    }
+    if (flags.garbage.image_low < 0 || flags.garbage.image_high > 100 || flags.garbage.image_low > flags.garbage.image_high) {
+        error_setf(err, "--image-gc-low-threshold must not be above --image-gc-high-threshold, both from 0 to 100");
+        return false;
+    }
+    if (flags.evict.interval_ms < 100 || flags.garbage.log_interval_ms < 100 || flags.garbage.image_interval_ms < 100) {
+        error_setf(err, "--housekeeping-interval, --container-log-monitor-interval and --image-gc-period are at least 100ms");
+        return false;
+    }
+    flags.garbage.sandbox_image = flags.pause_image;
+    if (!thresholds_parse(&flags.eviction, &flags.evict.thresholds, err))
+        return false;
     for (char *p = flags.hostname; *p; p++)
         *p = (char)tolower((unsigned char)*p);
     return true;
@@ -181,7 +225,7 @@ static bool setup_node(struct kubelet *k, struct node_config *config, struct nod
     k->translate.cgroup_v2 = cgroups_v2(k->cgroups);
     k->translate.memory = facts->memory;
     k->translate.oom_lowest = oom_lowest_allowed();
-    return cgroups_setup(k->cgroups, facts->allocatable_cpu_milli, facts->allocatable_memory, err);
+    return cgroups_setup(k->cgroups, facts->allocatable_cpu_milli, facts->pods_memory, err);
 }
 
 static bool is_ready(void *userdata, struct error **why)
@@ -244,6 +288,7 @@ static bool run(struct error **err)
         .status_report_ms = flags.status_report_ms,
         .status_update_ms = flags.status_update_ms,
         .lease_seconds = flags.lease_seconds,
+        .eviction = &flags.evict.thresholds,
     };
     struct node_facts facts;
     if (!setup_node(&k, &node, &facts, err))
@@ -290,7 +335,11 @@ static bool run(struct error **err)
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
     pool_run_after(k.pool, 10000, relist_again, &k);
+    uint64_t image_bytes;
+    cri_image_fs(&k.cri, &image_bytes, &k.image_dir, NULL);
     stats_start(&k);
+    eviction_start(&k, &flags.evict, agent);
+    garbage_start(&k, &flags.garbage, agent);
     log_info("Running", "node", k.node_name, "runtime", version, "version", SKIFF_VERSION);
 
     component_wait();
@@ -327,6 +376,17 @@ int main(int argc, char **argv)
     flags.status_update_ms = 10000;
     flags.status_report_ms = 300000;
     flags.lease_seconds = 40;
+    flags.eviction.hard = mem_strdup("memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,"
+                                     "imagefs.available<15%,imagefs.inodesFree<5%");
+    flags.evict.transition_ms = 300000;
+    flags.evict.interval_ms = 10000;
+    flags.log_max_size = mem_strdup("10Mi");
+    flags.garbage = (struct garbage_options){.log_max_files = 5,
+                                             .log_interval_ms = 10000,
+                                             .image_high = 85,
+                                             .image_low = 80,
+                                             .image_min_age_ms = 120000,
+                                             .image_interval_ms = 300000};
     cleanup_error struct error *err = NULL;
     if (!component_parse_flags(argc, argv, flag_table, "Runs the pods that are bound to this node.", &err)) {
         if (!err)

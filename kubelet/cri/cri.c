@@ -534,3 +534,23 @@ void writable_layers_free(struct writable_layer *l, size_t count)
         free(l[i].id);
     free(l);
 }
+
+bool cri_remove_image(const struct cri *c, const char *image, struct error **err)
+{
+    Runtime__V1__RemoveImageRequest request = RUNTIME__V1__REMOVE_IMAGE_REQUEST__INIT;
+    Runtime__V1__ImageSpec spec = RUNTIME__V1__IMAGE_SPEC__INIT;
+    spec.image = (char *)image;
+    request.image = &spec;
+    cleanup_answer void *answer =
+        call(c, "ImageService/RemoveImage", &request, DESCRIPTOR(remove_image), CALL_TIMEOUT_MS, err);
+    return answer != NULL;
+}
+
+bool cri_reopen_log(const struct cri *c, const char *container_id, struct error **err)
+{
+    Runtime__V1__ReopenContainerLogRequest request = RUNTIME__V1__REOPEN_CONTAINER_LOG_REQUEST__INIT;
+    request.container_id = (char *)container_id;
+    cleanup_answer void *answer =
+        call(c, "RuntimeService/ReopenContainerLog", &request, DESCRIPTOR(reopen_container_log), CALL_TIMEOUT_MS, err);
+    return answer != NULL;
+}

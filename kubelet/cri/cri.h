@@ -121,6 +121,10 @@ Runtime__V1__ListImagesResponse *cri_list_images(const struct cri *c, struct err
 /* Used bytes of the image store and a path on its file system (caller frees). */
 bool cri_image_fs(const struct cri *c, uint64_t *used, char **mountpoint, struct error **err);
 
+bool cri_remove_image(const struct cri *c, const char *image, struct error **err);
+/* The log file was moved away: the runtime is to begin a new one. */
+bool cri_reopen_log(const struct cri *c, const char *container_id, struct error **err);
+
 /* What a container wrote above its image. */
 struct writable_layer {
     char *id; /* of the container */

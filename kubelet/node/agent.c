@@ -6,6 +6,7 @@
 #include "common/timefmt.h"
 #include "kubelet/node/node.h"
 #include "kubelet/pod/pod.h"
+#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,7 +21,7 @@ struct node_agent {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool woken, stopping;
+    bool woken, stopping, report_now;
     struct kube_object *node; /* the newest known; guarded by lock */
     bool registered, runtime_answered;
     /* the thread's own */
@@ -94,6 +95,18 @@ static void node_event(struct node_agent *a, const char *type, const char *reaso
     json_set_str(o, "metadata.name", a->k->node_name);
     json_set_str(o, "metadata.uid", a->k->node_name); /* as Kubernetes' kubelet does: kubectl describe looks for it */
     kubelet_event(a->k, o, NULL, type, reason, "%s", message);
+}
+
+void node_agent_event(struct node_agent *a, const char *type, const char *reason, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    cleanup_free char *text = NULL;
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
+    va_end(ap);
+    if (a)
+        node_event(a, type, reason, text ? text : "");
 }
 
 static void status_event(struct node_agent *a, const char *reason)
@@ -215,8 +228,8 @@ static cJSON *status_now(struct node_agent *a, const cJSON *old)
     json_set_int(status, "daemonEndpoints.kubeletEndpoint.Port", a->config.port);
     if (a->images)
         json_set(status, "images", json_dup(a->images));
-    struct node_pressure pressure;
-    node_read_pressure(k->root_dir, &pressure);
+    unsigned under = atomic_load(&k->pressure);
+    struct node_pressure pressure = {under & PRESSURE_MEMORY, under & PRESSURE_DISK, under & PRESSURE_PID};
     pthread_mutex_lock(&k->runtime_lock);
     json_set(status, "conditions",
              node_conditions(json_get(old, "conditions"), &pressure, k->runtime_not_ready, k->network_not_ready,
@@ -471,6 +484,9 @@ static void *agent_main(void *arg)
         int64_t now = time_monotonic_ms(), next = now + 10000;
         pthread_mutex_lock(&a->lock);
         bool stop = a->stopping, registered = a->registered;
+        if (a->report_now)
+            a->status_due = 0;
+        a->report_now = false;
         pthread_mutex_unlock(&a->lock);
         if (stop)
             return NULL;
@@ -554,6 +570,16 @@ void node_agent_wake(struct node_agent *a)
     a->woken = true;
     pthread_cond_signal(&a->wake);
     pthread_mutex_unlock(&a->lock);
+}
+
+void node_agent_report(struct node_agent *a)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->report_now = true;
+    pthread_mutex_unlock(&a->lock);
+    node_agent_wake(a);
 }
 
 void node_agent_changed(void *agent, enum informer_event event, const struct kube_object *old,

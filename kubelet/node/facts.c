@@ -69,6 +69,13 @@ bool node_read_facts(const struct node_config *c, const char *root_dir, int64_t 
             return false;
         }
     }
+    out->pods_memory = out->allocatable_memory;
+    if (c->eviction) {
+        int64_t memory = thresholds_hard_reserve(c->eviction, SIGNAL_MEMORY, out->memory);
+        int64_t disk = thresholds_hard_reserve(c->eviction, SIGNAL_NODEFS, out->ephemeral);
+        out->allocatable_memory = out->allocatable_memory > memory ? out->allocatable_memory - memory : 0;
+        out->allocatable_ephemeral = out->allocatable_ephemeral > disk ? out->allocatable_ephemeral - disk : 0;
+    }
     return true;
 }
 
@@ -180,21 +187,4 @@ void node_set_facts(cJSON *status, const struct node_facts *f, const struct node
     json_set_str(info, "architecture", strcmp(u.machine, "x86_64") == 0    ? "amd64"
                                        : strcmp(u.machine, "aarch64") == 0 ? "arm64"
                                                                            : u.machine);
-}
-
-/* Kubernetes' default hard eviction thresholds. */
-void node_read_pressure(const char *root_dir, struct node_pressure *out)
-{
-    *out = (struct node_pressure){0};
-    int64_t available = meminfo("MemAvailable");
-    out->memory = available > 0 && available < 100 * 1024 * 1024;
-    struct statvfs fs;
-    if (statvfs(root_dir, &fs) == 0 && fs.f_blocks > 0)
-        out->disk = (double)fs.f_bavail < 0.10 * (double)fs.f_blocks ||
-                    (fs.f_files > 0 && (double)fs.f_favail < 0.05 * (double)fs.f_files);
-    cleanup_free char *pid_max_text = read_line("/proc/sys/kernel/pid_max");
-    cleanup_free char *load = read_line("/proc/loadavg");
-    long long pid_max = strtoll(pid_max_text, NULL, 10), tasks = 0;
-    if (sscanf(load, "%*s %*s %*s %*d/%lld", &tasks) == 1)
-        out->pid = pid_max > 0 && tasks > pid_max - pid_max / 10;
 }

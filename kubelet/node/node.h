@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "common/informer.h"
+#include "kubelet/eviction/thresholds.h"
 #include "kubelet/kubelet.h"
 
 struct node_config {
@@ -11,6 +12,7 @@ struct node_config {
     const char *system_reserved, *kube_reserved; /* "cpu=100m,memory=256Mi" */
     const char *cni_conf_dir;
     const char *runtime; /* "containerd://1.6.20" */
+    const struct thresholds *eviction; /* what the hard ones keep free is not for pods; NULL: none */
     int port;            /* where the kubelet serves */
     int64_t status_report_ms, status_update_ms, lease_seconds; /* Kubernetes: 300000, 10000, 40 */
 };
@@ -19,6 +21,7 @@ struct node_config {
 struct node_facts {
     int64_t cpu_milli, memory, ephemeral, pods; /* capacity */
     int64_t allocatable_cpu_milli, allocatable_memory, allocatable_ephemeral;
+    int64_t pods_memory; /* the limit of all pods together: without what eviction keeps free */
 };
 /* False with a message for a reservation that makes no sense. */
 bool node_read_facts(const struct node_config *c, const char *root_dir, int64_t max_pods, struct node_facts *out,
@@ -28,7 +31,6 @@ void node_set_facts(cJSON *status, const struct node_facts *f, const struct node
 struct node_pressure {
     bool memory, disk, pid;
 };
-void node_read_pressure(const char *root_dir, struct node_pressure *out);
 
 /* --- CNI (cni.c) --- */
 /* Writes 10-skiff.conflist for this range unless somebody else's configuration is there already. */
@@ -44,6 +46,9 @@ struct node_agent *node_agent_start(struct kubelet *k, const struct node_config 
 void node_agent_changed(void *agent, enum informer_event event, const struct kube_object *old,
                         const struct kube_object *new_object);
 void node_agent_wake(struct node_agent *a);
+void node_agent_report(struct node_agent *a); /* the status changed: report it now */
+void node_agent_event(struct node_agent *a, const char *type, const char *reason, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 void node_agent_stop(struct node_agent *a); /* waits */
 /* The Node is known to the API and the runtime answers. */
 bool node_agent_ready(struct node_agent *a, char **why_not);

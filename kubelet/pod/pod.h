@@ -58,6 +58,8 @@ struct pod {
     int64_t first_seen_ms; /* monotonic; 0 once it was seen running */
     bool admitted;
     char *end_phase, *end_reason, *end_message; /* rejected, evicted or past its deadline: it must end */
+    bool ended_by_kubelet;   /* with end_phase: the DisruptionTarget condition, and end_grace seconds to end */
+    int64_t end_grace;
     bool terminating;
     int64_t terminating_since_ms; /* monotonic */
     int64_t grace_seconds;
@@ -114,6 +116,10 @@ void pod_arm_probes(struct pod *p, const struct kube_object *o);                
 /* Runs a lifecycle handler; false with what went wrong. */
 bool pod_run_hook(struct pod *p, const cJSON *pod, const cJSON *container, const char *container_id, const cJSON *handler,
                   int64_t timeout_ms, struct error **err);                          /* hook.c */
+
+/* Ends the pod as Failed for a reason of the node's own; false if it ends already. Any thread. */
+bool pod_end_by_kubelet(struct pod *p, const char *reason, const char *message, int64_t grace_seconds); /* evict.c */
+bool pod_evict(struct pod *p, const char *message, int64_t grace_seconds); /* the same as "Evicted", with its event */
 
 /* --- questions; with the lock held --- */
 struct pod_container_state *pod_state(struct pod *p, const char *name);

@@ -279,6 +279,7 @@ void pod_update_status(struct pod *p, const struct kube_object *o)
             .end_phase = p->end_phase,
             .end_reason = p->end_reason,
             .end_message = p->end_message,
+            .disrupted = p->ended_by_kubelet,
             .terminal = false,
             .now = time_now_seconds(),
         };

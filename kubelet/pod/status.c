@@ -317,6 +317,8 @@ static void add_conditions(const struct status_input *in, cJSON *status, const s
     add_condition(in, conditions, &ready);
     add_condition(in, conditions, &containers_ready);
     add_condition(in, conditions, &(struct condition){"PodScheduled", true, NULL, NULL});
+    if (in->disrupted)
+        add_condition(in, conditions, &(struct condition){"DisruptionTarget", true, "TerminationByKubelet", in->end_message});
 }
 
 /* --- addresses --- */

@@ -12,6 +12,7 @@ struct status_input {
     const char *pod_ips; /* comma-joined or NULL */
     const char *host_ip;
     const char *end_phase, *end_reason, *end_message; /* NULL, or what ends the pod */
+    bool disrupted; /* with end_phase: it was the kubelet's choice */
     bool terminal;                                    /* it came to its end: nothing will be started again */
     int64_t now;                                      /* seconds */
 };

@@ -165,6 +165,8 @@ void pod_sync_terminating(struct pod *p, const struct kube_object *o)
     int64_t grace = json_int(o->json, "spec.terminationGracePeriodSeconds", 30);
     if (asked)
         grace = json_int(o->json, "metadata.deletionGracePeriodSeconds", grace);
+    else if (p->ended_by_kubelet)
+        grace = p->end_grace;
     else if (p->removed && !p->is_static)
         grace = 1; /* deleted by force: nobody waits */
     if (grace < 1 && (asked || p->removed))

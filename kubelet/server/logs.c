@@ -247,6 +247,33 @@ static bool was_rotated(int fd, const char *path)
     return fstat(fd, &a) == 0 && stat(path, &b) == 0 && (a.st_ino != b.st_ino || a.st_dev != b.st_dev);
 }
 
+/* Takes what inotify tells. True when the runtime has closed the file `wd`. */
+static bool take_events(int watch, int wd)
+{
+    bool closed = false;
+    _Alignas(struct inotify_event) char events[4096];
+    ssize_t n;
+    while ((n = read(watch, events, sizeof(events))) > 0) {
+        for (char *at = events; at < events + n;) {
+            const struct inotify_event *e = (const struct inotify_event *)at;
+            closed = closed || (e->wd == wd && (e->mask & IN_CLOSE_WRITE));
+            at += sizeof(*e) + e->len;
+        }
+    }
+    return closed;
+}
+
+/* A line may still be on its way into a file that was moved away: the runtime closes it when it has none left. */
+static void await_close(int watch, int wd)
+{
+    enum { LONGEST_MS = 500 };
+    for (int64_t end = time_monotonic_ms() + LONGEST_MS, now; (now = time_monotonic_ms()) < end;) {
+        struct pollfd p = {.fd = watch, .events = POLLIN};
+        if (poll(&p, 1, (int)(end - now)) > 0 && take_events(watch, wd))
+            return;
+    }
+}
+
 bool logs_read(struct log_reader *r, const char *path, const char *container_id, const struct log_options *o,
                bool (*still_running)(void *userdata), bool (*write_out)(void *userdata, const void *p, size_t n),
                void *userdata, struct error **err)
@@ -265,23 +292,30 @@ bool logs_read(struct log_reader *r, const char *path, const char *container_id,
     }
     cleanup_free char *dir = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
     cleanup_close int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (watch < 0 || inotify_add_watch(watch, path, IN_MODIFY) < 0 ||
-        inotify_add_watch(watch, dir, IN_CREATE | IN_MOVED_TO) < 0) {
+    int wd = watch < 0 ? -1 : inotify_add_watch(watch, path, IN_MODIFY | IN_CLOSE_WRITE);
+    if (wd < 0 || inotify_add_watch(watch, dir, IN_CREATE | IN_MOVED_TO) < 0) {
         error_set_errno(err, errno, "watch %s", path);
         return false;
     }
     follow_begin(r, container_id);
     bool ended = !still_running(userdata); /* after joining the followers, so that its end cannot be missed */
+    bool closed = false;
     for (;;) {
         if (!pump(r, fd, &f, &rest, write_out, userdata))
             break;
         if (was_rotated(fd, path)) {
             int next = open(path, O_RDONLY | O_CLOEXEC);
             if (next >= 0) {
+                if (!closed && !ended)
+                    await_close(watch, wd);
+                bool more = pump(r, fd, &f, &rest, write_out, userdata);
                 close(fd);
                 fd = next;
                 rest.len = 0;
-                inotify_add_watch(watch, path, IN_MODIFY);
+                closed = false;
+                wd = inotify_add_watch(watch, path, IN_MODIFY | IN_CLOSE_WRITE);
+                if (!more)
+                    break;
                 continue;
             }
         }
@@ -290,9 +324,7 @@ bool logs_read(struct log_reader *r, const char *path, const char *container_id,
         struct pollfd p[2] = {{.fd = watch, .events = POLLIN}, {.fd = r->wake, .events = POLLIN}};
         if (poll(p, 2, -1) < 0 && errno != EINTR)
             break;
-        char events[4096];
-        while (read(watch, events, sizeof(events)) > 0)
-            ;
+        closed = take_events(watch, wd) || closed;
         uint64_t count;
         ssize_t n = read(r->wake, &count, sizeof(count));
         (void)n;

@@ -213,6 +213,12 @@ static void measure_node(struct kubelet *k, unsigned what, struct node_stats *ou
 
 void stats_collect(struct kubelet *k, unsigned what, struct node_stats *out)
 {
+    stats_collect_some(k, what, NULL, out);
+}
+
+void stats_collect_some(struct kubelet *k, unsigned what, bool (*on_disk)(const cJSON *pod),
+                        struct node_stats *out)
+{
     *out = (struct node_stats){0};
     measure_node(k, what, out);
     struct pod **list = pods_all(k);
@@ -224,7 +230,8 @@ void stats_collect(struct kubelet *k, unsigned what, struct node_stats *out)
         struct pod_stats *p = &out->items[out->count];
         cleanup_free char *sandbox = NULL;
         copy_pod(k, list[i], p, &sandbox);
-        measure_pod(k, what, p, sandbox);
+        bool disk = !on_disk || on_disk(p->object->json);
+        measure_pod(k, disk ? what : what & ~(unsigned)STATS_DISK, p, sandbox);
         out->count++;
     }
     pods_free_list(list);

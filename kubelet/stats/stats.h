@@ -69,6 +69,9 @@ struct node_stats {
 };
 enum { STATS_DISK = 1, STATS_NETWORK = 2 };
 void stats_collect(struct kubelet *k, unsigned what, struct node_stats *out);
+/* With the disk usage of some pods only. */
+void stats_collect_some(struct kubelet *k, unsigned what, bool (*on_disk)(const cJSON *pod),
+                        struct node_stats *out);
 void stats_clear(struct node_stats *s);
 #define cleanup_stats __attribute__((cleanup(stats_clear)))
 
