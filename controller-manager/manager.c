@@ -20,6 +20,7 @@ static const struct controller_type *const controller_types[] = {
     &endpointslice_mirroring_controller, &service_lb_controller,
     &pod_gc_controller,           &resource_quota_controller,
     &disruption_controller,       &stale_disruption_controller,
+    &pvc_protection_controller,   &pv_protection_controller,
     &csr_signing_controller,      &csr_approving_controller, &csr_cleaner_controller,
     &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,

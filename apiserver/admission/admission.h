@@ -24,6 +24,11 @@ bool priority_admit_class(struct write *w, const cJSON *object, struct error **e
 /* Makes the classes that every cluster has. */
 bool priority_bootstrap(struct storage *storage, struct error **err);
 
+/* DefaultStorageClass, DefaultIngressClass, RuntimeClass, StorageObjectInUseProtection. */
+bool classes_admit(struct write *w, cJSON *object, struct error **err);
+/* PersistentVolumeClaimResize: claims grow when they are bound and their class allows it. */
+bool claim_resize_admit(struct write *w, const cJSON *claim, const cJSON *old, struct error **err);
+
 /* CertificateApproval, CertificateSigning, CertificateSubjectRestriction: who may approve or sign for a signer, and that
  * nobody asks for the rights of all. */
 bool certificate_admit(struct write *w, const cJSON *request, const cJSON *old, struct error **err);

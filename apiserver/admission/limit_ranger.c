@@ -217,7 +217,7 @@ static bool check_range(void *ctx, const cJSON *range)
 bool limit_ranger_admit(struct write *w, const cJSON *object, struct error **err)
 {
     bool claim = write_is(w->r, "", "PersistentVolumeClaim");
-    if (*w->sub || (!claim && !write_is(w->r, "", "Pod")))
+    if ((*w->sub && strcmp(w->sub, "resize")) || (!claim && !write_is(w->r, "", "Pod")))
         return true;
     struct ranger r = {.object = object, .claim = claim};
     admission_each(w->req->storage, "", "limitranges", w->ns, check_range, &r);

@@ -180,7 +180,7 @@ bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old
                           struct error **err)
 {
     const struct resource *r = w->r;
-    if (!r->namespaced || *w->sub || !w->stored->storage_prefix || write_is(r, "", "Event") ||
+    if (!r->namespaced || (*w->sub && strcmp(w->sub, "resize")) || !w->stored->storage_prefix || write_is(r, "", "Event") ||
         write_is(r, "events.k8s.io", "Event"))
         return true;
     /* Of what exists, Services and claims alone can come to need more. */

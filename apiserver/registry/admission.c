@@ -203,6 +203,8 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
         return false;
     if (write_is(w->r, "", "Node"))
         taint_new_node(object);
+    if (!classes_admit(w, object, err))
+        return false;
     return limit_ranger_admit(w, object, err) && priority_admit_class(w, object, err) &&
            pod_security_admit(w, object, NULL, err) && certificate_admit(w, object, NULL, err) &&
            rbac_check_escalation(w->req, object, NULL, err);
@@ -210,7 +212,10 @@ bool admission_create(struct write *w, cJSON *object, struct error **err)
 
 bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct error **err)
 {
-    return node_restriction(w, object, old, err) && priority_admit_class(w, object, err) &&
+    /* Of pods, the resize alone changes what limits are about. */
+    bool limited = !strcmp(w->sub, "resize") || write_is(w->r, "", "PersistentVolumeClaim");
+    return node_restriction(w, object, old, err) && (!limited || limit_ranger_admit(w, object, err)) &&
+           claim_resize_admit(w, object, old, err) && priority_admit_class(w, object, err) &&
            pod_security_admit(w, object, old, err) && certificate_admit(w, object, old, err) &&
            rbac_check_escalation(w->req, object, old, err);
 }
