@@ -17,9 +17,15 @@
  * 6. An entry of a former term counts as committed when a majority has it; but it may still be
  *    replaced by another leader's (Raft, figure 8). -> while the leader has nothing of its own term
  * on disk, libraft is kept from counting (as_follower, without_quorum).
- * 7. The leader that removes itself breaks when it appends anything after that. ->
+ * 7. Entries that a leader sends from before the start of a member's log (which a snapshot has
+ *    replaced) are appended behind its end. Leaders do send so: they start from the beginning with
+ *    whoever could not be reached at first. -> trim.
+ * 8. A member that agrees to a heartbeat reports all that it has, even what it has of former
+ * leaders and the leader has not compared: this may be counted as a copy of what the leader has
+ * since appended there, and so an entry be acknowledged that only the leader has. -> guard_send.
+ * 9. The leader that removes itself breaks when it appends anything after that. ->
  *    member_change.c lets another member lead first.
- * 8. Spares get no entries, stand-bys do: a member that is added is made a stand-by at once. */
+ * 10. Spares get no entries, stand-bys do: a member that is added is made a stand-by at once. */
 #include "etcd-lite/raft_guard.h"
 #include <stdint.h>
 #include <string.h>
@@ -134,12 +140,38 @@ static void before_truncation(struct raft_guard *g, raft_index index)
     }
 }
 
-static void on_append_entries(struct raft_guard *g, const struct raft_append_entries *a)
+/* 7: what is committed here, the leader has as well. */
+static void trim(struct raft *r, struct raft_append_entries *a)
+{
+    if (a->prev_log_index >= r->log.offset || a->n_entries == 0 ||
+        r->commit_index < r->log.offset /* a snapshot is being installed */)
+        return;
+    raft_index drop = r->commit_index - a->prev_log_index;
+    if (drop >= a->n_entries) {
+        raft_free(a->entries[0].batch);
+        raft_free(a->entries);
+        a->entries = NULL;
+        a->n_entries = 0;
+    } else {
+        a->n_entries -= (unsigned)drop;
+        memmove(a->entries, a->entries + drop, a->n_entries * sizeof(*a->entries));
+    }
+    a->prev_log_index = r->commit_index;
+    a->prev_log_term = log_term(&r->log, r->commit_index);
+}
+
+static void on_append_entries(struct raft_guard *g, struct raft_append_entries *a)
 {
     struct raft *r = g->raft;
-    if (a->term < r->current_term ||
-        (a->prev_log_index && log_term(&r->log, a->prev_log_index) != a->prev_log_term))
+    if (a->term < r->current_term)
         return; /* it will be refused */
+    trim(r, a);
+    if (a->prev_log_index && log_term(&r->log, a->prev_log_index) != a->prev_log_term)
+        return; /* this too */
+    raft_index same = a->prev_log_index + a->n_entries;
+    if (g->same_in_term != a->term || g->same_as_leader < same)
+        g->same_as_leader = same;
+    g->same_in_term = a->term;
     for (unsigned i = 0; i < a->n_entries; i++) {
         raft_index index = a->prev_log_index + 1 + i;
         raft_term have = log_term(&r->log, index);
@@ -153,6 +185,23 @@ static void on_append_entries(struct raft_guard *g, const struct raft_append_ent
     }
 }
 
+/* 8 */
+static int guard_send(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
+                      raft_io_send_cb cb)
+{
+    struct raft_guard *g = raft_guard_of(io);
+    struct raft *r = g->raft;
+    if (m->type != RAFT_IO_APPEND_ENTRIES_RESULT || m->append_entries_result.rejected)
+        return g->io_send(io, req, m, cb);
+    struct raft_message copy = *m;
+    raft_index same = r->commit_index;
+    if (g->same_in_term == r->current_term && g->same_as_leader > same)
+        same = g->same_as_leader;
+    if (copy.append_entries_result.last_log_index > same)
+        copy.append_entries_result.last_log_index = same;
+    return g->io_send(io, req, &copy, cb);
+}
+
 /* --- 5 --- */
 static void with_vote(struct raft_guard *g, struct raft_io *io, struct raft_message *m)
 {
@@ -162,6 +211,12 @@ static void with_vote(struct raft_guard *g, struct raft_io *io, struct raft_mess
         if (r->configuration.servers[i].id == r->id && r->state == RAFT_FOLLOWER)
             self = &r->configuration.servers[i];
     int role = self ? self->role : RAFT_VOTER;
+    /* It also refuses as long as it knows of a leader, which who does not vote never forgets. */
+    if (role != RAFT_VOTER && io->time(io) - r->election_timer_start >= r->election_timeout) {
+        r->follower_state.current_leader.id = 0;
+        raft_free(r->follower_state.current_leader.address);
+        r->follower_state.current_leader.address = NULL;
+    }
     if (self)
         self->role = RAFT_VOTER;
     g->recv(io, m);
@@ -326,6 +381,8 @@ void raft_guard_init(struct raft_guard *g, struct raft *r, struct raft_io *io)
     io->load = guard_load;
     g->io_start = io->start;
     io->start = guard_start;
+    g->io_send = io->send;
+    io->send = guard_send;
     g->io_append = io->append;
     io->append = guard_append;
     g->io_snapshot_put = io->snapshot_put;

@@ -15,11 +15,16 @@ struct raft_guard {
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb);
     int (*io_snapshot_put)(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                            const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
+    int (*io_send)(struct raft_io *io, struct raft_io_send *req, const struct raft_message *m,
+                   raft_io_send_cb cb);
     raft_io_tick_cb tick;
     raft_io_recv_cb recv;
     /* What the latest snapshot says. */
     struct raft_configuration snapshot_configuration;
     raft_index snapshot_configuration_index;
+    /* As a follower: how far our log is known to be that of the leader of this term. */
+    raft_index same_as_leader;
+    raft_term same_in_term;
     unsigned changes_in_flight; /* appends with changes of membership, not on disk yet */
 };
 /* After raft_uv_init, before raft_init; io->append is already whatever shall be called in the end.
