@@ -42,7 +42,7 @@ PKGS_controller-manager :=
 PKGS_kubelet            := grpc_unsecure libprotobuf-c
 PKGS_kube-proxy         := libnftables libmnl libnetfilter_conntrack
 PKGS_dns                := ldns
-LIBS_common             := -lm
+LIBS_common             := -lm -lhttp_parser
 
 # Packages are asked for once, and only when something is compiled.
 pkg_cflags = $(shell pkg-config --cflags $(1) 2>/dev/null)

@@ -2,20 +2,18 @@
  */
 #include "common/kube_client_internal.h"
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/connection.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
 
 #define REQUEST_TIMEOUT_MS 30000
-#define CONNECT_TIMEOUT_MS 5000
 
 /* libcurl's initialization also starts libssh2, and that all of OpenSSL: two megabytes in each process for a
  * protocol that we never speak. This takes its place, by the rules of symbol lookup. */
@@ -94,6 +92,7 @@ struct kube_client *kube_client_new(const struct kube_client_config *config, str
         kube_client_free(c);
         return NULL;
     }
+    c->tls = tls_client_new(k->ca_file, k->cert_file, k->key_file, k->insecure);
     c->share = curl_share_init();
     if (c->share) {
         curl_share_setopt(c->share, CURLSHOPT_LOCKFUNC, share_lock);
@@ -112,6 +111,7 @@ void kube_client_free(struct kube_client *c)
         curl_easy_cleanup(c->idle[i]);
     if (c->share)
         curl_share_cleanup(c->share);
+    tls_client_free(c->tls);
     int fds[] = {c->ca_fd, c->cert_fd, c->key_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         if (fds[i] >= 0)
@@ -217,23 +217,15 @@ bool kube_error_is(const struct error *e, const char *reason)
 
 /* --- handles --- */
 
-/* A peer that vanished without a word is noticed within half a minute. */
 static int socket_options(void *userdata, curl_socket_t fd, curlsocktype purpose)
 {
     (void)userdata;
     (void)purpose;
-    int idle = 10, interval = 5, count = 3, on = 1;
-    unsigned unacknowledged_ms = 30000;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof(unacknowledged_ms));
+    connection_socket_options(fd);
     return CURL_SOCKOPT_OK;
 }
 
-/* The bearer token as an Authorization header, or NULL. Service account tokens are rotated in place. */
-static char *authorization(struct kube_client *c)
+char *kube_client_authorization(struct kube_client *c)
 {
     if (c->config.token)
         return mem_printf("Authorization: Bearer %s", c->config.token);
@@ -296,7 +288,7 @@ CURL *kube_client_handle(struct kube_client *c, CURL *reuse, const char *path_an
         cleanup_free char *type = mem_printf("Content-Type: %s", content_type);
         *headers = curl_slist_append(*headers, type);
     }
-    char *auth = authorization(c);
+    char *auth = kube_client_authorization(c);
     if (auth) {
         *headers = curl_slist_append(*headers, auth);
         explicit_bzero(auth, strlen(auth));
