@@ -120,4 +120,5 @@ extern const struct controller_type replicaset_controller, deployment_controller
     endpointslice_mirroring_controller, garbage_collector,
     garbage_collector_orphan, garbage_collector_discovery, disruption_controller,
     stale_disruption_controller, csr_signing_controller, csr_approving_controller,
-    csr_cleaner_controller, pvc_protection_controller, pv_protection_controller;
+    csr_cleaner_controller, pvc_protection_controller, pv_protection_controller,
+    persistent_volume_binder, ephemeral_volume_controller;

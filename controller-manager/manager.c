@@ -22,6 +22,7 @@ static const struct controller_type *const controller_types[] = {
     &disruption_controller,       &stale_disruption_controller,
     &pvc_protection_controller,   &pv_protection_controller,
     &csr_signing_controller,      &csr_approving_controller, &csr_cleaner_controller,
+    &persistent_volume_binder,    &ephemeral_volume_controller,
     &garbage_collector,        &garbage_collector_orphan,
     &garbage_collector_discovery,
 };

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "controller-manager/controller.h"
+#include "controller-manager/localvolumes.h"
 #include "controller-manager/objects.h"
 #include "controller-manager/requests.h"
 
@@ -43,23 +44,6 @@ static bool set_finalizer(struct controller *c, const cJSON *object, const char 
 
 /* --- claims --- */
 
-/* "namespace/name" of each claim that a pod uses, those that are made for it included. */
-static void index_claims(const cJSON *pod, void (*add)(void *, const char *), void *ctx)
-{
-    const cJSON *v;
-    cJSON_ArrayForEach(v, json_path(pod, "spec.volumes"))
-    {
-        const char *name = json_str(v, "persistentVolumeClaim.claimName");
-        cleanup_free char *own = json_get(v, "ephemeral") ? mem_printf("%s-%s", meta_name(pod),
-                                                                       json_str_or(v, "name", ""))
-                                                          : NULL;
-        if (!name && !own)
-            continue;
-        cleanup_free char *key = mem_printf("%s/%s", meta_ns(pod), name ? name : own);
-        add(ctx, key);
-    }
-}
-
 struct asked {
     const char *key;
     bool found;
@@ -90,7 +74,7 @@ static bool used_for_sure(struct controller *c, const struct kube_object *claim,
     cJSON_ArrayForEach(pod, json_get(list, "items"))
     {
         if (keeps(pod))
-            index_claims(pod, compare_key, &asked);
+            index_pod_claims(pod, compare_key, &asked);
     }
     *used = asked.found;
     return list != NULL;
@@ -131,7 +115,7 @@ static void on_pod(void *userdata, enum informer_event event, const struct kube_
                    const struct kube_object *new_object)
 {
     if (event == INFORMER_DELETED || (new_object && meta_deleting(new_object->json)))
-        index_claims((new_object ? new_object : old)->json, enqueue, userdata);
+        index_pod_claims((new_object ? new_object : old)->json, enqueue, userdata);
 }
 
 static void setup_claims(struct controller *c)
@@ -140,7 +124,7 @@ static void setup_claims(struct controller *c)
     c->state = p;
     p->objects = manager_informer(c->manager, "v1", "persistentvolumeclaims");
     p->pods = manager_informer(c->manager, "v1", "pods");
-    manager_index(c->manager, p->pods, CLAIM_INDEX, index_claims);
+    manager_index(c->manager, p->pods, CLAIM_INDEX, index_pod_claims);
     informer_add_handler(p->objects, controller_enqueue_object, c);
     informer_add_handler(p->pods, on_pod, c);
 }

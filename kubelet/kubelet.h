@@ -30,6 +30,8 @@ struct kubelet {
     char *image_dir;                /* on the runtime's file system of images; NULL: not known */
     struct rates *rates;            /* of processor time; NULL: not kept */
 
+    struct node_agent *agent; /* NULL until it runs */
+
     /* --- the pods; guarded by lock --- */
     pthread_mutex_t lock;
     struct pod **pods;

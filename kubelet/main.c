@@ -150,6 +150,13 @@ static void relist_again(void *arg)
         pool_run_after(k->pool, RELIST_MS, relist_again, k);
 }
 
+static void local_volumes_changed(void *userdata)
+{
+    struct kubelet *k = userdata;
+    if (k->agent)
+        node_agent_report(k->agent);
+}
+
 /* --- start --- */
 
 static void strip_pod(cJSON *pod)
@@ -275,7 +282,7 @@ static bool run(struct error **err)
         .resolv_conf = buf_str(&resolv),
         .seccomp_dir = mem_printf("%s/seccomp", flags.root_dir),
     };
-    k.volumes = (struct volume_node){k.root_dir, &k.api, k.objects};
+    k.volumes = (struct volume_node){k.root_dir, &k.api, k.objects, local_volumes_changed, &k};
     struct rpc_client *runtime = rpc_client_new(flags.runtime);
     k.cri = cri_over_rpc(runtime);
 
@@ -308,6 +315,7 @@ static bool run(struct error **err)
         return true; /* asked to stop meanwhile */
     node.runtime = version;
     struct node_agent *agent = node_agent_start(&k, &node, &facts);
+    k.agent = agent;
     if (flags.healthz_port &&
         !component_serve(&(struct component_server_options){.bind_address = "127.0.0.1",
                                                             .port = (int)flags.healthz_port,

@@ -63,9 +63,15 @@ void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct 
     cycle_pre_filter(&c);
     cleanup_free struct node_info **fitting = mem_alloc(count * sizeof(*fitting));
     cleanup_free enum verdict *verdicts = mem_alloc(count * sizeof(*verdicts));
+    if (c.rejected)
+        out->events = plugin_volume_binding.events;
     for (size_t i = 0; i < count; i++) {
         struct node_info *n = cache->nodes[i];
         const struct plugin *by = NULL;
+        if (c.rejected) {
+            verdicts[i] = VERDICT_UNRESOLVABLE;
+            continue;
+        }
         if (node_affinity_excludes_by_name(pod->spec, n->name)) {
             reasons_add(&reasons, "node(s) didn't satisfy plugin(s) [NodeAffinity]");
             verdicts[i] = VERDICT_UNRESOLVABLE;
@@ -86,9 +92,11 @@ void schedule_pod(const struct pod_info *pod, struct cache *cache, const struct 
             out->node = fitting[i];
     if (!out->node)
         out->node = cycle_pick(&c, fitting, out->feasible, seed);
+    cleanup_free char *rejected = mem_strdup(c.rejected);
     cycle_end(&c);
     if (!out->node) {
-        cleanup_free char *why = fit_message(count, &reasons);
+        cleanup_free char *why =
+            rejected ? mem_printf("0/%zu nodes are available: %s.", count, rejected) : fit_message(count, &reasons);
         cleanup_free char *tail = preempt(pod, cache, owners, verdicts, out);
         out->message = tail ? mem_printf("%s preemption: %s", why, tail) : mem_strdup(why);
     }

@@ -9,8 +9,10 @@
 #include "common/thread.h"
 #include "common/timefmt.h"
 #include "scheduler/metrics.h"
+#include "scheduler/volumes.h"
 
 #define WORKERS 4
+#define LOOK_MS 10000
 
 enum job_kind { JOB_BIND, JOB_REPORT, JOB_EVICT };
 
@@ -21,6 +23,7 @@ struct job {
     struct queued_pod *qp;      /* bind */
     struct pod_info *preemptor; /* evict */
     char *node, *reason, *message;
+    struct volume_plan *plan; /* bind: first of all */
 };
 
 struct worker {
@@ -30,6 +33,8 @@ struct worker {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct job *head, **tail;
+    struct job *waiting; /* for their volumes */
+    bool look;           /* at those that wait: something about volumes changed */
     bool stop;
 };
 
@@ -38,6 +43,7 @@ struct binder {
     struct recorder *recorder;
     struct cache *cache;
     struct queue *queue;
+    const struct owners *owners;
     struct worker workers[WORKERS];
 };
 
@@ -124,12 +130,29 @@ static void report(struct binder *b, const struct job *j)
     patch_pod_status(b, p, status);
 }
 
-static void bind(struct binder *b, struct job *j)
+static void drop_plan(struct binder *b, struct job *j)
+{
+    cache_lock(b->cache);
+    volume_plan_free(j->plan, b->cache);
+    cache_unlock(b->cache);
+    j->plan = NULL;
+}
+
+/* False: it waits for its volumes. */
+static bool bind(struct binder *b, struct job *j)
 {
     struct queued_pod *qp = j->qp;
     cleanup_error struct error *err = NULL;
     int64_t start = time_now_micros();
-    if (post_binding(b, j->pod, j->node, &err)) {
+    const char *plugin = "running Bind plugin \"DefaultBinder\"";
+    if (j->plan) {
+        enum volume_progress progress = volume_plan_advance(j->plan, b->client, b->owners, j->node, &err);
+        if (progress == VOLUMES_WAIT)
+            return false;
+        drop_plan(b, j);
+        plugin = "running PreBind plugin \"VolumeBinding\": binding volumes";
+    }
+    if (!err && post_binding(b, j->pod, j->node, &err)) {
         log_debug(2, "Bound", "pod", j->pod->key, "node", j->node);
         metrics_bound(start, qp);
         recorder_event(b->recorder, j->pod->object->json, "Normal", "Scheduled",
@@ -138,14 +161,14 @@ static void bind(struct binder *b, struct job *j)
         cache_nominate(b->cache, j->pod, NULL);
         cache_unlock(b->cache);
         queue_done(b->queue, qp);
-        return;
+        return true;
     }
     log_warn("Cannot bind", "pod", j->pod->key, "node", j->node, "error", err->message);
     metrics_attempt("error", start);
     /* Gone, or bound after all (an answer was lost, another bound it): the watch tells. */
     if (err->code != 404 && err->code != 409) {
         cleanup_free char *message =
-            mem_printf("binding rejected: running Bind plugin \"DefaultBinder\": %s", err->message);
+            mem_printf("binding rejected: %s: %s", plugin, err->message);
         recorder_event(b->recorder, j->pod->object->json, "Warning", "FailedScheduling", "%s", message);
         if (err->code) {
             free(j->reason);
@@ -162,6 +185,7 @@ static void bind(struct binder *b, struct job *j)
     cache_unlock(b->cache);
     queue_retry(b->queue, qp, 0);
     queue_event(b->queue, EVENT_POD_DELETE); /* its place is free again */
+    return true;
 }
 
 static void evict(struct binder *b, const struct job *j)
@@ -186,18 +210,38 @@ static void *work(void *arg)
     struct worker *w = arg;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        while (!w->head && !w->stop)
-            pthread_cond_wait(&w->changed, &w->lock);
+        while (!w->head && !w->stop && !w->look)
+            if (w->waiting) /* one may run out of time */
+                thread_cond_wait_until(&w->changed, &w->lock, time_monotonic_ms() + LOOK_MS), w->look = true;
+            else
+                pthread_cond_wait(&w->changed, &w->lock);
+        if (w->look) {
+            w->look = false;
+            while (w->waiting) {
+                struct job *again = w->waiting;
+                w->waiting = again->next;
+                again->next = NULL;
+                *w->tail = again;
+                w->tail = &again->next;
+            }
+        }
         struct job *j = w->head;
-        if (!j)
+        if (!j && w->stop)
             break;
+        if (!j)
+            continue;
         w->head = j->next;
         if (!w->head)
             w->tail = &w->head;
         pthread_mutex_unlock(&w->lock);
-        if (j->kind == JOB_BIND)
-            bind(w->binder, j);
-        else if (j->kind == JOB_REPORT)
+        if (j->kind == JOB_BIND) {
+            if (!bind(w->binder, j)) {
+                pthread_mutex_lock(&w->lock);
+                j->next = w->waiting;
+                w->waiting = j;
+                continue;
+            }
+        } else if (j->kind == JOB_REPORT)
             report(w->binder, j);
         else
             evict(w->binder, j);
@@ -211,13 +255,14 @@ static void *work(void *arg)
 /* --- the public side --- */
 
 struct binder *binder_new(struct kube_client *client, struct recorder *recorder, struct cache *cache,
-                          struct queue *queue)
+                          struct queue *queue, const struct owners *owners)
 {
     struct binder *b = mem_alloc(sizeof(*b));
     b->client = client;
     b->recorder = recorder;
     b->cache = cache;
     b->queue = queue;
+    b->owners = owners;
     for (size_t i = 0; i < WORKERS; i++) {
         struct worker *w = &b->workers[i];
         w->binder = b;
@@ -242,12 +287,24 @@ static void submit(struct binder *b, struct job *j)
     pthread_mutex_unlock(&w->lock);
 }
 
-void binder_bind(struct binder *b, struct queued_pod *qp, const char *node)
+void binder_volumes_changed(struct binder *b)
+{
+    for (size_t i = 0; i < WORKERS; i++) {
+        struct worker *w = &b->workers[i];
+        pthread_mutex_lock(&w->lock);
+        w->look = true;
+        pthread_cond_signal(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+void binder_bind(struct binder *b, struct queued_pod *qp, const char *node, struct volume_plan *plan)
 {
     struct job *j = mem_alloc(sizeof(*j));
     j->kind = JOB_BIND;
     j->pod = pod_info_ref(qp->pod);
     j->qp = qp;
+    j->plan = plan;
     j->node = mem_strdup(node);
     submit(b, j);
 }
@@ -286,6 +343,12 @@ void binder_free(struct binder *b)
         pthread_mutex_unlock(&w->lock);
         if (w->started)
             pthread_join(w->thread, NULL);
+        while (w->waiting) { /* who leads next takes them up again */
+            struct job *j = w->waiting;
+            w->waiting = j->next;
+            drop_plan(b, j);
+            job_free(j);
+        }
         pthread_mutex_destroy(&w->lock);
         pthread_cond_destroy(&w->changed);
     }

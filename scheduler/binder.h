@@ -4,13 +4,18 @@
 #include "common/kube_client.h"
 #include "common/recorder.h"
 #include "scheduler/cache.h"
+#include "scheduler/framework.h"
 #include "scheduler/queue.h"
 
 struct binder;
+struct volume_plan;
 struct binder *binder_new(struct kube_client *client, struct recorder *recorder, struct cache *cache,
-                          struct queue *queue);
-/* Binds the assumed pod of qp, which is in flight; ends its flight. node is copied. */
-void binder_bind(struct binder *b, struct queued_pod *qp, const char *node);
+                          struct queue *queue, const struct owners *owners);
+/* Binds the assumed pod of qp, which is in flight; ends its flight. node is copied. plan (NULL: none) is taken: the pod is
+ * bound when its volumes are. */
+void binder_bind(struct binder *b, struct queued_pod *qp, const char *node, struct volume_plan *plan);
+/* A volume, claim or class changed: pods that wait for theirs may go on. */
+void binder_volumes_changed(struct binder *b);
 /* Writes the condition PodScheduled=False (and the nominated node, "" to remove it). Strings are copied. */
 void binder_report(struct binder *b, struct pod_info *p, const char *reason, const char *message,
                    const char *nominated);

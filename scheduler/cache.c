@@ -63,6 +63,8 @@ void cache_destroy(struct cache *c)
     map_free(&c->nodes_by_name, node_free);
     map_free(&c->namespaces, object_free);
     map_free(&c->nominated, nominated_free);
+    map_free(&c->assumed_volumes, free);
+    map_free(&c->assumed_claims, free);
     free(c->nodes);
     pthread_mutex_destroy(&c->lock);
 }

@@ -26,6 +26,8 @@ struct cache {
     pthread_mutex_t lock;
     struct map nodes_by_name, pods_by_uid, namespaces;
     struct map nominated;     /* by uid: pods that wait for their victims to leave a node */
+    /* Decided, but not in the API yet (volumes.h): PersistentVolume -> claim's key, claim's key -> node. */
+    struct map assumed_volumes, assumed_claims;
     struct node_info **nodes; /* known ones */
     size_t node_count, node_cap;
 };

@@ -9,8 +9,8 @@
 static const struct plugin *const plugins[] = {
     &plugin_node_unschedulable,  &plugin_node_name,          &plugin_taint_toleration,
     &plugin_node_affinity,       &plugin_node_ports,         &plugin_node_resources_fit,
-    &plugin_pod_topology_spread, &plugin_inter_pod_affinity, &plugin_balanced_allocation,
-    &plugin_image_locality,
+    &plugin_volume_binding,      &plugin_pod_topology_spread, &plugin_inter_pod_affinity,
+    &plugin_balanced_allocation, &plugin_image_locality,
 };
 
 void reasons_add(struct reasons *r, const char *fmt, ...)
@@ -98,6 +98,10 @@ struct node_info *cycle_pick(struct cycle *c, struct node_info **nodes, size_t c
 
 void cycle_end(struct cycle *c)
 {
+    volume_state_free(c->volumes);
+    free(c->rejected);
+    c->volumes = NULL;
+    c->rejected = NULL;
     spread_state_free(c->spread);
     pod_affinity_state_free(c->affinity);
     c->spread = NULL;

@@ -27,9 +27,11 @@ struct reasons {
 void reasons_add(struct reasons *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void reasons_clear(struct reasons *r);
 
-/* Where the selectors of default spreading come from; may be NULL in tests. */
+/* What else of the API the plugins look at: where the selectors of default spreading come from, and volumes. May be NULL
+ * in tests, and so may each. */
 struct owners {
     struct informer *services, *replica_sets;
+    struct informer *claims, *volumes, *classes;
 };
 
 /* One pod's way through the plugins. Valid while the cache is locked. */
@@ -41,6 +43,8 @@ struct cycle {
     /* States of the plugins that look at the whole cluster at first. */
     struct spread_state *spread;
     struct pod_affinity_state *affinity;
+    struct volume_state *volumes;
+    char *rejected; /* by a filter's preparation: fits no node at all, and why; owned */
     /* What scoring looks at. */
     struct node_info **nodes;
     size_t node_count;
@@ -58,7 +62,7 @@ struct plugin {
 
 extern const struct plugin plugin_node_unschedulable, plugin_node_name, plugin_taint_toleration,
     plugin_node_affinity, plugin_node_ports, plugin_node_resources_fit, plugin_pod_topology_spread,
-    plugin_inter_pod_affinity, plugin_balanced_allocation, plugin_image_locality;
+    plugin_inter_pod_affinity, plugin_volume_binding, plugin_balanced_allocation, plugin_image_locality;
 
 void cycle_begin(struct cycle *c, const struct pod_info *pod, struct cache *cache,
                  const struct owners *owners, struct reasons *reasons);
@@ -81,5 +85,6 @@ bool node_affinity_excludes_by_name(const cJSON *spec, const char *name);
 const cJSON *untolerated_taint(const cJSON *spec, const struct node_info *n);
 /* Spreads raw scores over 0..SCORE_MAX in proportion to the largest. */
 void scores_normalize(int64_t *scores, size_t count, bool reverse);
+void volume_state_free(struct volume_state *s);
 void spread_state_free(struct spread_state *s);
 void pod_affinity_state_free(struct pod_affinity_state *s);

@@ -216,6 +216,7 @@ void pod_info_strip(cJSON *pod)
                                        "schedulingGates",
                                        "tolerations",
                                        "topologySpreadConstraints",
+                                       "volumes",
                                        NULL};
     static const char *const container[] = {"image", "name", "ports", "resources", "restartPolicy", NULL};
     static const char *const status[] = {"conditions", "nominatedNodeName", "phase", "startTime", NULL};
@@ -232,6 +233,18 @@ void pod_info_strip(cJSON *pod)
         cJSON_ArrayForEach(c, json_path(pod, lists[i]))
             keep_only(c, container);
     }
+    /* Of volumes, the claims; of an ephemeral one, that it is one. */
+    cJSON *volumes = json_path(pod, "spec.volumes");
+    for (cJSON *v = cJSON_IsArray(volumes) ? volumes->child : NULL, *next; v; v = next) {
+        next = v->next;
+        static const char *const claim[] = {"name", "persistentVolumeClaim", "ephemeral", NULL};
+        keep_only(v, claim);
+        keep_only(json_get(v, "ephemeral"), (const char *const[]){NULL});
+        if (!json_get(v, "persistentVolumeClaim") && !json_get(v, "ephemeral"))
+            cJSON_Delete(cJSON_DetachItemViaPointer(volumes, v));
+    }
+    if (volumes && !cJSON_GetArraySize(volumes))
+        json_remove(pod, "spec.volumes");
     cJSON *list = json_path(pod, "status.conditions");
     for (cJSON *c = cJSON_IsArray(list) ? list->child : NULL, *next; c; c = next) {
         next = c->next;

@@ -19,6 +19,7 @@ enum cluster_event {
     EVENT_POD_LABEL = 64, /* labels of a pod on a node */
     EVENT_POD_DELETE = 128,
     EVENT_POD_SCALE_DOWN = 256,
+    EVENT_VOLUME = 512, /* a volume, a claim or a storage class */
     EVENT_ALL = 0xffff,
 };
 

@@ -12,6 +12,7 @@
 #include "scheduler/algorithm.h"
 #include "scheduler/binder.h"
 #include "scheduler/metrics.h"
+#include "scheduler/volumes.h"
 
 struct scheduler {
     struct kube_client *client;
@@ -20,6 +21,7 @@ struct scheduler {
     struct queue *queue;
     struct recorder *recorder;
     struct binder *binder; /* while running */
+    pthread_mutex_t binder_lock; /* for who does not belong to the running part */
     struct informer *pods, *nodes, *namespaces;
     struct owners owners;
     pthread_t thread;
@@ -117,6 +119,19 @@ static void on_namespace(void *userdata, enum informer_event event, const struct
     cache_unlock(&s->cache);
 }
 
+/* Of volumes, claims and classes: what waits for them looks again, here and in the binder. */
+static void on_volume(void *userdata, enum informer_event event, const struct kube_object *old,
+                      const struct kube_object *new_object)
+{
+    struct scheduler *s = userdata;
+    (void)event, (void)old, (void)new_object;
+    queue_event(s->queue, EVENT_VOLUME);
+    pthread_mutex_lock(&s->binder_lock);
+    if (s->binder)
+        binder_volumes_changed(s->binder);
+    pthread_mutex_unlock(&s->binder_lock);
+}
+
 /* --- one pod after the other --- */
 
 static void handle_failure(struct scheduler *s, struct queued_pod *qp, const struct outcome *o,
@@ -137,6 +152,7 @@ static void schedule_one(struct scheduler *s, struct queued_pod *qp)
     struct outcome o;
     int64_t started = time_now_micros();
     cleanup_free char *node = NULL;
+    struct volume_plan *plan = NULL;
     cache_lock(&s->cache);
     if (qp->pod->terminating || cache_has_pod(&s->cache, qp->pod->uid)) {
         cache_unlock(&s->cache);
@@ -146,6 +162,7 @@ static void schedule_one(struct scheduler *s, struct queued_pod *qp)
     schedule_pod(qp->pod, &s->cache, &s->owners, &s->seed, &o);
     if (o.node) {
         node = mem_strdup(o.node->name);
+        plan = volume_plan_new(qp->pod, &s->cache, &s->owners, o.node);
         cache_assume(&s->cache, qp->pod, o.node);
     } else {
         cache_nominate(&s->cache, qp->pod, o.nominated);
@@ -155,7 +172,7 @@ static void schedule_one(struct scheduler *s, struct queued_pod *qp)
     if (node) {
         log_debug(3, "Found a node", "pod", qp->pod->key, "node", node, "evaluated",
                   log_int((long long)o.evaluated), "feasible", log_int((long long)o.feasible));
-        binder_bind(s->binder, qp, node);
+        binder_bind(s->binder, qp, node, plan);
         /* Spreading and affinity of others may look different now. */
         queue_event(s->queue, EVENT_POD_ADD);
     } else {
@@ -169,7 +186,8 @@ static void *loop(void *arg)
 {
     struct scheduler *s = arg;
     if (!informer_wait_synced(s->namespaces) || !informer_wait_synced(s->nodes) ||
-        !informer_wait_synced(s->pods))
+        !informer_wait_synced(s->pods) || !informer_wait_synced(s->owners.claims) ||
+        !informer_wait_synced(s->owners.volumes) || !informer_wait_synced(s->owners.classes))
         return NULL;
     struct queued_pod *qp;
     while ((qp = queue_pop(s->queue)))
@@ -232,6 +250,7 @@ struct scheduler *scheduler_new(const struct scheduler_options *o)
     s->name = mem_strdup(o->scheduler_name);
     s->seed = (unsigned)time_now_micros();
     cache_init(&s->cache);
+    pthread_mutex_init(&s->binder_lock, NULL);
     s->queue = queue_new(&o->queue);
     s->recorder = recorder_new(o->client, s->name, NULL);
     s->nodes = watch(s, "v1", "nodes", NULL, strip_node, on_node);
@@ -241,6 +260,12 @@ struct scheduler *scheduler_new(const struct scheduler_options *o)
     s->owners.replica_sets = watch(s, "apps/v1", "replicasets", NULL, strip_to_selector, NULL);
     informer_start(s->nodes);
     informer_start(s->namespaces);
+    s->owners.claims = watch(s, "v1", "persistentvolumeclaims", NULL, NULL, on_volume);
+    s->owners.volumes = watch(s, "v1", "persistentvolumes", NULL, NULL, on_volume);
+    s->owners.classes = watch(s, "storage.k8s.io/v1", "storageclasses", NULL, NULL, on_volume);
+    informer_start(s->owners.claims);
+    informer_start(s->owners.volumes);
+    informer_start(s->owners.classes);
     informer_start(s->owners.services);
     informer_start(s->owners.replica_sets);
     informer_start(s->pods);
@@ -249,7 +274,10 @@ struct scheduler *scheduler_new(const struct scheduler_options *o)
 
 void scheduler_run(struct scheduler *s)
 {
-    s->binder = binder_new(s->client, s->recorder, &s->cache, s->queue);
+    struct binder *b = binder_new(s->client, s->recorder, &s->cache, s->queue, &s->owners);
+    pthread_mutex_lock(&s->binder_lock);
+    s->binder = b;
+    pthread_mutex_unlock(&s->binder_lock);
     s->running = thread_start(&s->thread, loop, s);
     if (!s->running)
         log_error("Cannot start a thread");
@@ -269,8 +297,11 @@ void scheduler_stop(struct scheduler *s)
     if (s->running)
         pthread_join(s->thread, NULL);
     s->running = false;
-    binder_free(s->binder);
+    pthread_mutex_lock(&s->binder_lock);
+    struct binder *b = s->binder;
     s->binder = NULL;
+    pthread_mutex_unlock(&s->binder_lock);
+    binder_free(b);
     recorder_flush(s->recorder, 1000);
 }
 
@@ -282,6 +313,10 @@ void scheduler_free(struct scheduler *s)
     informer_free(s->namespaces);
     informer_free(s->owners.services);
     informer_free(s->owners.replica_sets);
+    informer_free(s->owners.claims);
+    informer_free(s->owners.volumes);
+    informer_free(s->owners.classes);
+    pthread_mutex_destroy(&s->binder_lock);
     recorder_free(s->recorder);
     queue_free(s->queue);
     cache_destroy(&s->cache);

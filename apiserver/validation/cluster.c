@@ -261,8 +261,11 @@ void validate_persistentvolumeclaim(const cJSON *object, const cJSON *old, const
         return;
     /* The volume's name may be filled in, a bound claim may grow, the class of attributes may change. */
     cleanup_json cJSON *now = json_dup(spec), *before = json_dup(json_get(old, "spec"));
-    if (!*text_of(before, "volumeName"))
+    if (!*text_of(before, "volumeName")) {
         json_remove(now, "volumeName");
+        if (!json_get(before, "storageClassName")) /* the default class came later */
+            json_remove(now, "storageClassName");
+    }
     bool bound = !strcmp(json_str_or(old, "status.phase", ""), "Bound");
     cJSON *const both[] = {now, before};
     for (int i = 0; i < 2; i++) {

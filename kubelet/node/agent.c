@@ -235,6 +235,11 @@ static cJSON *status_now(struct node_agent *a, const cJSON *old)
              node_conditions(json_get(old, "conditions"), &pressure, k->runtime_not_ready, k->network_not_ready,
                              time_now_seconds()));
     pthread_mutex_unlock(&k->runtime_lock);
+    cJSON *volumes = local_volumes_in_use();
+    if (cJSON_GetArraySize(volumes) || cJSON_GetArraySize(json_get(old, "volumesInUse")))
+        json_set(status, "volumesInUse", volumes);
+    else
+        cJSON_Delete(volumes);
     return status;
 }
 
@@ -318,7 +323,7 @@ static bool register_node(struct node_agent *a, struct error **err)
 /* Ready as the API has it, no more to say: heartbeats alone are the Lease's business. */
 static bool worth_reporting(const cJSON *old, const cJSON *status)
 {
-    static const char *const plain[] = {"capacity", "allocatable", "nodeInfo", "images", "addresses", "daemonEndpoints"};
+    static const char *const plain[] = {"capacity", "allocatable", "nodeInfo", "images", "addresses", "daemonEndpoints", "volumesInUse"};
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         if (json_get(status, plain[i]) && !json_equal(json_get(old, plain[i]), json_get(status, plain[i])))
             return true;
@@ -470,6 +475,12 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static void collect_volumes(void *arg)
+{
+    struct kubelet *k = arg;
+    local_volumes_collect(&k->volumes);
+}
+
 static void collect_garbage(void *arg)
 {
     pods_collect_garbage(arg);
@@ -527,6 +538,7 @@ static void *agent_main(void *arg)
             }
             if (now >= a->status_due) {
                 bool ok = report_status(a, &status_failure);
+                pool_run(k->pool, collect_volumes, k);
                 a->status_due = now + (ok ? a->config.status_update_ms : 1000);
                 if (!ok)
                     log_debug(1, "Could not report the node's status", "err", error_message(status_failure));

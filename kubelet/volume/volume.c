@@ -36,6 +36,7 @@ static const char *plugin_of(const cJSON *volume)
         {"emptyDir", "kubernetes.io~empty-dir"}, {"configMap", "kubernetes.io~configmap"},
         {"secret", "kubernetes.io~secret"},      {"downwardAPI", "kubernetes.io~downward-api"},
         {"projected", "kubernetes.io~projected"}, {"hostPath", "kubernetes.io~host-path"},
+        {"local", "kubernetes.io~local-volume"}, {"csi", "kubernetes.io~csi"},
     };
     for (size_t i = 0; i < ARRAY_LEN(plugins); i++)
         if (json_get(volume, plugins[i][0]))
@@ -66,7 +67,7 @@ static char *volume_dir(const struct volume_node *n, const cJSON *pod, const cJS
     if (host)
         return mem_strdup(host);
     return mem_printf("%s/pods/%s/volumes/%s/%s", n->root_dir, json_str_or(pod, "metadata.uid", ""), plugin_of(volume),
-                      json_str_or(volume, "name", ""));
+                      json_str_or(volume, VOLUME_PV, json_str_or(volume, "name", "")));
 }
 
 static bool is_mount_point(const char *dir)
@@ -114,6 +115,16 @@ static bool apply_fs_group(const char *dir, int64_t gid, struct error **err)
         return false;
     }
     return true;
+}
+
+/* fsGroupChangePolicy OnRootMismatch: a volume whose root is right is taken to be right. */
+static bool apply_fs_group_by_policy(const char *dir, const cJSON *pod, int64_t gid, struct error **err)
+{
+    struct stat st;
+    if (strcmp(json_str_or(pod, "spec.securityContext.fsGroupChangePolicy", "Always"), "OnRootMismatch") == 0 &&
+        stat(dir, &st) == 0 && st.st_gid == (gid_t)gid && (st.st_mode & (S_ISGID | 0770)) == (S_ISGID | 0770))
+        return true;
+    return apply_fs_group(dir, gid, err);
 }
 
 /* --- the kinds --- */
@@ -199,6 +210,16 @@ static bool setup_content(const struct volume_node *n, const struct downward_sou
     return atomic_write(dir, &files, (long)gid, NULL, err);
 }
 
+static bool setup_local(const struct volume_node *n, const char *dir, const cJSON *pod, const cJSON *volume,
+                        struct error **err)
+{
+    bool mounted;
+    if (!local_volume_setup(n, dir, volume, &mounted, err))
+        return false;
+    int64_t gid = json_int(pod, "spec.securityContext.fsGroup", -1);
+    return !mounted || gid < 0 || apply_fs_group_by_policy(dir, pod, gid, err);
+}
+
 static bool is_used(const cJSON *pod, const char *volume)
 {
     cleanup_pod_containers struct pod_container_list all = {0};
@@ -228,16 +249,19 @@ bool volumes_ensure(const struct volume_node *n, const struct downward_source *d
             continue;
         cleanup_error struct error *failure = NULL;
         bool ok = false;
-        if (!plugin_of(v)) {
+        cleanup_json cJSON *volume = volume_resolve(n, pod, v, max_age_ms <= 1000, &failure);
+        if (volume && !plugin_of(volume)) {
             error_setf(&failure, "the volume's source is not supported by this node");
-        } else {
-            cleanup_free char *dir = volume_dir(n, pod, v);
-            if (json_get(v, "hostPath"))
-                ok = check_host_path(v, &failure);
-            else if (json_get(v, "emptyDir"))
-                ok = setup_empty_dir(dir, pod, v, &failure);
+        } else if (volume) {
+            cleanup_free char *dir = volume_dir(n, pod, volume);
+            if (json_get(volume, "hostPath"))
+                ok = check_host_path(volume, &failure);
+            else if (json_get(volume, "emptyDir"))
+                ok = setup_empty_dir(dir, pod, volume, &failure);
+            else if (json_get(volume, "local"))
+                ok = setup_local(n, dir, pod, volume, &failure);
             else
-                ok = setup_content(n, downward, dir, v, max_age_ms, &failure);
+                ok = setup_content(n, downward, dir, volume, max_age_ms, &failure);
         }
         if (!ok) {
             error_set(err, failure ? failure->code : 0, "", "MountVolume.SetUp failed for volume \"%s\" : %s", name,
@@ -258,7 +282,10 @@ bool volumes_mounts(const struct volume_node *n, const cJSON *pod, const cJSON *
     {
         index++;
         const char *name = json_str_or(m, "name", ""), *path = json_str_or(m, "mountPath", "");
-        const cJSON *volume = find_volume(pod, name);
+        const cJSON *of_pod = find_volume(pod, name);
+        cleanup_json cJSON *volume = of_pod ? volume_resolve(n, pod, of_pod, false, err) : NULL;
+        if (of_pod && !volume)
+            return false;
         if (!volume || !plugin_of(volume)) {
             error_setf(err, "cannot find volume \"%s\" to mount into container \"%s\"", name, container_name);
             return false;
@@ -281,7 +308,7 @@ bool volumes_mounts(const struct volume_node *n, const cJSON *pod, const cJSON *
             free(host);
             host = mem_strdup(bound);
         }
-        bool readonly = json_bool(m, "readOnly", false) || has_api_content(volume);
+        bool readonly = json_bool(m, "readOnly", false) || json_bool(volume, VOLUME_READONLY, false) || has_api_content(volume);
         cleanup_free char *absolute = mem_printf("%s%s", *path == '/' ? "" : "/", path);
         translate_mounts_add(out, host, absolute, readonly, json_str(m, "mountPropagation"));
     }

@@ -11,6 +11,9 @@ struct volume_node {
     const char *root_dir; /* "/var/lib/kubelet" */
     const struct kubelet_api *api;
     struct object_cache *objects;
+    /* Directories that are PersistentVolumes came or went: the node must tell. May be NULL. */
+    void (*local_changed)(void *userdata);
+    void *userdata;
 };
 /* Sets up what is missing and brings configMap, secret, downwardAPI and projected volumes up to date (objects at most
  * max_age_ms old). On failure the message is that of Kubernetes' FailedMount event. */
@@ -27,7 +30,24 @@ bool volumes_teardown(const struct volume_node *n, const char *uid, struct error
 /* "/var/lib/kubelet/pods/<uid>", caller frees. */
 char *volumes_pod_dir(const struct volume_node *n, const char *uid);
 
+/* status.volumesInUse of the node: the directories that the provisioner skiff.dev/local-path has here. */
+cJSON *local_volumes_in_use(void);
+/* Removes those whose volume was released, with the policy Delete. Asks the API. */
+void local_volumes_collect(const struct volume_node *n);
+
 /* --- used by its own parts --- */
+/* A pod's volume as it is mounted: a copy; claims become what their PersistentVolume says, with these members more.
+ * fresh: the API is asked. NULL: not to be had (yet). */
+#define VOLUME_PV            "pv" /* its name */
+#define VOLUME_READONLY      "claimReadOnly"
+#define VOLUME_OURS          "localPath" /* its directory is for us to make */
+#define VOLUME_ACCESS_MODES  "accessModes"
+#define VOLUME_MOUNT_OPTIONS "mountOptions"
+bool volume_is_claim(const cJSON *volume);
+cJSON *volume_resolve(const struct volume_node *n, const cJSON *pod, const cJSON *volume, bool fresh, struct error **err);
+/* Binds a local volume's directory to dir. *mounted: it was not before. */
+bool local_volume_setup(const struct volume_node *n, const char *dir, const cJSON *volume, bool *mounted, struct error **err);
+bool bind_mounted(const char *from, const char *to);
 /* Binds <volume>/<subpath>, which must stay inside of the volume, to a path that is safe to hand to the runtime
  * (caller frees). */
 char *subpath_bind(const char *volume_dir, const char *subpath, const char *target, bool volume_is_file,
