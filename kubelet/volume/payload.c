@@ -56,8 +56,8 @@ static bool add_object(const struct volume_node *n, const cJSON *pod, const cJSO
             if (!add_key(object->json, secret, key, json_str_or(e, "path", ""), mode, out, &found, err))
                 return false;
             if (!found && !optional) {
-                error_setf(err, "%s references non-existent %s key: %s", secret ? "references" : "configmap",
-                           secret ? "secret" : "config", key);
+                error_setf(err, "%s non-existent %s key: %s",
+                           secret ? "references" : "configmap references", secret ? "secret" : "config", key);
                 return false;
             }
         }

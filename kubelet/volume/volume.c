@@ -176,7 +176,7 @@ static bool check_host_path(const cJSON *volume, struct error **err)
         mode_t mode;
     } kinds[] = {{"Directory", "directory", S_IFDIR},
                  {"File", "file", S_IFREG},
-                 {"Socket", "socket", S_IFSOCK},
+                 {"Socket", "socket file", S_IFSOCK},
                  {"CharDevice", "character device", S_IFCHR},
                  {"BlockDevice", "block device", S_IFBLK}};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -307,6 +307,14 @@ bool volumes_mounts(const struct volume_node *n, const cJSON *pod, const cJSON *
             }
             free(host);
             host = mem_strdup(bound);
+        }
+        /* No runtime that we know says that it can do it. */
+        if (strcmp(json_str_or(m, "recursiveReadOnly", ""), "Enabled") == 0) {
+            error_setf(err,
+                       "failed to resolve recursive read-only mode: volume \"%s\" requested recursive read-only mode, but "
+                       "it is not supported by the runtime",
+                       name);
+            return false;
         }
         bool readonly = json_bool(m, "readOnly", false) || json_bool(volume, VOLUME_READONLY, false) || has_api_content(volume);
         cleanup_free char *absolute = mem_printf("%s%s", *path == '/' ? "" : "/", path);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Volumes: PersistentVolumeClaims (dynamic, static, node affinity, protection, reclaim, expansion, ephemeral).
+# Volumes of the kubelet alone (types of hostPath, updates, optional sources, modes, sub-paths, propagation), and PersistentVolumeClaims (dynamic, static, node affinity, protection, reclaim, expansion, ephemeral).
 . "$(dirname "$0")/../tools/cluster.sh"
 test_namespace e2e-volumes
 WORK=$(mktemp -d)
@@ -40,6 +40,60 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: $2}}${3:+, 
 YAML
 }
 in_pod() { kn exec "$1" -- sh -c "$2"; }
+
+# --- what needs no claim ---
+kn create configmap conf --from-literal=key=one >/dev/null
+kn create secret generic sec --from-literal=key=one >/dev/null
+check "a pod with content from the API" pod content '[{name: s, secret: {secretName: sec, items: [{key: key, path: dir/file, mode: 0440}]}}, {name: p, projected: {sources: [{configMap: {name: conf}}, {secret: {name: absent, optional: true}}, {downwardAPI: {items: [{path: color, fieldRef: {fieldPath: "metadata.labels[\x27color\x27]"}}]}}, {serviceAccountToken: {path: token, expirationSeconds: 600}}]}}, {name: o, configMap: {name: later, optional: true}}, {name: e, emptyDir: {}}]' '
+    command: [sleep, "100000"]
+    env: [{name: WHO, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+    volumeMounts: [{name: s, mountPath: /s}, {name: p, mountPath: /p}, {name: o, mountPath: /o}, {name: e, mountPath: /e, subPathExpr: "of/$(WHO)"}, {name: p, mountPath: /one, subPath: key}, {name: e, mountPath: /whole}]'
+check "runs" ready content
+check_output "items and modes" '^one 440$' in_pod content 'echo $(cat /s/dir/file) $(stat -Lc %a /s/dir/file)'
+check_output "projected sources" '^one blue eyJ$' in_pod content 'echo $(cat /p/key) $(cat /p/color) $(cut -c 1-3 /p/token)'
+check_output "an optional source that is absent" '^0$' in_pod content 'ls /o | wc -l'
+check_output "subPathExpr" '^found$' in_pod content 'echo found >/e/x; cat /whole/of/content/x'
+check_output "subPath of one file" '^one$' in_pod content 'cat /one'
+kn label pod content color=green --overwrite >/dev/null
+kn create configmap later --from-literal=now=here >/dev/null
+kn patch secret sec -p '{"stringData":{"key":"two"}}' >/dev/null
+# A change of the pod makes the kubelet look at once; without one, it looks every minute.
+look() {
+    kn label pod content look=$RANDOM --overwrite >/dev/null
+    kn exec content -- sh -c 'echo $(cat /s/dir/file) $(cat /p/color) $(cat /o/now)'
+}
+check_output "changes reach the pod" '^two green here$' eventually_output 30 'two green here' look
+check_output "not what is mounted by subPath" '^one$' in_pod content 'cat /one'
+on worker-1 sh -c 'mkdir -p /var/lib/skiff/e2e-types; touch /var/lib/skiff/e2e-types/file'
+hostpath() { # name, path, type
+    pod "$1" "[{name: h, hostPath: {path: /var/lib/skiff/e2e-types/$2, type: $3}}]" '    command: [sleep, "100000"]
+    volumeMounts: [{name: h, mountPath: /h}]' 'nodeName: worker-1' >/dev/null
+}
+hostpath hdir file Directory
+hostpath hfile none File
+hostpath hsock file Socket
+hostpath hchar file CharDevice
+hostpath hblock file BlockDevice
+hostpath hmake made DirectoryOrCreate
+hostpath htouch touched FileOrCreate
+check "DirectoryOrCreate" ready hmake
+check "FileOrCreate" ready htouch
+check_output "made them" '^directory regular empty file$' on worker-1 sh -c 'echo $(stat -c %F /var/lib/skiff/e2e-types/made /var/lib/skiff/e2e-types/touched)'
+check_output "Directory" 'hostPath type check failed: .*/file is not a directory' event pod hdir 'type check'
+check_output "File" 'hostPath type check failed: .*/none is not a file' event pod hfile 'type check'
+check_output "Socket" 'hostPath type check failed: .*/file is not a socket file' event pod hsock 'type check'
+check_output "CharDevice" 'hostPath type check failed: .*/file is not a character device' event pod hchar 'type check'
+check_output "BlockDevice" 'hostPath type check failed: .*/file is not a block device' event pod hblock 'type check'
+kn delete pod hdir hfile hsock hchar hblock hmake htouch content --wait=false >/dev/null
+pod maker '[{name: h, hostPath: {path: /var/lib/skiff/e2e-types}}]' '    command: [sh, -c, "mkdir -p /h/sub && mount -t tmpfs e2e /h/sub && echo seen >/h/sub/x; trap \"umount /h/sub; exit\" TERM; while :; do sleep 0.1; done"]
+    securityContext: {privileged: true}
+    volumeMounts: [{name: h, mountPath: /h, mountPropagation: Bidirectional}]' 'nodeName: worker-1' >/dev/null
+pod taker '[{name: h, hostPath: {path: /var/lib/skiff/e2e-types}}]' '    command: [sleep, "100000"]
+    volumeMounts: [{name: h, mountPath: /h, mountPropagation: HostToContainer, readOnly: true}]' 'nodeName: worker-1' >/dev/null
+check "pods with mount propagation" ready taker
+check_output "a mount in one is seen in the other" '^seen$' eventually_output 10 '^seen$' kn exec taker -- cat /h/sub/x
+check_output "read-only stays so" 'Read-only file system' in_pod taker 'touch /h/y'
+kn delete pod maker taker >/dev/null
 
 # --- the default class: a directory on the node of the first pod ---
 check "a claim" claim data 1Gi
