@@ -31,6 +31,7 @@ struct subresource {
 struct resource {
     const char *group; /* "" for core */
     const char *version, *kind, *plural, *singular;
+    const char *list_kind; /* NULL: the kind and "List" */
     const char *const *short_names; /* NULL-terminated, or NULL */
     const char *const *categories;  /* NULL-terminated, or NULL */
     bool namespaced;
@@ -89,6 +90,7 @@ void resource_set_custom(const struct resource *const *list, size_t count);
 unsigned long resource_generation(void);
 const struct resource *resource_find(const char *group, const char *version, const char *plural);
 const struct resource *resource_find_kind(const char *group, const char *version, const char *kind);
+char *resource_list_kind(const struct resource *r); /* caller frees */
 /* The resource whose form is stored: r itself, or r->stored_as. */
 static inline const struct resource *resource_stored(const struct resource *r)
 {

@@ -313,6 +313,7 @@ static struct resource *describe(cJSON *definition, const cJSON *version, bool d
         .group = group,
         .version = json_str(version, "name"),
         .kind = json_str(names, "kind"),
+        .list_kind = t->list.name,
         .plural = json_str(names, "plural"),
         .singular = json_str_or(names, "singular", ""),
         .short_names = strings(json_get(names, "shortNames")),
@@ -434,7 +435,7 @@ static void prune(const struct custom_type *c, cJSON *object, struct strict_erro
             structural_prune(own, v, v->string, strict);
             continue;
         }
-        strict_note(strict, v->string);
+        strict_note(strict, "unknown", v->string);
         cJSON_Delete(cJSON_DetachItemViaPointer(object, v));
     }
 }
@@ -453,6 +454,7 @@ bool custom_decode(const struct schema_type *t, cJSON *object, struct strict_err
                    struct error **err)
 {
     const struct custom_type *c = custom_of(t);
+    strict_drop_duplicates(object, strict);
     /* Metadata is Kubernetes' own; the rest stays for pruning. */
     const struct schema_field metadata = {.name = "metadata",
                                           .type =

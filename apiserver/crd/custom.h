@@ -51,7 +51,6 @@ void structural_default(const cJSON *schema, cJSON *value);
  * the root. */
 void structural_validate(const cJSON *schema, const cJSON *value, const cJSON *old,
                          const struct field_path *p, struct field_errors *errors);
-void strict_note(struct strict_errors *strict, const char *path);
 
 /* --- formats.c --- */
 #define PATTERN_ERROR_MAX 120

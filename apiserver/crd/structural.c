@@ -56,7 +56,7 @@ void structural_prune(const cJSON *schema, cJSON *value, const char *path,
             structural_prune(more, v, at, strict);
         } else if (!cJSON_IsTrue(more) && !flag(schema, PRESERVE) &&
                    !always_known(schema, v->string)) {
-            strict_note(strict, at);
+            strict_note(strict, "unknown", at);
             cJSON_Delete(cJSON_DetachItemViaPointer(value, v));
         }
     }

@@ -30,7 +30,8 @@ bool patch_kind_parse(const char *content_type, enum patch_kind *out, struct err
     error_set(err, 415, "UnsupportedMediaType",
               "the body of the request was in an unknown format - accepted media types include: "
               "application/json-patch+json, "
-              "application/merge-patch+json, application/strategic-merge-patch+json");
+              "application/merge-patch+json, application/strategic-merge-patch+json, "
+              "application/apply-patch+yaml");
     return false;
 }
 
@@ -107,7 +108,9 @@ cJSON *patch_apply(enum patch_kind kind, const struct schema_type *type, const c
                            : cJSON_IsNumber(patch) ? "number"
                                                    : "bool";
         error_set(err, 400, "BadRequest",
-                  "json: cannot unmarshal %s into Go value of type map[string]interface {}", what);
+                  "error decoding patch: json: cannot unmarshal %s into Go value of type "
+                  "map[string]interface {}",
+                  what);
         return NULL;
     }
     if (kind == PATCH_MERGE)
@@ -122,7 +125,7 @@ cJSON *patch_apply_text(enum patch_kind kind, const struct schema_type *type, co
     cleanup_free char *syntax = json_syntax_error(patch, len);
     cleanup_json cJSON *p = syntax ? NULL : json_parse(patch, len, &e);
     if (!p) {
-        error_set(err, 400, "BadRequest", "%s%s", kind == PATCH_JSON ? "error decoding patch: " : "",
+        error_set(err, 400, "BadRequest", "error decoding patch: %s",
                   syntax ? syntax : error_message(e));
         return NULL;
     }

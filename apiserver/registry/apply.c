@@ -20,19 +20,21 @@ bool write_is_apply(struct write *w)
            (!type[len] || strchr("; \t", type[len]));
 }
 
-static bool manager_error(struct write *w, const char *name, const char *why, struct error **err)
+static const struct field_path manager_path = {NULL, "fieldManager", NULL, 0};
+
+/* 422 for a name that none may have. */
+static bool check_manager(const struct write *w, const char *name, struct error **err)
 {
     cleanup_field_errors struct field_errors errors = {0};
-    if (name)
-        field_invalid_str(&errors, PATH_ROOT("fieldManager"), name, "%s", why);
-    else
-        field_required(&errors, PATH_ROOT("fieldManager"), why);
-    const char *verb = w->req->info.verb;
-    return field_errors_check(&errors, "meta.k8s.io",
-                              !strcmp(verb, "create")  ? "CreateOptions"
-                              : !strcmp(verb, "patch") ? "PatchOptions"
-                                                       : "UpdateOptions",
-                              "", err);
+    if (strlen(name) > MANAGER_MAX)
+        field_too_long(&errors, &manager_path, MANAGER_MAX);
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            field_invalid_str(&errors, &manager_path, name, "invalid character U+%04X (at position %d)",
+                              (unsigned char)*c, (int)(c - name));
+            break;
+        }
+    return write_check_options(w, &errors, err);
 }
 
 static bool printable(const char *s)
@@ -50,10 +52,8 @@ bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAG
                *agent = httpd_header(w->req->http, "User-Agent");
     char *name = buffer, *api_version = buffer + MANAGER_MAX + 1;
     if (given && *given) {
-        if (strlen(given) > MANAGER_MAX)
-            return manager_error(w, given, "may not be more than 128 bytes", err);
-        if (!printable(given))
-            return manager_error(w, given, "should only contain printable characters", err);
+        if (!check_manager(w, given, err))
+            return false;
         snprintf(name, MANAGER_MAX + 1, "%s", given);
     } else {
         size_t len = agent ? strcspn(agent, "/") : 0;
@@ -162,8 +162,11 @@ void write_apply(struct write *w)
     struct field_manager who;
     const char *given = httpd_query(w->req->http, "fieldManager"),
                *force = httpd_query(w->req->http, "force");
-    if (!given || !*given)
-        manager_error(w, NULL, "is required for apply patch", &err);
+    if (!given || !*given) {
+        cleanup_field_errors struct field_errors errors = {0};
+        field_required(&errors, &manager_path, "is required for apply patch");
+        write_check_options(w, &errors, &err);
+    }
     cleanup_json cJSON *applied =
         !err && write_manager(w, &who, buffer, &err) ? read_applied(w, &err) : NULL;
     if (!applied) {

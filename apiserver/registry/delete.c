@@ -477,7 +477,7 @@ void write_delete_collection(struct write *w)
         return;
     }
     cleanup_json cJSON *list = cJSON_CreateObject();
-    cleanup_free char *kind = mem_printf("%sList", w->r->kind);
+    cleanup_free char *kind = resource_list_kind(w->r);
     cleanup_free char *api_version =
         *w->r->group ? mem_printf("%s/%s", w->r->group, w->r->version) : mem_strdup(w->r->version);
     json_map_set_str(list, "kind", kind);

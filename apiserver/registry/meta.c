@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include "apiserver/registry/registry.h"
+#include "apiserver/schema/schema.h"
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
@@ -83,8 +84,7 @@ bool meta_before_create(const struct write *w, cJSON *object, struct error **err
 {
     cJSON *meta = json_ensure_object(object, "metadata");
     if (*json_str_or(meta, "resourceVersion", "")) {
-        error_set(err, 400, "BadRequest",
-                  "resourceVersion should not be set on objects to be created");
+        error_set(err, 500, "", "resourceVersion should not be set on objects to be created");
         return false;
     }
     static const char *const server_only[] = {
@@ -111,6 +111,27 @@ static void carry_over(cJSON *meta, const cJSON *old_meta, const char *member)
         json_remove(meta, member);
 }
 
+/* Kinds that are never overwritten blindly. */
+static bool needs_version(const struct resource *r)
+{
+    static const char *const kinds[][2] = {
+        {"coordination.k8s.io", "Lease"},
+        {"policy", "PodDisruptionBudget"},
+        {"node.k8s.io", "RuntimeClass"},
+        {"storage.k8s.io", "CSIDriver"},
+        {"storage.k8s.io", "CSINode"},
+        {"storage.k8s.io", "VolumeAttachment"},
+        {"admissionregistration.k8s.io", "MutatingWebhookConfiguration"},
+        {"admissionregistration.k8s.io", "ValidatingWebhookConfiguration"},
+        {"apiregistration.k8s.io", "APIService"},
+        {"apiextensions.k8s.io", "CustomResourceDefinition"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (write_is(r, kinds[i][0], kinds[i][1]))
+            return true;
+    return r->type && (r->type->flags & SCHEMA_IS_CUSTOM);
+}
+
 bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, struct error **err)
 {
     cJSON *meta = json_ensure_object(object, "metadata");
@@ -123,10 +144,10 @@ bool meta_before_update(const struct write *w, cJSON *object, const cJSON *old, 
         return false;
     }
     const char *version = json_str_or(meta, "resourceVersion", "");
-    if (!*version && write_is(w->r, "coordination.k8s.io", "Lease")) {
+    if ((!*version || !strcmp(version, "0")) && needs_version(w->r)) {
         cleanup_field_errors struct field_errors errors = {0};
-        field_invalid_int(&errors, PATH_CHILD(PATH_ROOT("metadata"), "resourceVersion"), 0,
-                          "must be specified for an update");
+        field_invalid_bare(&errors, PATH_CHILD(PATH_ROOT("metadata"), "resourceVersion"), "0x0",
+                           "must be specified for an update");
         field_errors_check(&errors, w->r->group, w->r->kind, w->name, err);
         return false;
     }

@@ -33,6 +33,9 @@ struct field_manager;
 #define MANAGER_BUFFER 400
 bool write_manager(struct write *w, struct field_manager *out, char buffer[MANAGER_BUFFER],
                    struct error **err);
+/* 422 about the request's own options, if there are errors; true otherwise. */
+bool write_check_options(const struct write *w, const struct field_errors *errors,
+                         struct error **err);
 /* Decodes a patched document (PATCH) in place. strategic: the text of a strategic merge patch
  * (errors show it), else NULL. */
 bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON *object,

@@ -570,3 +570,8 @@ const struct resource *resource_find_kind(const char *group, const char *version
     }
     return NULL;
 }
+
+char *resource_list_kind(const struct resource *r)
+{
+    return r->list_kind ? mem_strdup(r->list_kind) : mem_printf("%sList", r->kind);
+}

@@ -70,6 +70,13 @@ bool write_decode_patched(struct write *w, const struct schema_type *type, cJSON
     cleanup_strict_errors struct strict_errors strict = {0};
     cleanup_error struct error *why = NULL;
     cleanup_json cJSON *as_patched = strategic ? NULL : json_dup(object);
+    size_t patch_len = 0;
+    const char *patch = httpd_body(w->req->http, &patch_len);
+    cleanup_json cJSON *said = w->field_validation == FIELD_VALIDATION_IGNORE
+                                   ? NULL
+                                   : json_parse(patch, patch_len, NULL);
+    if (said)
+        strict_drop_duplicates(said, &strict);
     if (!schema_decode(type, object, &strict, &why)) {
         cleanup_free char *shown =
             patch_shown(strategic ? PATCH_STRATEGIC : PATCH_JSON, as_patched, strategic, len);
@@ -155,6 +162,17 @@ void write_reply_stored(struct write *w, int status, struct stored *s)
     api_reply_json(w->req, status, view);
 }
 
+bool write_check_options(const struct write *w, const struct field_errors *errors, struct error **err)
+{
+    const char *verb = w->req->info.verb;
+    return field_errors_check(errors, "meta.k8s.io",
+                              !strcmp(verb, "create")   ? "CreateOptions"
+                              : !strcmp(verb, "update") ? "UpdateOptions"
+                              : !strcmp(verb, "patch")  ? "PatchOptions"
+                                                        : "DeleteOptions",
+                              "", err);
+}
+
 static bool parse_options(struct write *w, struct error **err)
 {
     const char *dry_run[4];
@@ -165,18 +183,16 @@ static bool parse_options(struct write *w, struct error **err)
         } else if (*dry_run[i]) {
             cleanup_field_errors struct field_errors errors = {0};
             field_not_supported(&errors, PATH_ROOT("dryRun"), dry_run[i], "All");
-            const char *verb = w->req->info.verb;
-            field_errors_check(&errors, "meta.k8s.io",
-                               !strcmp(verb, "create")   ? "CreateOptions"
-                               : !strcmp(verb, "update") ? "UpdateOptions"
-                               : !strcmp(verb, "patch")  ? "PatchOptions"
-                                                         : "DeleteOptions",
-                               "", err);
-            return false;
+            return write_check_options(w, &errors, err);
         }
     }
-    return field_validation_parse(httpd_query(w->req->http, "fieldValidation"),
-                                  &w->field_validation, err);
+    const char *field_validation = httpd_query(w->req->http, "fieldValidation");
+    if (field_validation_parse(field_validation, &w->field_validation))
+        return true;
+    cleanup_field_errors struct field_errors errors = {0};
+    field_not_supported(&errors, PATH_ROOT("fieldValidation"), field_validation,
+                        ",Ignore,Strict,Warn");
+    return write_check_options(w, &errors, err);
 }
 
 static void review(struct write *w)

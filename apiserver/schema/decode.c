@@ -509,12 +509,12 @@ static bool decode_message(struct decoder *d, const struct schema_type *t, cJSON
     return true;
 }
 
-void strict_note(struct strict_errors *s, const char *path)
+void strict_note(struct strict_errors *s, const char *what, const char *path)
 {
     if (!s || s->count >= STRICT_MAX)
         return;
     s->items = mem_realloc(s->items, sizeof *s->items * (s->count + 1));
-    s->items[s->count++] = mem_printf("unknown field \"%s\"", path);
+    s->items[s->count++] = mem_printf("%s field \"%s\"", what, path);
 }
 
 bool schema_decode(const struct schema_type *t, cJSON *object, struct strict_errors *strict,

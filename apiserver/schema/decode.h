@@ -9,8 +9,8 @@
 
 /* What ?fieldValidation= asks for. */
 enum field_validation { FIELD_VALIDATION_WARN, FIELD_VALIDATION_IGNORE, FIELD_VALIDATION_STRICT };
-/* "" and NULL are the default (Warn). False, with 422 Invalid, for other texts. */
-bool field_validation_parse(const char *text, enum field_validation *out, struct error **err);
+/* "" and NULL are the default (Warn). False for other texts. */
+bool field_validation_parse(const char *text, enum field_validation *out);
 
 /* What strict decoding minds: 'unknown field "spec.foo"', 'duplicate field "spec.replicas"'. At most 100 are
  * kept. */
@@ -22,6 +22,11 @@ void strict_errors_clear(struct strict_errors *s);
 #define cleanup_strict_errors __attribute__((cleanup(strict_errors_clear)))
 /* "strict decoding error: unknown field "a", unknown field "b"", caller frees. */
 char *strict_errors_text(const struct strict_errors *s);
+
+/* what: "unknown" or "duplicate". strict may be NULL. */
+void strict_note(struct strict_errors *strict, const char *what, const char *path);
+/* Of members with one name the last stays, the others are noted. strict may be NULL. */
+void strict_drop_duplicates(cJSON *value, struct strict_errors *strict);
 
 /* Changes object in place. strict may be NULL. False on a type mismatch, with Go's text alone:
  * "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32" (code 0);

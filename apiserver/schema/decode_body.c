@@ -7,7 +7,7 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-bool field_validation_parse(const char *text, enum field_validation *out, struct error **err)
+bool field_validation_parse(const char *text, enum field_validation *out)
 {
     if (!text || !*text || !strcmp(text, "Warn"))
         *out = FIELD_VALIDATION_WARN;
@@ -15,14 +15,8 @@ bool field_validation_parse(const char *text, enum field_validation *out, struct
         *out = FIELD_VALIDATION_IGNORE;
     else if (!strcmp(text, "Strict"))
         *out = FIELD_VALIDATION_STRICT;
-    else {
-        error_set(err, 422, "Invalid",
-                  "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: "
-                  "\"%.100s\": supported "
-                  "values: \"Ignore\", \"Strict\", \"Warn\"",
-                  text);
+    else
         return false;
-    }
     return true;
 }
 

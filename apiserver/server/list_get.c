@@ -141,7 +141,7 @@ static void print_list_meta(const struct list *l, const char *kind, const char *
 {
     buf_printf(
         b,
-        "{\"kind\":\"%sList\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64
+        "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64
         "\"",
         kind, api_version, l->revision);
     if (l->token)
@@ -165,12 +165,13 @@ static void print_objects(const struct server_request *q, const struct list *l, 
 {
     const struct resource *r = q->pub.resource;
     cleanup_buf struct buf version = {0};
+    cleanup_free char *list_kind = resource_list_kind(r);
     buf_printf(&version, "%s%s%s", r->group, *r->group ? "/" : "", r->version);
     size_t size = 256;
     for (size_t i = 0; i < l->count; i++)
         size += l->items[i]->len + 1;
     buf_reserve(b, size);
-    print_list_meta(l, r->kind, version.data, b);
+    print_list_meta(l, list_kind, version.data, b);
     for (size_t i = 0; i < l->count; i++) {
         if (i)
             buf_addc(b, ',');
@@ -187,7 +188,7 @@ static void print_objects(const struct server_request *q, const struct list *l, 
 static void print_partial(const struct server_request *q, const struct list *l, struct buf *b)
 {
     cleanup_free char *version = mem_printf("meta.k8s.io/%s", q->pub.accept.meta_version);
-    print_list_meta(l, "PartialObjectMetadata", version, b);
+    print_list_meta(l, "PartialObjectMetadataList", version, b);
     for (size_t i = 0; i < l->count; i++) {
         if (i)
             buf_addc(b, ',');
@@ -219,11 +220,12 @@ static bool reply_protobuf(struct server_request *q, const struct list *l)
     bool partial = q->pub.accept.form == FORM_PARTIAL_METADATA;
     cleanup_buf struct buf head = {0};
     if (partial) {
-        print_list_meta(l, "PartialObjectMetadata", "meta.k8s.io/v1", &head);
+        print_list_meta(l, "PartialObjectMetadataList", "meta.k8s.io/v1", &head);
     } else {
+        cleanup_free char *list_kind = resource_list_kind(r);
         cleanup_free char *version =
             mem_printf("%s%s%s", r->group, *r->group ? "/" : "", r->version);
-        print_list_meta(l, r->kind, version, &head);
+        print_list_meta(l, list_kind, version, &head);
     }
     buf_adds(&head, "]}");
     cleanup_json cJSON *list = json_parse(head.data, head.len, NULL);

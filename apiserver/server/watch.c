@@ -110,6 +110,7 @@ static void write_converted(struct watch *w, const char *type, cJSON *object)
         w->table_started = true;
         table_row(&b, w->resource, w->accept.meta_version, object, NULL, 0, w->include, true);
         table_close(&b);
+        b.len--; /* one line an event */
         break;
     }
     cJSON_Delete(object);

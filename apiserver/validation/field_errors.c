@@ -208,6 +208,11 @@ void field_invalid_int(struct field_errors *e, const struct field_path *p, int64
     add(e, FIELD_INVALID, p, mem_printf("%lld", (long long)bad), detail);
 }
 
+void field_invalid_bare(struct field_errors *e, const struct field_path *p, const char *bad, const char *detail)
+{
+    add(e, FIELD_INVALID, p, mem_strdup(bad), mem_strdup(detail));
+}
+
 void field_required(struct field_errors *e, const struct field_path *p, const char *detail)
 {
     add(e, FIELD_REQUIRED, p, NULL, mem_strdup(detail));

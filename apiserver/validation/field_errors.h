@@ -51,6 +51,8 @@ void field_invalid_str(struct field_errors *e, const struct field_path *p, const
                        ...) __attribute__((format(printf, 4, 5)));
 void field_invalid_int(struct field_errors *e, const struct field_path *p, int64_t bad, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* bad is shown as it is. */
+void field_invalid_bare(struct field_errors *e, const struct field_path *p, const char *bad, const char *detail);
 void field_required(struct field_errors *e, const struct field_path *p,
                     const char *detail); /* detail "" for none */
 /* supported: comma-separated, shown quoted. */

