@@ -2,9 +2,14 @@
  * another. */
 #pragma once
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include "apiserver/apply/fieldset.h"
 #include "apiserver/schema/schema.h"
+#include "common/error.h"
 
+/* Does an applied document follow its schema? False with 500 and structured-merge-diff's text: fields that are not
+ * declared, values of another type, list items with one key. */
+bool typed_check(const struct schema_type *type, const cJSON *object, struct error **err);
 /* All fields of an object. */
 struct fieldset *typed_fields(const struct schema_type *type, const cJSON *object);
 /* What a kind has before anything is said about it: the structs and lists that Go always writes. */

@@ -104,7 +104,21 @@ static cJSON *make_applied(struct update *u, const cJSON *current, struct error 
     return merged(u->w, current, a->applied, a->who, a->force, err);
 }
 
-static cJSON *read_applied(struct write *w, struct error **err)
+static bool check_version(const cJSON *applied, const struct schema_type *type, struct error **err)
+{
+    cleanup_free char *expected =
+        mem_printf("%s%s%s", type->group, *type->group ? "/" : "", type->version);
+    const char *version = json_str_or(applied, "apiVersion", "");
+    if (!strcmp(version, expected))
+        return true;
+    api_error_bad_request(err,
+                          "Incorrect version specified in apply patch. Specified patch version: "
+                          "%s, expected: %s",
+                          version, expected);
+    return false;
+}
+
+static cJSON *read_applied(struct write *w, const struct schema_type *type, struct error **err)
 {
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
@@ -126,7 +140,11 @@ static cJSON *read_applied(struct write *w, struct error **err)
         return NULL;
     }
     cleanup_json cJSON *said = json_dup(applied);
-    if (!schema_decode_object(w->r->type, applied, w->field_validation, api_warn_fn, w->req, err))
+    if (!check_version(applied, type, err))
+        return NULL;
+    if (!json_str(said, "metadata.namespace") && w->r->namespaced)
+        json_set_str(said, "metadata.namespace", w->ns);
+    if (!typed_check(type, said, err) || !schema_decode_object(type, applied, w->field_validation, api_warn_fn, w->req, err))
         return NULL;
     /* Who says nothing of a struct does not own it, though decoding gives every object one. */
     typed_keep_said(applied, said);
@@ -167,22 +185,32 @@ void write_apply(struct write *w)
         field_required(&errors, &manager_path, "is required for apply patch");
         write_check_options(w, &errors, &err);
     }
+    bool scale = !strcmp(w->sub, "scale");
+    const struct schema_type *type =
+        scale ? schema_find("autoscaling", "v1", "Scale") : w->r->type;
     cleanup_json cJSON *applied =
-        !err && write_manager(w, &who, buffer, &err) ? read_applied(w, &err) : NULL;
+        !err && write_manager(w, &who, buffer, &err) ? read_applied(w, type, &err) : NULL;
     if (!applied) {
         api_reply_error(w->req, err);
         return;
+    }
+    if (scale) { /* seen as what it says of the object */
+        cJSON *of_object = scale_applied(w, applied);
+        cJSON_Delete(applied);
+        applied = of_object;
     }
     struct application a = {.applied = applied,
                             .who = &who,
                             .force = force && (!strcmp(force, "true") || !strcmp(force, "1"))};
     struct update u = {
-        .w = w, .make = make_applied, .userdata = &a, .sub = w->sub, .applies = true};
+        .w = w, .make = make_applied, .userdata = &a, .sub = scale ? "" : w->sub, .applies = true};
     cleanup_stored struct stored *s = update_run(&u, &err);
     if (err && err->code == 404 && !*w->sub && !strcmp(err->reason, "NotFound"))
         create_applied(w, &a);
     else if (err)
         api_reply_error(w->req, err);
+    else if (scale)
+        scale_reply(w, s, u.result);
     else if (!s || u.deleted)
         api_reply_json(w->req, 200, u.last ? u.last : u.result);
     else

@@ -172,6 +172,10 @@ void service_release(const cJSON *service, struct claims *out);
 
 /* --- subresources --- */
 void scale_handle(struct write *w);
+/* What an applied Scale says of its object, as a document of the object's kind; caller frees. */
+cJSON *scale_applied(const struct write *w, const cJSON *scale);
+/* Answers with the scale of s, or of another object when nothing was stored. */
+void scale_reply(struct write *w, const struct stored *s, const cJSON *otherwise);
 void pod_bind(struct write *w);  /* pods/binding and bindings */
 void pod_evict(struct write *w); /* pods/eviction */
 void pod_log(struct write *w);   /* pods/log */

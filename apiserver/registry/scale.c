@@ -89,10 +89,36 @@ static cJSON *make_scaled(struct update *u, const cJSON *current, struct error *
     return object;
 }
 
-static void reply_scale(struct write *w, const cJSON *object)
+cJSON *scale_applied(const struct write *w, const cJSON *scale)
+{
+    cJSON *object = cJSON_CreateObject();
+    cleanup_free char *version =
+        mem_printf("%s%s%s", w->r->group, *w->r->group ? "/" : "", w->r->version);
+    json_map_set_str(object, "apiVersion", version);
+    json_map_set_str(object, "kind", w->r->kind);
+    json_set_str(object, "metadata.name", w->name);
+    if (w->r->namespaced)
+        json_set_str(object, "metadata.namespace", w->ns);
+    const char *path = w->r->scale_spec;
+    if (json_path(scale, "spec.replicas"))
+        json_set_int(object, path ? path : "spec.replicas", json_int(scale, "spec.replicas", 0));
+    return object;
+}
+
+static void reply(struct write *w, const cJSON *object)
 {
     cleanup_json cJSON *scale = scale_of(w->r, object);
     api_reply_json(w->req, 200, scale);
+}
+
+void scale_reply(struct write *w, const struct stored *s, const cJSON *otherwise)
+{
+    cleanup_error struct error *err = NULL;
+    cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
+    if (err)
+        api_reply_error(w->req, err);
+    else
+        reply(w, object ? object : otherwise);
 }
 
 void scale_handle(struct write *w)
@@ -104,9 +130,13 @@ void scale_handle(struct write *w)
             storage_get(w->req->storage, w->stored, w->ns, w->name, &err);
         cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
         if (object)
-            reply_scale(w, object);
+            reply(w, object);
         else
             api_reply_error(w->req, err);
+        return;
+    }
+    if (!strcmp(verb, "patch") && write_is_apply(w)) {
+        write_apply(w);
         return;
     }
     struct scaling scaling = {0};
@@ -121,10 +151,9 @@ void scale_handle(struct write *w)
     }
     struct update u = {.w = w, .make = make_scaled, .userdata = &scaling, .sub = ""};
     cleanup_stored struct stored *s = update_run(&u, &err);
-    cleanup_json cJSON *object = s ? json_parse(s->json, s->len, &err) : NULL;
     if (err)
         api_reply_error(w->req, err);
     else
-        reply_scale(w, object ? object : u.result);
+        scale_reply(w, s, u.result);
     update_clear(&u);
 }

@@ -186,6 +186,12 @@ static bool parse_options(struct write *w, struct error **err)
             return write_check_options(w, &errors, err);
         }
     }
+    if (!strcmp(w->req->info.verb, "patch") && !write_is_apply(w) &&
+        httpd_query(w->req->http, "force")) {
+        cleanup_field_errors struct field_errors errors = {0};
+        field_forbidden(&errors, PATH_ROOT("force"), "may not be specified for non-apply patch");
+        return write_check_options(w, &errors, err);
+    }
     const char *field_validation = httpd_query(w->req->http, "fieldValidation");
     if (field_validation_parse(field_validation, &w->field_validation))
         return true;

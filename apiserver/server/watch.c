@@ -81,7 +81,8 @@ static void write_line(struct watch *w, const char *type, const struct buf *obje
         protobuf_encode_watch_event(type, parsed, &b);
     } else {
         buf_printf(&b, "{\"type\":\"%s\",\"object\":", type);
-        buf_add(&b, object->data, object->len);
+        size_t len = object->len; /* one line an event */
+        buf_add(&b, object->data, len && object->data[len - 1] == '\n' ? len - 1 : len);
         buf_adds(&b, "}\n");
     }
     write_text(w, &b);
@@ -110,7 +111,6 @@ static void write_converted(struct watch *w, const char *type, cJSON *object)
         w->table_started = true;
         table_row(&b, w->resource, w->accept.meta_version, object, NULL, 0, w->include, true);
         table_close(&b);
-        b.len--; /* one line an event */
         break;
     }
     cJSON_Delete(object);
