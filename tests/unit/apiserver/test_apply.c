@@ -312,6 +312,42 @@ START_TEST(test_sets)
 }
 END_TEST
 
+START_TEST(test_check)
+{
+#define CONTAINER(more)                                                                            \
+    "{'metadata':{'name':'w','namespace':'n'},'spec':{'template':{'spec':{'containers':[{'name':'c'" more "}]}}}}"
+#define REFUSED "failed to create typed patch object (n/w; apps/v1, Kind=Deployment): "
+#define IN_C    ".spec.template.spec.containers[name=\"c\"]"
+    static const struct {
+        const char *object, *why; /* "": fine */
+    } cases[] = {
+        {CONTAINER(",'image':'i','ports':[{'containerPort':80},{'containerPort':80,'protocol':'UDP'}]"), ""},
+        {CONTAINER(",'resources':{'limits':{'cpu':1,'memory':'1Gi'}},'image':null"), ""},
+        {CONTAINER(",'foo':1"), REFUSED IN_C ".foo: field not declared in schema"},
+        {CONTAINER(",'image':1"), REFUSED IN_C ".image: expected string, got 1"},
+        {CONTAINER(",'stdin':'yes'"), REFUSED IN_C ".stdin: expected boolean, got \"yes\""},
+        {CONTAINER(",'env':{}"), REFUSED IN_C ".env: expected list, got {}"},
+        {CONTAINER(",'resources':[]"), REFUSED IN_C ".resources: expected map, got []"},
+        {CONTAINER(",'ports':[{'containerPort':80},{'containerPort':80,'protocol':'TCP'}]"),
+         REFUSED IN_C ".ports: duplicate entries for key [containerPort=80,protocol=\"TCP\"]"},
+        {CONTAINER(",'ports':[{'name':'x'}]"),
+         REFUSED IN_C ".ports: element 0: associative list with keys has an element that omits key field "
+                      "\"containerPort\" (and doesn't have default value)"},
+        {CONTAINER(",'args':[1]"), REFUSED IN_C ".args[0]: expected string, got 1"},
+        {"{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'w','namespace':'n','finalizers':['a','a'],"
+         "'labels':{'x':1}}}",
+         REFUSED "errors:\n  .metadata.finalizers: duplicate entries for key [=\"a\"]\n  .metadata.labels.x: expected "
+                 "string, got 1"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        cleanup_json cJSON *object = parse(cases[i].object);
+        cleanup_error struct error *err = NULL;
+        ck_assert_msg(typed_check(deployment(), object, &err) == !*cases[i].why, "%s", cases[i].object);
+        ck_assert_str_eq(err ? error_message(err) : "", cases[i].why);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("apply");
@@ -328,6 +364,7 @@ int main(void)
     tcase_add_test(t, test_from_client_side);
     tcase_add_test(t, test_many_updaters);
     tcase_add_test(t, test_sets);
+    tcase_add_test(t, test_check);
     suite_add_tcase(s, t);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_NORMAL);

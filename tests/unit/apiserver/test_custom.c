@@ -1,6 +1,7 @@
 /* Custom resources: structural schemas, printer columns, versions, names. */
 #include <check.h>
 #include <string.h>
+#include "apiserver/apply/typed.h"
 #include "apiserver/crd/custom.h"
 #include "apiserver/crd/names.h"
 #include "common/json.h"
@@ -327,6 +328,43 @@ START_TEST(test_build)
 }
 END_TEST
 
+START_TEST(test_duplicates)
+{
+    cleanup_json cJSON *o = parse("{'a':1,'b':{'x':1,'x':2,'x':3},'a':[{'k':1,'k':2}]}");
+    cleanup_strict_errors struct strict_errors strict = {0};
+    strict_drop_duplicates(o, &strict);
+    check_json(o, "{'b':{'x':3},'a':[{'k':2}]}");
+    ck_assert_uint_eq(strict.count, 3);
+    ck_assert_str_eq(strict.items[0], "duplicate field \"a\"");
+    ck_assert_str_eq(strict.items[1], "duplicate field \"b.x\"");
+    ck_assert_str_eq(strict.items[2], "duplicate field \"a[0].k\"");
+}
+END_TEST
+
+/* What has no schema is merged by its members; lists of it have one owner. */
+START_TEST(test_apply_without_schema)
+{
+    cleanup_json cJSON *crd = parse(
+        "{'spec':{'group':'e.org','names':{'plural':'xs','kind':'X'},'versions':[{'name':'v1','"
+        "served':true,'storage':true,"
+        "'schema':{'openAPIV3Schema':{'type':'object','properties':{'spec':{'type':'object','"
+        "properties':{"
+        "'any':{'type':'object','x-kubernetes-preserve-unknown-fields':true},'m':{'type':'object',"
+        "'additionalProperties':{'type':'array','items':{'type':'string'}}}}}}}}}]}}");
+    const struct schema_type *t = custom_build(crd, false)->stored->type;
+    cleanup_json cJSON *o = parse("{'spec':{'any':{'a':{'b':1},'l':[1,2]},'m':{'k':['x']}}}");
+    cleanup_fieldset struct fieldset *fields = typed_fields(t, o);
+    cleanup_json cJSON *shown = fieldset_to_json(fields);
+    check_json(shown, "{'f:spec':{'f:any':{'f:a':{'f:b':{}},'f:l':{}},'f:m':{'f:k':{}}}}");
+    cleanup_error struct error *err = NULL;
+    ck_assert(typed_check(t, o, &err));
+    cleanup_json cJSON *bad = parse("{'kind':'X','spec':{'no':1,'any':{'yes':1}}}");
+    ck_assert(!typed_check(t, bad, &err));
+    ck_assert_str_eq(error_message(err), "failed to create typed patch object (/; e.org/v1, "
+                                         "Kind=X): .spec.no: field not declared in schema");
+}
+END_TEST
+
 static void check_names(const char *mine, const char *other, const char *reason,
                         const char *accepted)
 {
@@ -377,6 +415,8 @@ int main(void)
     tcase_add_test(t, test_versions);
     tcase_add_test(t, test_build);
     tcase_add_test(t, test_names);
+    tcase_add_test(t, test_duplicates);
+    tcase_add_test(t, test_apply_without_schema);
     suite_add_tcase(s, t);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_NORMAL);
