@@ -180,11 +180,12 @@ bool resource_quota_admit(struct write *w, const cJSON *object, const cJSON *old
                           struct error **err)
 {
     const struct resource *r = w->r;
-    if (!r->namespaced || (*w->sub && strcmp(w->sub, "resize")) || !w->stored->storage_prefix || write_is(r, "", "Event") ||
-        write_is(r, "events.k8s.io", "Event"))
+    bool resize = !strcmp(w->sub, "resize");
+    if (!r->namespaced || (*w->sub && !resize) || !w->stored->storage_prefix ||
+        write_is(r, "", "Event") || write_is(r, "events.k8s.io", "Event"))
         return true;
-    /* Of what exists, Services and claims alone can come to need more. */
-    if (old && !write_is(r, "", "Service") && !write_is(r, "", "PersistentVolumeClaim"))
+    /* Of what exists, Services, claims and resized pods alone can come to need more. */
+    if (old && !resize && !write_is(r, "", "Service") && !write_is(r, "", "PersistentVolumeClaim"))
         return true;
     cleanup_json cJSON *delta = cJSON_CreateObject(), *names = cJSON_CreateArray(),
                        *before = cJSON_CreateObject();

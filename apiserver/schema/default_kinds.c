@@ -223,6 +223,41 @@ void default_validatingwebhooks(cJSON *o)
     default_webhooks(o, false);
 }
 
+void default_flowschema(cJSON *o)
+{
+    default_int(default_object(o, "spec"), "matchingPrecedence", 1000);
+}
+
+void default_prioritylevel(cJSON *o)
+{
+    cJSON *spec = json_get(o, "spec"), *limited = json_get(spec, "limited"), *exempt = json_get(spec, "exempt");
+    if (!exempt && !strcmp(default_text(spec, "type"), "Exempt"))
+        exempt = default_object(spec, "exempt");
+    default_int(exempt, "nominalConcurrencyShares", 0);
+    default_int(exempt, "lendablePercent", 0);
+    default_int(limited, "nominalConcurrencyShares", 30);
+    default_int(limited, "lendablePercent", 0);
+    cJSON *queuing = json_path(limited, "limitResponse.queuing");
+    default_int(queuing, "queues", 64);
+    default_int(queuing, "handSize", 8);
+    default_int(queuing, "queueLengthLimit", 50);
+}
+
+void default_validatingadmissionpolicy(cJSON *o)
+{
+    cJSON *spec = default_object(o, "spec"), *match = json_get(spec, "matchConstraints");
+    default_string(spec, "failurePolicy", "Fail");
+    default_string(match, "matchPolicy", "Equivalent");
+    default_object(match, "namespaceSelector");
+    default_object(match, "objectSelector");
+    static const char *const lists[] = {"resourceRules", "excludeResourceRules"};
+    for (int i = 0; i < 2; i++) {
+        EACH (rule, json_get(match, lists[i])) {
+            default_string(rule, "scope", "*");
+        }
+    }
+}
+
 void default_customresourcedefinition(cJSON *o)
 {
     cJSON *spec = default_object(o, "spec"), *names = default_object(spec, "names");

@@ -21,5 +21,8 @@ void default_storageclass(cJSON *o);
 void default_csidriver(cJSON *o);
 void default_mutatingwebhooks(cJSON *o);
 void default_validatingwebhooks(cJSON *o);
+void default_flowschema(cJSON *o);
+void default_prioritylevel(cJSON *o);
+void default_validatingadmissionpolicy(cJSON *o);
 void default_customresourcedefinition(cJSON *o);
 void default_tokenrequest(cJSON *o);

@@ -111,6 +111,9 @@ static const struct {
     {"storage.k8s.io", "v1", "CSIDriver", default_csidriver},
     {"admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", default_mutatingwebhooks},
     {"admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", default_validatingwebhooks},
+    {"admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", default_validatingadmissionpolicy},
+    {"flowcontrol.apiserver.k8s.io", "v1", "FlowSchema", default_flowschema},
+    {"flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", default_prioritylevel},
     {"apiextensions.k8s.io", "v1", "CustomResourceDefinition", default_customresourcedefinition},
     {"authentication.k8s.io", "v1", "TokenRequest", default_tokenrequest},
 };

@@ -60,6 +60,8 @@ static void user_clear(struct api_user *u)
 
 void request_done(struct server_request *q)
 {
+    if (q->counted)
+        health_under_way(q->counted, -1);
     if (q->state_free)
         q->state_free(q->state);
     request_info_clear(&q->pub.info);
@@ -221,6 +223,10 @@ static void serve_resource(struct server_request *q)
         if (!workers_add_long(q->server->workers, q))
             too_many(q);
         return;
+    }
+    if (verb != VERB_WATCH) { /* what lasts is not limited by its number */
+        q->counted = verb == VERB_GET || verb == VERB_LIST ? READ_ONLY : MUTATING;
+        health_under_way(q->counted, 1);
     }
     bool plain_read = !*req->info.subresource || shows_whole(req->info.subresource);
     if (req->resource->read && !*req->info.subresource)

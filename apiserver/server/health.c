@@ -7,7 +7,13 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-static struct metric *requests, *durations, *objects, *revision, *watchers;
+static struct metric *requests, *durations, *objects, *revision, *watchers, *under_way;
+static atomic_int under_way_now[MUTATING + 1];
+
+void health_under_way(int counted, int change)
+{
+    atomic_fetch_add_explicit(&under_way_now[counted], change, memory_order_relaxed);
+}
 
 void health_init(void)
 {
@@ -28,6 +34,8 @@ void health_init(void)
                          "resource", NULL);
     watchers = metric_new(METRIC_GAUGE, "apiserver_longrunning_requests", "Watches that run now.",
                           "verb,resource", NULL);
+    under_way = metric_new(METRIC_GAUGE, "apiserver_current_inflight_requests",
+                           "Requests that are under way, watches and streams apart.", "request_kind", NULL);
     revision = metric_new(METRIC_GAUGE, "apiserver_watch_cache_resource_version",
                           "Revision of the store that the watch cache has reached.", "", NULL);
 }
@@ -84,23 +92,86 @@ static void reply_plain(struct server_request *q, int status, const char *text)
     request_done(q);
 }
 
+/* What is looked at, under which paths. All but the store hold by themselves: requests are answered only when the
+ * start-up is through and the caches are filled. */
+enum { LIVE = 1, READY = 2, ASKS_STORE = 4 };
+static const struct {
+    const char *name;
+    unsigned where;
+} checks[] = {
+    {"ping", LIVE | READY},
+    {"log", LIVE | READY},
+    {"etcd", LIVE | READY | ASKS_STORE},
+    {"etcd-readiness", READY | ASKS_STORE},
+    {"informer-sync", READY},
+    {"poststarthook/start-system-namespaces-controller", LIVE | READY},
+    {"poststarthook/rbac/bootstrap-roles", LIVE | READY},
+    {"poststarthook/scheduling/bootstrap-system-priority-classes", LIVE | READY},
+    {"poststarthook/crd-informer-synced", LIVE | READY},
+    {"poststarthook/bootstrap-controller", LIVE | READY},
+};
+
+static bool excluded(struct server_request *q, const char *name)
+{
+    const char *list[16];
+    size_t n = httpd_query_all(q->pub.http, "exclude", list, ARRAY_LEN(list));
+    for (size_t i = 0; i < n && i < ARRAY_LEN(list); i++)
+        if (!strcmp(list[i], name))
+            return true;
+    return false;
+}
+
+/* The check that a path names: "" for all of them; NULL when the path is none of these. */
+static const char *check_of(const char *path, const char *endpoint)
+{
+    size_t n = strlen(endpoint);
+    if (strncmp(path, endpoint, n) != 0 || (path[n] && path[n] != '/'))
+        return NULL;
+    return path[n] ? path + n + 1 : "";
+}
+
+static const char *endpoint_of(const char *path, const char **check, unsigned *where)
+{
+    static const char *const endpoints[] = {"/livez", "/readyz", "/healthz"};
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+        *check = check_of(path, endpoints[i]);
+        *where = i == 1 ? READY : LIVE;
+        if (*check)
+            return endpoints[i] + 1;
+    }
+    return NULL;
+}
+
+static bool wanted(struct server_request *q, size_t i, const char *only, unsigned where)
+{
+    return (checks[i].where & where) && (!*only || !strcmp(checks[i].name, only)) &&
+           !excluded(q, checks[i].name);
+}
+
 static void reply_checks(struct server_request *q, const struct error *store)
 {
-    const char *path = q->pub.info.path;
-    const char *name = path + 1;
-    size_t n = strcspn(name, "/");
-    bool verbose = httpd_query(q->pub.http, "verbose") || store;
-    if (!verbose) {
+    const char *only;
+    unsigned where;
+    const char *endpoint = endpoint_of(q->pub.info.path, &only, &where);
+    cleanup_buf struct buf b = {0};
+    bool failed = false;
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+        if (!(checks[i].where & where) || (*only && strcmp(checks[i].name, only) != 0))
+            continue;
+        bool bad = store && (checks[i].where & ASKS_STORE);
+        if (excluded(q, checks[i].name)) {
+            buf_printf(&b, "[+]%s excluded: ok\n", checks[i].name);
+            continue;
+        }
+        failed |= bad;
+        buf_printf(&b, bad ? "[-]%s failed: reason withheld\n" : "[+]%s ok\n", checks[i].name);
+    }
+    if (!failed && (!httpd_query(q->pub.http, "verbose") || *only)) {
         reply_plain(q, 200, "ok");
         return;
     }
-    cleanup_buf struct buf b = {0};
-    buf_adds(&b, "[+]ping ok\n[+]log ok\n");
-    buf_adds(&b, store ? "[-]etcd failed: reason withheld\n" : "[+]etcd ok\n");
-    buf_adds(&b, "[+]poststarthook/start-system-namespaces-controller "
-                 "ok\n[+]poststarthook/bootstrap-controller ok\n");
-    buf_printf(&b, "%.*s check %s\n", (int)n, name, store ? "failed" : "passed");
-    reply_plain(q, store ? 500 : 200, b.data);
+    buf_printf(&b, "%s check %s\n", endpoint, failed ? "failed" : "passed");
+    reply_plain(q, failed ? 500 : 200, buf_str(&b));
 }
 
 static void checked(void *userdata, const struct error *err)
@@ -136,6 +207,8 @@ static void reply_metrics(struct server_request *q)
         cleanup_free char *labels = mem_printf("WATCH\x1f%s", r->plural);
         metric_set(watchers, labels, (double)cache_watcher_count(c));
     }
+    metric_set(under_way, "readOnly", atomic_load(&under_way_now[READ_ONLY]));
+    metric_set(under_way, "mutating", atomic_load(&under_way_now[MUTATING]));
     metric_set(revision, "", (double)storage_revision(q->pub.storage));
     struct buf b = {0};
     metrics_render(&b);
@@ -145,29 +218,34 @@ static void reply_metrics(struct server_request *q)
     request_done(q);
 }
 
-static bool is_check(const char *path, const char *name)
+/* Asks the store only if the answer depends on it. */
+static bool serve_checks(struct server_request *q)
 {
-    size_t n = strlen(name);
-    if (strncmp(path, name, n) != 0)
+    const char *only;
+    unsigned where;
+    if (!endpoint_of(q->pub.info.path, &only, &where))
         return false;
-    return !path[n] || !strcmp(path + n, "/") || !strcmp(path + n, "/ping") ||
-           !strcmp(path + n, "/etcd") || !strcmp(path + n, "/log");
+    bool known = !*only, asks = false;
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+        known |= (checks[i].where & where) && !strcmp(checks[i].name, only);
+        asks |= wanted(q, i, only, where) && (checks[i].where & ASKS_STORE);
+    }
+    if (!known) {
+        reply_plain(q, 404, "404 page not found\n");
+    } else if (asks) {
+        request_defer(q);
+        storage_consistent(q->pub.storage, checked, q);
+    } else {
+        reply_checks(q, NULL);
+    }
+    return true;
 }
 
 bool health_serve(struct server_request *q)
 {
     const char *path = q->pub.info.path;
-    bool live = is_check(path, "/livez");
-    if (live || is_check(path, "/healthz") || is_check(path, "/readyz")) {
-        const char *tail = strrchr(path, '/');
-        if (live || !strcmp(tail, "/ping") || !strcmp(tail, "/log")) {
-            reply_checks(q, NULL);
-        } else {
-            request_defer(q);
-            storage_consistent(q->pub.storage, checked, q);
-        }
+    if (serve_checks(q))
         return true;
-    }
     if (!strcmp(path, "/version") || !strcmp(path, "/version/"))
         reply_version(q);
     else if (!strcmp(path, "/metrics"))

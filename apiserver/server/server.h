@@ -54,6 +54,7 @@ struct server_request {
     void (*state_free)(void *);
     bool deferred;
     bool gzip; /* the client takes it */
+    enum { UNCOUNTED, READ_ONLY, MUTATING } counted; /* among the requests under way */
     char resource_version[24];
 };
 /* Ends the request's memory; its answer was given. */
@@ -134,6 +135,8 @@ void serve_watch(struct server_request *q); /* I/O thread; consumes q */
 bool health_serve(struct server_request *q);
 void health_count(const struct server_request *q); /* a request was answered */
 void health_init(void);
+/* One more, or one less (-1), request of a kind is under way. */
+void health_under_way(int counted, int change);
 /* So many answers were given since the start. */
 uint64_t health_requests(void);
 

@@ -1,4 +1,7 @@
 /* Networking, volumes, runtime classes and certificates. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "apiserver/validation/common.h"
 #include "common/json.h"
@@ -48,6 +51,31 @@ static void check_ingress_path(const cJSON *path, const struct field_path *p, st
     check_ingress_backend(json_get(path, "backend"), PATH_CHILD(p, "backend"), e);
 }
 
+static void check_ingress_host(const char *host, const struct field_path *p, struct field_errors *e)
+{
+    const char *name = !strncmp(host, "*.", 2) ? host + 2 : host, *why = name_dns_subdomain(name);
+    if (is_ip(host, 0))
+        field_invalid_str(e, p, host, "must be a DNS name, not an IP address");
+    else if (why)
+        field_invalid_str(e, p, host, "%s", why);
+}
+
+static void check_ingress_tls(const cJSON *tls, struct field_errors *e)
+{
+    const struct field_path list = {SPEC, "tls", NULL, 0};
+    int i = 0;
+    EACH (t, tls) {
+        const struct field_path at = {&list, NULL, NULL, i++}, hosts = {&at, "hosts", NULL, 0};
+        int k = 0;
+        EACH (h, json_get(t, "hosts")) {
+            check_ingress_host(cJSON_IsString(h) ? h->valuestring : "", PATH_INDEX(&hosts, k), e);
+            k++;
+        }
+        if (*text_of(t, "secretName"))
+            check_name(text_of(t, "secretName"), name_dns_subdomain, PATH_CHILD(&at, "secretName"), e);
+    }
+}
+
 void validate_ingress(const cJSON *object, const cJSON *old, const char *sub, struct field_errors *e)
 {
     validate_object_meta(object, old, true, NAME_DNS_SUBDOMAIN, e);
@@ -62,15 +90,20 @@ void validate_ingress(const cJSON *object, const cJSON *old, const char *sub, st
     if (*text_of(spec, "ingressClassName"))
         check_name(text_of(spec, "ingressClassName"), name_dns_subdomain,
                    PATH_CHILD(SPEC, "ingressClassName"), e);
+    if (!old && *text_of(spec, "ingressClassName") &&
+        json_map_str(json_path(object, "metadata.annotations"), "kubernetes.io/ingress.class")) {
+        const struct field_path meta = {PATH_ROOT("metadata"), "annotations", NULL, 0};
+        field_invalid_str(e, PATH_CHILD(&meta, "kubernetes.io/ingress.class"),
+                          json_map_str(json_path(object, "metadata.annotations"), "kubernetes.io/ingress.class"),
+                          "can not be set when the class field is also set");
+    }
+    check_ingress_tls(json_get(spec, "tls"), e);
     int i = 0;
     EACH (r, rules) {
         const struct field_path list = {SPEC, "rules", NULL, 0}, at = {&list, NULL, NULL, i++};
         const char *host = text_of(r, "host");
-        if (is_ip(host, 0))
-            field_invalid_str(e, PATH_CHILD(&at, "host"), host, "must be a DNS name, not an IP address");
-        else if (*host)
-            check_name(!strncmp(host, "*.", 2) ? host + 2 : host, name_dns_subdomain,
-                       PATH_CHILD(&at, "host"), e);
+        if (*host)
+            check_ingress_host(host, PATH_CHILD(&at, "host"), e);
         const cJSON *paths = json_path(r, "http.paths");
         const struct field_path http = {&at, "http", NULL, 0}, all = {&http, "paths", NULL, 0};
         if (json_get(r, "http") && !cJSON_GetArraySize(paths))
@@ -98,6 +131,26 @@ void validate_ingressclass(const cJSON *object, const cJSON *old, const char *su
         check_immutable(spec, json_get(old, "spec"), "controller", SPEC, e);
 }
 
+/* Is a a part of b, and smaller? */
+static bool cidr_within(const char *a, const char *b)
+{
+    unsigned char x[16], y[16];
+    char text[64];
+    int family = strchr(b, ':') ? AF_INET6 : AF_INET;
+    int bits_a = atoi(strchr(a, '/') + 1), bits_b = atoi(strchr(b, '/') + 1);
+    if (!strchr(a, ':') != !strchr(b, ':') || bits_a <= bits_b || strlen(a) >= sizeof text ||
+        strlen(b) >= sizeof text)
+        return false;
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(a, "/"), a);
+    if (inet_pton(family, text, x) != 1)
+        return false;
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(b, "/"), b);
+    if (inet_pton(family, text, y) != 1 || memcmp(x, y, (size_t)bits_b / 8) != 0)
+        return false;
+    unsigned mask = 0xff00u >> (bits_b % 8) & 0xff;
+    return bits_b % 8 == 0 || (x[bits_b / 8] & mask) == (y[bits_b / 8] & mask);
+}
+
 static void check_policy_peer(const cJSON *peer, const struct field_path *p, struct field_errors *e)
 {
     const cJSON *block = json_get(peer, "ipBlock"), *pods = json_get(peer, "podSelector"),
@@ -123,6 +176,8 @@ static void check_policy_peer(const cJSON *peer, const struct field_path *p, str
         if (!cJSON_IsString(x) || !is_cidr(x->valuestring))
             field_invalid(e, PATH_INDEX(&except, i), x,
                           "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+        else if (is_cidr(cidr) && !cidr_within(x->valuestring, cidr))
+            field_invalid_str(e, PATH_INDEX(&except, i), x->valuestring, "must be a strict subset of `cidr`");
         i++;
     }
 }
@@ -142,8 +197,18 @@ static void check_policy_rules(const cJSON *rules, const char *direction, const 
                 field_not_supported(e, PATH_CHILD(&one, "protocol"), protocol, "SCTP,TCP,UDP");
             if (json_get(port, "port"))
                 check_int_or_port_name(json_get(port, "port"), PATH_CHILD(&one, "port"), e);
-            else if (json_get(port, "endPort"))
-                field_required(e, PATH_CHILD(&one, "endPort"), "may not be specified when `port` is not specified");
+            const cJSON *first = json_get(port, "port"), *last = json_get(port, "endPort");
+            if (!last)
+                continue;
+            if (!first || cJSON_IsString(first))
+                field_required(e, PATH_CHILD(&one, "endPort"),
+                               first ? "may not be specified when `port` is non-numeric"
+                                     : "may not be specified when `port` is not specified");
+            else if (last->valuedouble < 1 || last->valuedouble > 65535)
+                field_invalid_int(e, PATH_CHILD(&one, "endPort"), (int64_t)last->valuedouble, NOT_A_PORT);
+            else if (last->valuedouble < first->valuedouble)
+                field_invalid_int(e, PATH_CHILD(&one, "endPort"), (int64_t)last->valuedouble,
+                                  "must be greater than or equal to `port`");
         }
         k = 0;
         EACH (peer, json_get(r, peers)) {
@@ -187,6 +252,9 @@ static void check_access_modes(const cJSON *spec, const char *missing, struct fi
         const char *mode = cJSON_IsString(m) ? m->valuestring : "";
         if (!one_of(mode, access_modes))
             field_not_supported(e, PATH_CHILD(SPEC, "accessModes"), mode, access_modes);
+        if (!strcmp(mode, "ReadWriteOncePod") && cJSON_GetArraySize(modes) > 1)
+            field_forbidden(e, PATH_CHILD(SPEC, "accessModes"),
+                            "may not use ReadWriteOncePod with other access modes");
     }
 }
 
@@ -195,6 +263,44 @@ static void check_size(const char *text, const struct field_path *p, struct fiel
     struct quantity q;
     if (quantity_parse(text, &q) && q.nano <= 0)
         field_invalid_str(e, p, text, "must be greater than zero");
+}
+
+static bool has_parent_step(const char *path)
+{
+    for (const char *s = path; (s = strstr(s, "..")); s += 2)
+        if ((s == path || s[-1] == '/') && (!s[2] || s[2] == '/'))
+            return true;
+    return false;
+}
+
+static void check_volume_path(const cJSON *source, const struct field_path *p, struct field_errors *e)
+{
+    const char *path = text_of(source, "path");
+    if (!*path)
+        field_required(e, PATH_CHILD(p, "path"), "");
+    else if (has_parent_step(path))
+        field_invalid_str(e, PATH_CHILD(p, "path"), path, "must not contain '..'");
+}
+
+/* What this project's own provisioners and kubelets know; others are their drivers' concern. */
+static void check_volume_source(const cJSON *spec, struct field_errors *e)
+{
+    const cJSON *host = json_get(spec, "hostPath"), *local = json_get(spec, "local"), *csi = json_get(spec, "csi");
+    if (host)
+        check_volume_path(host, PATH_CHILD(SPEC, "hostPath"), e);
+    if (host && !strcmp(text_of(host, "path"), "/") &&
+        !strcmp(text_of(spec, "persistentVolumeReclaimPolicy"), "Recycle"))
+        field_forbidden(e, PATH_CHILD(SPEC, "persistentVolumeReclaimPolicy"),
+                        "may not be 'recycle' for a hostPath mount of '/'");
+    if (local)
+        check_volume_path(local, PATH_CHILD(SPEC, "local"), e);
+    if (local && !json_path(spec, "nodeAffinity.required"))
+        field_required(e, PATH_CHILD(SPEC, "nodeAffinity"), "Local volume requires node affinity");
+    const struct field_path at = {SPEC, "csi", NULL, 0};
+    if (csi && !*text_of(csi, "driver"))
+        field_required(e, PATH_CHILD(&at, "driver"), "");
+    if (csi && !*text_of(csi, "volumeHandle"))
+        field_required(e, PATH_CHILD(&at, "volumeHandle"), "");
 }
 
 void validate_persistentvolume(const cJSON *object, const cJSON *old, const char *sub,
@@ -234,6 +340,13 @@ void validate_persistentvolume(const cJSON *object, const cJSON *old, const char
     }
     if (!source)
         field_required(e, SPEC, "must specify a volume type");
+    check_volume_source(spec, e);
+    if (*text_of(spec, "storageClassName"))
+        check_name(text_of(spec, "storageClassName"), name_dns_subdomain, PATH_CHILD(SPEC, "storageClassName"), e);
+    if (old && strcmp(mode, text_of(json_get(old, "spec"), "volumeMode")) != 0)
+        field_invalid_str(e, PATH_CHILD(SPEC, "volumeMode"), mode, IMMUTABLE);
+    if (old && json_path(old, "spec.nodeAffinity"))
+        check_immutable(spec, json_get(old, "spec"), "nodeAffinity", SPEC, e);
     const cJSON *before = source ? json_get(json_get(old, "spec"), source->string) : NULL;
     if (old && source && !json_equal(before, source))
         field_forbidden(e, PATH_CHILD(SPEC, "persistentvolumesource"),
@@ -309,6 +422,15 @@ void validate_runtimeclass(const cJSON *object, const cJSON *old, const char *su
     (void)sub;
     validate_object_meta(object, old, false, NAME_DNS_SUBDOMAIN, e);
     check_name(text_of(object, "handler"), name_dns_label, PATH_ROOT("handler"), e);
+    const struct field_path scheduling = {NULL, "scheduling", NULL, 0}, overhead = {NULL, "overhead", NULL, 0};
+    check_labels(json_path(object, "scheduling.nodeSelector"), PATH_CHILD(&scheduling, "nodeSelector"), e);
+    check_tolerations(json_path(object, "scheduling.tolerations"), PATH_CHILD(&scheduling, "tolerations"), e);
+    const struct field_path fixed = {&overhead, "podFixed", NULL, 0};
+    EACH (q, json_path(object, "overhead.podFixed")) {
+        struct quantity v;
+        if (cJSON_IsString(q) && quantity_parse(q->valuestring, &v) && v.nano < 0)
+            field_invalid_str(e, PATH_KEY(&fixed, q->string), q->valuestring, NEGATIVE);
+    }
     if (old && strcmp(text_of(object, "handler"), text_of(old, "handler")) != 0)
         field_invalid_str(e, PATH_ROOT("handler"), text_of(object, "handler"), IMMUTABLE);
 }

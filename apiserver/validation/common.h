@@ -59,4 +59,5 @@ validate_fn validate_replicationcontroller, validate_podtemplate, validate_daemo
     validate_statefulset, validate_job, validate_cronjob, validate_horizontalpodautoscaler,
     validate_poddisruptionbudget, validate_ingress, validate_ingressclass, validate_networkpolicy,
     validate_persistentvolume, validate_persistentvolumeclaim, validate_storageclass,
-    validate_runtimeclass, validate_certificatesigningrequest, validate_customresourcedefinition;
+    validate_mutatingwebhookconfiguration, validate_validatingwebhookconfiguration, validate_flowschema,
+    validate_prioritylevelconfiguration, validate_runtimeclass, validate_certificatesigningrequest, validate_customresourcedefinition;

@@ -46,6 +46,10 @@ static const struct {
     {"networking.k8s.io", "NetworkPolicy", validate_networkpolicy},
     {"storage.k8s.io", "StorageClass", validate_storageclass},
     {"node.k8s.io", "RuntimeClass", validate_runtimeclass},
+    {"admissionregistration.k8s.io", "MutatingWebhookConfiguration", validate_mutatingwebhookconfiguration},
+    {"admissionregistration.k8s.io", "ValidatingWebhookConfiguration", validate_validatingwebhookconfiguration},
+    {"flowcontrol.apiserver.k8s.io", "FlowSchema", validate_flowschema},
+    {"flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", validate_prioritylevelconfiguration},
     {"certificates.k8s.io", "CertificateSigningRequest", validate_certificatesigningrequest},
     {"apiextensions.k8s.io", "CustomResourceDefinition", validate_customresourcedefinition},
 };
