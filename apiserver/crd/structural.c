@@ -29,6 +29,20 @@ static bool always_known(const cJSON *schema, const char *name)
            (!strcmp(name, "apiVersion") || !strcmp(name, "kind") || !strcmp(name, "metadata"));
 }
 
+/* The metadata of an embedded object is Kubernetes' own. */
+static void prune_metadata(cJSON *metadata, const char *path, struct strict_errors *strict)
+{
+    const struct schema_type *t = schema_find_type("meta.k8s.io", "v1", "ObjectMeta");
+    for (cJSON *v = metadata->child, *next; v; v = next) {
+        next = v->next;
+        if (schema_field(t, v->string))
+            continue;
+        cleanup_free char *at = mem_printf("%s.%s", path, v->string);
+        strict_note(strict, "unknown", at);
+        cJSON_Delete(cJSON_DetachItemViaPointer(metadata, v));
+    }
+}
+
 void structural_prune(const cJSON *schema, cJSON *value, const char *path,
                       struct strict_errors *strict)
 {
@@ -50,7 +64,9 @@ void structural_prune(const cJSON *schema, cJSON *value, const char *path,
         cleanup_free char *at =
             *path ? mem_printf("%s.%s", path, v->string) : mem_strdup(v->string);
         const cJSON *own = json_get(properties, v->string);
-        if (own) {
+        if (flag(schema, EMBEDDED) && !strcmp(v->string, "metadata") && cJSON_IsObject(v)) {
+            prune_metadata(v, at, strict);
+        } else if (own) {
             structural_prune(own, v, at, strict);
         } else if (cJSON_IsObject(more)) {
             structural_prune(more, v, at, strict);

@@ -232,6 +232,7 @@ static void check_object(const cJSON *schema, const cJSON *v, const cJSON *old,
                 *more = json_get(schema, "additionalProperties"),
                 *min = json_get(schema, "minProperties"), *max = json_get(schema, "maxProperties"),
                 *r, *m;
+    static const char *const embedded[] = {"apiVersion", "kind"};
     int n = cJSON_GetArraySize(v);
     if (max && n > max->valuedouble)
         field_too_many(e, p, n, (int)max->valuedouble);
@@ -239,6 +240,12 @@ static void check_object(const cJSON *schema, const cJSON *v, const cJSON *old,
         cleanup_free char *path = field_path_text(p);
         field_invalid_int(e, p, n, "%s in body should have at least %.0f properties", path,
                           min->valuedouble);
+    }
+    for (size_t i = 0; flag(schema, "x-kubernetes-embedded-resource") && i < ARRAY_LEN(embedded); i++) {
+        const char *text = json_map_str(v, embedded[i]);
+        const struct field_path at = {p, embedded[i], NULL, 0};
+        if (!text || !*text)
+            field_required(e, &at, "must not be empty");
     }
     cJSON_ArrayForEach(r, required)
     {
