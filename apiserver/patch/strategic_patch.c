@@ -280,7 +280,8 @@ static cJSON *merge_maps(struct node n, cJSON *original, const cJSON *patch_give
             cJSON_Delete(original);
             return NULL;
         }
-        intptr_t at = key_index_get(&now, key, -1);
+        /* A replaced list is taken as it is, also with two elements of one key (a Node's addresses). */
+        intptr_t at = replace ? -1 : key_index_get(&now, key, -1);
         cJSON *added = at >= 0 ? NULL : fresh(element, p, err);
         if (at >= 0 ? !merge_map(element, items[at], p, err) : !added) {
             cJSON_Delete(original);
