@@ -18,18 +18,32 @@
 enum { CLAIM_ATTEMPTS = 32 };
 
 /* Set by services_start, constant afterwards. */
-static struct cidr range;
-static char *range_text;
+enum { MAX_RANGES = 2 };
+static struct cidr ranges[MAX_RANGES]; /* of different families; Services get the first one's unless they ask */
+static char *range_texts[MAX_RANGES];
+static int range_count;
 static int64_t port_first = 30000, port_last = 32767;
 
 bool services_start(const struct api_config *config, struct error **err)
 {
     const char *text =
         config->service_cluster_ip_range ? config->service_cluster_ip_range : "10.96.0.0/16";
-    free(range_text);
-    range_text = mem_strndup(text, strcspn(text, ","));
-    if (!cidr_parse(range_text, &range, err)) {
-        error_wrap(err, "--service-cluster-ip-range");
+    range_count = 0;
+    for (const char *p = text; *p; p += strcspn(p, ","), p += *p == ',') {
+        if (range_count == MAX_RANGES) {
+            error_setf(err, "--service-cluster-ip-range: at most two ranges, one of each IP family");
+            return false;
+        }
+        free(range_texts[range_count]);
+        range_texts[range_count] = mem_strndup(p, strcspn(p, ","));
+        if (!cidr_parse(range_texts[range_count], &ranges[range_count], err)) {
+            error_wrap(err, "--service-cluster-ip-range");
+            return false;
+        }
+        range_count++;
+    }
+    if (range_count == 0 || (range_count == 2 && ranges[0].family == ranges[1].family)) {
+        error_setf(err, "--service-cluster-ip-range: one range is needed, or two of different IP families");
         return false;
     }
     const char *ports = config->service_node_port_range;
@@ -47,9 +61,23 @@ bool services_start(const struct api_config *config, struct error **err)
     return true;
 }
 
-const char *service_range_family(void)
+static const char *family_name(const struct cidr *c)
 {
-    return range.family == AF_INET6 ? "IPv6" : "IPv4";
+    return c->family == AF_INET6 ? "IPv6" : "IPv4";
+}
+
+const char *service_range_family(int index)
+{
+    return index < range_count ? family_name(&ranges[index]) : NULL;
+}
+
+/* -1: no range of this family. */
+static int range_of_family(const char *family)
+{
+    for (int i = 0; i < range_count; i++)
+        if (strcmp(family_name(&ranges[i]), family) == 0)
+            return i;
+    return -1;
 }
 
 /* --- claims --- */
@@ -109,16 +137,19 @@ static bool holds_port(const cJSON *service, int64_t port)
 
 /* --- what is free --- */
 
-struct used {
+struct used_offsets {
     uint64_t *offsets;
     size_t count, capacity;
+};
+struct used {
+    struct used_offsets ips[MAX_RANGES]; /* of each range */
     bool ports[65536];
 };
 
 static void used_cleanup(struct used **u)
 {
-    if (*u)
-        free((*u)->offsets);
+    for (int i = 0; *u && i < MAX_RANGES; i++)
+        free((*u)->ips[i].offsets);
     free(*u);
 }
 
@@ -130,14 +161,17 @@ static int compare_offsets(const void *a, const void *b)
 
 static void used_add_ip(struct used *u, const char *ip)
 {
-    uint64_t offset;
-    if (!cidr_offset(&range, ip, &offset))
-        return;
-    if (u->count == u->capacity) {
-        u->capacity = u->capacity ? u->capacity * 2 : 64;
-        u->offsets = mem_realloc(u->offsets, u->capacity * sizeof *u->offsets);
+    for (int i = 0; i < range_count; i++) {
+        struct used_offsets *o = &u->ips[i];
+        uint64_t offset;
+        if (!cidr_offset(&ranges[i], ip, &offset))
+            continue;
+        if (o->count == o->capacity) {
+            o->capacity = o->capacity ? o->capacity * 2 : 64;
+            o->offsets = mem_realloc(o->offsets, o->capacity * sizeof *o->offsets);
+        }
+        o->offsets[o->count++] = offset;
     }
-    u->offsets[u->count++] = offset;
 }
 
 static void used_add(struct used *u, const cJSON *service)
@@ -168,14 +202,33 @@ static struct used *used_load(struct storage *storage, const char *uid, struct e
         stored_unref(list[i]);
     }
     free(list);
-    if (u->count)
-        qsort(u->offsets, u->count, sizeof *u->offsets, compare_offsets);
+    for (int i = 0; i < range_count; i++)
+        if (u->ips[i].count)
+            qsort(u->ips[i].offsets, u->ips[i].count, sizeof *u->ips[i].offsets, compare_offsets);
     return u;
 }
 
-static bool used_has(const struct used *u, uint64_t offset)
+static bool used_has(const struct used *u, int range, uint64_t offset)
 {
-    return u && u->count && bsearch(&offset, u->offsets, u->count, sizeof offset, compare_offsets);
+    const struct used_offsets *o = u ? &u->ips[range] : NULL;
+    return o && o->count &&
+           bsearch(&offset, o->offsets, o->count, sizeof offset, compare_offsets);
+}
+
+/* The range that an address is of, and its place there; -1: none. */
+static int range_of_ip(const char *ip, uint64_t *offset)
+{
+    for (int i = 0; i < range_count; i++)
+        if (cidr_offset(&ranges[i], ip, offset))
+            return i;
+    return -1;
+}
+
+static bool ip_is_used(const struct used *u, const char *ip)
+{
+    uint64_t offset;
+    int range = range_of_ip(ip, &offset);
+    return range >= 0 && used_has(u, range, offset);
 }
 
 static uint64_t random_below(uint64_t n)
@@ -187,31 +240,32 @@ static uint64_t random_below(uint64_t n)
 }
 
 /* A free one of first..last, from a random place on; false when there is none. */
-static bool pick_offset(const struct used *u, uint64_t first, uint64_t last, uint64_t *out)
+static bool pick_offset(const struct used *u, int range, uint64_t first, uint64_t last, uint64_t *out)
 {
     uint64_t n = last - first + 1, start = random_below(n);
     for (uint64_t i = 0; i < n; i++) {
         *out = first + (start + i) % n;
-        if (!used_has(u, *out))
+        if (!used_has(u, range, *out))
             return true;
         /* More cannot be taken than are known to be. */
-        if (i > u->count)
+        if (i > u->ips[range].count)
             break;
     }
     return false;
 }
 
-static bool pick_ip(const struct used *u, char out[ADDRESS_TEXT_MAX], struct error **err)
+static bool pick_ip(const struct used *u, int range, char out[ADDRESS_TEXT_MAX], struct error **err)
 {
+    const struct cidr *c = &ranges[range];
     uint64_t offset;
-    uint64_t upper = range.band && range.band < range.last ? range.band : range.first;
-    if (!pick_offset(u, upper, range.last, &offset) &&
-        (upper == range.first || !pick_offset(u, range.first, upper - 1, &offset))) {
+    uint64_t upper = c->band && c->band < c->last ? c->band : c->first;
+    if (!pick_offset(u, range, upper, c->last, &offset) &&
+        (upper == c->first || !pick_offset(u, range, c->first, upper - 1, &offset))) {
         error_set(err, 500, "InternalError",
                   "Internal error occurred: failed to allocate a serviceIP: range is full");
         return false;
     }
-    cidr_address(&range, offset, out);
+    cidr_address(c, offset, out);
     return true;
 }
 
@@ -266,6 +320,40 @@ static bool check_port(const cJSON *service, int index, int64_t port, struct err
 
 /* --- giving out --- */
 
+/* An address that the client asked for, or that the Service has. */
+static bool claim_given(const cJSON *service, const cJSON *old, const cJSON *given, int range,
+                        const struct used *u, struct claims *out, struct error **err)
+{
+    const char *text = cJSON_IsString(given) ? given->valuestring : "";
+    if (holds_ip(old, text))
+        return true;
+    uint64_t offset;
+    if (range < 0)
+        range = 0;
+    if (!cidr_offset(&ranges[range], text, &offset) || offset < ranges[range].first ||
+        offset > ranges[range].last) {
+        cleanup_free char *why = mem_printf(
+            "the provided IP (%s) is not in the valid range. The range of valid IPs is %s", text,
+            range_texts[range]);
+        return ip_error(service, text, why, err);
+    }
+    if (used_has(u, range, offset))
+        return ip_error(service, text, "provided IP is already allocated", err);
+    claim_add(out, ip_key(text), false);
+    return true;
+}
+
+static bool add_picked(cJSON *service, int range, const struct used *u, struct claims *out,
+                       struct error **err)
+{
+    char text[ADDRESS_TEXT_MAX];
+    if (!pick_ip(u, range, text, err))
+        return false;
+    cJSON_AddItemToArray(json_ensure_array(service, "spec.clusterIPs"), cJSON_CreateString(text));
+    claim_add(out, ip_key(text), false);
+    return true;
+}
+
 static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u, struct claims *out,
                          struct error **err)
 {
@@ -278,33 +366,18 @@ static bool allocate_ips(cJSON *service, const cJSON *old, const struct used *u,
             claim_add(out, ip_key(ip->valuestring), true);
     if (!service_needs_ip(service) || service_headless(service))
         return true;
-    if (cJSON_GetArraySize(json_path(service, "spec.clusterIPs")) == 0) {
-        char text[ADDRESS_TEXT_MAX];
-        if (!pick_ip(u, text, err))
+    const cJSON *families = json_path(service, "spec.ipFamilies");
+    cJSON *ips = json_ensure_array(service, "spec.clusterIPs");
+    int wanted = cJSON_GetArraySize(families) > 1 ? 2 : 1;
+    for (int i = 0; i < wanted || i < cJSON_GetArraySize(ips); i++) {
+        const cJSON *given = cJSON_GetArrayItem(ips, i), *family = cJSON_GetArrayItem(families, i);
+        int range = cJSON_IsString(family) ? range_of_family(family->valuestring) : 0;
+        if (given ? !claim_given(service, old, given, range, u, out, err)
+                  : range >= 0 && !add_picked(service, range, u, out, err))
             return false;
-        cJSON *list = cJSON_CreateArray();
-        cJSON_AddItemToArray(list, cJSON_CreateString(text));
-        json_set(service, "spec.clusterIPs", list);
-        json_set_str(service, "spec.clusterIP", text);
-        claim_add(out, ip_key(text), false);
-        return true;
     }
-    cJSON_ArrayForEach(ip, json_path(service, "spec.clusterIPs"))
-    {
-        const char *text = cJSON_IsString(ip) ? ip->valuestring : "";
-        if (holds_ip(old, text))
-            continue;
-        uint64_t offset;
-        if (!cidr_offset(&range, text, &offset) || offset < range.first || offset > range.last) {
-            cleanup_free char *why = mem_printf(
-                "the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
-                text, range_text);
-            return ip_error(service, text, why, err);
-        }
-        if (used_has(u, offset))
-            return ip_error(service, text, "provided IP is already allocated", err);
-        claim_add(out, ip_key(text), false);
-    }
+    if (cJSON_IsString(ips->child))
+        json_set_str(service, "spec.clusterIP", ips->child->valuestring);
     return true;
 }
 
@@ -401,12 +474,12 @@ bool service_explain_taken(struct storage *storage, const cJSON *asked, const cJ
     const cJSON *item;
     const cJSON *ips = json_path(asked, "spec.clusterIPs");
     if (service_needs_ip(asked) && !service_headless(asked)) {
-        chooses |= cJSON_GetArraySize(ips) == 0;
+        chooses |= cJSON_GetArraySize(ips) <
+                   (cJSON_GetArraySize(json_path(asked, "spec.ipFamilies")) > 1 ? 2 : 1);
         cJSON_ArrayForEach(item, ips)
         {
-            uint64_t offset;
             if (cJSON_IsString(item) && !holds_ip(old, item->valuestring) &&
-                cidr_offset(&range, item->valuestring, &offset) && used_has(u, offset))
+                ip_is_used(u, item->valuestring))
                 return ip_error(asked, item->valuestring, "provided IP is already allocated", err);
         }
     }

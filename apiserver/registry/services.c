@@ -2,6 +2,7 @@
  * service_alloc.c. */
 #include "apiserver/registry/services.h"
 #include <string.h>
+#include "apiserver/registry/cidr.h"
 #include "apiserver/registry/strategy.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -169,7 +170,9 @@ static void join_cluster_ips(cJSON *service, const cJSON *old)
         }
         return;
     }
-    if (*ip && !*first) {
+    if (*ip && !*first && old && !strcmp(ip, json_str_or(old, "spec.clusterIP", ""))) {
+        copy(service, old, "spec.clusterIPs"); /* the second one stays too */
+    } else if (*ip && !*first) {
         cJSON *new_list = cJSON_CreateArray();
         cJSON_AddItemToArray(new_list, cJSON_CreateString(ip));
         json_set(service, "spec.clusterIPs", new_list);
@@ -179,48 +182,120 @@ static void join_cluster_ips(cJSON *service, const cJSON *old)
     }
 }
 
-static void set_families(cJSON *service)
+static bool is_bare(const cJSON *service)
+{
+    return service_headless(service) && !cJSON_GetArraySize(json_path(service, "spec.selector"));
+}
+
+static const char *text_at(const cJSON *list, int i)
+{
+    const cJSON *item = cJSON_GetArrayItem(list, i);
+    return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static void trim(cJSON *service, const char *path)
+{
+    cJSON *list = json_path(service, path);
+    while (cJSON_GetArraySize(list) > 1)
+        cJSON_DeleteItemFromArray(list, 1);
+}
+
+/* From two families to one: who only changes the policy, or the families, means the addresses too. */
+static void drop_the_second_family(cJSON *service, const cJSON *old)
+{
+    if (!old || cJSON_GetArraySize(json_path(old, "spec.ipFamilies")) < 2)
+        return;
+    bool single = !strcmp(json_str_or(service, "spec.ipFamilyPolicy", ""), "SingleStack") &&
+                  !same(service, old, "spec.ipFamilyPolicy");
+    if (single && same(service, old, "spec.ipFamilies"))
+        trim(service, "spec.ipFamilies");
+    if (single && same(service, old, "spec.clusterIPs"))
+        trim(service, "spec.clusterIPs");
+}
+
+/* What the client left open of ipFamilies and ipFamilyPolicy
+ * (https://kubernetes.io/docs/concepts/services-networking/dual-stack/#services). */
+static void set_families(cJSON *service, const cJSON *old)
 {
     if (!service_needs_ip(service))
         return;
-    const char *own = service_range_family();
-    bool bare =
-        service_headless(service) && !cJSON_GetArraySize(json_path(service, "spec.selector"));
+    drop_the_second_family(service, old);
+    bool bare = is_bare(service), dual = service_range_family(1) != NULL;
     cJSON *families = json_ensure_array(service, "spec.ipFamilies");
+    const cJSON *ips = json_path(service, "spec.clusterIPs");
     if (!json_path(service, "spec.ipFamilyPolicy"))
         json_set_str(service, "spec.ipFamilyPolicy",
-                     bare || cJSON_GetArraySize(families) > 1 ? "RequireDualStack" : "SingleStack");
+                     bare || cJSON_GetArraySize(families) > 1 || cJSON_GetArraySize(ips) > 1
+                         ? "RequireDualStack"
+                         : "SingleStack");
+    /* Addresses that are asked for tell their families. */
+    for (int i = cJSON_GetArraySize(families); i < 2 && i < cJSON_GetArraySize(ips); i++) {
+        const char *ip = text_at(ips, i);
+        if (!address_parse(ip, NULL))
+            break;
+        cJSON_AddItemToArray(families, cJSON_CreateString(strchr(ip, ':') ? "IPv6" : "IPv4"));
+    }
     if (!cJSON_GetArraySize(families))
-        cJSON_AddItemToArray(families, cJSON_CreateString(own));
+        cJSON_AddItemToArray(families, cJSON_CreateString(service_range_family(0)));
     /* Without a selector the endpoints are somebody else's, of whatever family. */
-    const char *first = cJSON_IsString(families->child) ? families->child->valuestring : "";
-    if (bare && cJSON_GetArraySize(families) < 2 &&
+    if ((bare || dual) && cJSON_GetArraySize(families) < 2 &&
         strcmp(json_str_or(service, "spec.ipFamilyPolicy", ""), "SingleStack") != 0)
         cJSON_AddItemToArray(families,
-                             cJSON_CreateString(!strcmp(first, "IPv6") ? "IPv4" : "IPv6"));
+                             cJSON_CreateString(!strcmp(text_at(families, 0), "IPv6") ? "IPv4" : "IPv6"));
 }
 
-static bool check_families(const cJSON *service, struct error **err)
+static bool configured(const char *family)
 {
-    if (!service_needs_ip(service) ||
-        (service_headless(service) && !cJSON_GetArraySize(json_path(service, "spec.selector"))))
+    for (int i = 0; i < 2; i++)
+        if (service_range_family(i) && !strcmp(family, service_range_family(i)))
+            return true;
+    return false;
+}
+
+static bool check_families(const cJSON *service, const cJSON *old, struct error **err)
+{
+    if (!service_needs_ip(service))
         return true;
     cleanup_field_errors struct field_errors errors = {0};
+    const struct field_path *spec = PATH_ROOT("spec");
     const char *policy = json_str_or(service, "spec.ipFamilyPolicy", "");
-    if (!strcmp(policy, "RequireDualStack"))
-        field_invalid_str(&errors, PATH_CHILD(PATH_ROOT("spec"), "ipFamilyPolicy"), policy,
+    const cJSON *families = json_path(service, "spec.ipFamilies"),
+                *ips = json_path(service, "spec.clusterIPs"), *f;
+    const struct field_path *policy_path = PATH_CHILD(spec, "ipFamilyPolicy");
+    bool bare = is_bare(service);
+    if (!strcmp(policy, "RequireDualStack") && !service_range_family(1) && !bare)
+        field_invalid_str(&errors, policy_path, policy,
                           "this cluster is not configured for dual-stack services");
-    const cJSON *f;
+    if (!strcmp(policy, "SingleStack") && cJSON_GetArraySize(families) > 1)
+        field_invalid_str(&errors, policy_path, policy,
+                          "must be RequireDualStack or PreferDualStack when multiple 'ipFamilies' are specified");
+    else if (!strcmp(policy, "SingleStack") && cJSON_GetArraySize(ips) > 1)
+        field_invalid_str(&errors, policy_path, policy,
+                          "must be RequireDualStack or PreferDualStack when multiple 'clusterIPs' are specified");
     int i = 0;
-    cJSON_ArrayForEach(f, json_path(service, "spec.ipFamilies"))
+    cJSON_ArrayForEach(f, families)
     {
         const char *family = cJSON_IsString(f) ? f->valuestring : "";
-        if ((!strcmp(family, "IPv4") || !strcmp(family, "IPv6")) &&
-            strcmp(family, service_range_family()) != 0)
-            field_invalid_str(&errors, PATH_INDEX(PATH_CHILD(PATH_ROOT("spec"), "ipFamilies"), i),
-                              family, "not configured on this cluster");
+        const struct field_path *path = PATH_INDEX(PATH_CHILD(spec, "ipFamilies"), i);
+        if ((!strcmp(family, "IPv4") || !strcmp(family, "IPv6")) && !bare && !configured(family))
+            field_invalid_str(&errors, path, family, "not configured on this cluster");
+        else if (i && !strcmp(family, text_at(families, 0)))
+            field_duplicate_str(&errors, path, family);
+        const char *ip = text_at(ips, i);
+        if (address_parse(ip, NULL) && (strchr(ip, ':') != NULL) != !strcmp(family, "IPv6"))
+            field_invalid_str(&errors, PATH_INDEX(PATH_CHILD(spec, "clusterIPs"), i), ip,
+                              "expected an %s value as indicated by `ipFamilies[%d]`", family, i);
         i++;
     }
+    if (cJSON_GetArraySize(families) > 2)
+        field_invalid(&errors, PATH_CHILD(spec, "ipFamilies"), families, "may only hold up to 2 values");
+    if (cJSON_GetArraySize(ips) > 2)
+        field_invalid(&errors, PATH_CHILD(spec, "clusterIPs"), ips, "may only hold up to 2 values");
+    const cJSON *before = json_path(old, "spec.ipFamilies");
+    if (old && service_needs_ip(old) && before && strcmp(text_at(before, 0), text_at(families, 0)) != 0 &&
+        service_headless(old) == service_headless(service))
+        field_invalid(&errors, PATH_INDEX(PATH_CHILD(spec, "ipFamilies"), 0), cJSON_GetArrayItem(families, 0),
+                      "may not change once set");
     return field_errors_check(&errors, "", "Service", json_str_or(service, "metadata.name", ""),
                               err);
 }
@@ -239,6 +314,6 @@ bool service_prepare(cJSON *service, const cJSON *old, const char *sub, struct e
         json_map_set(service, "status", status);
     }
     join_cluster_ips(service, old);
-    set_families(service);
-    return check_families(service, err);
+    set_families(service, old);
+    return check_families(service, old, err);
 }

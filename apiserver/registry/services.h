@@ -7,4 +7,5 @@ bool service_needs_ip(const cJSON *service); /* also true for headless ones */
 bool service_needs_node_ports(const cJSON *service);
 bool service_needs_health_port(const cJSON *service);
 bool service_headless(const cJSON *service);
-const char *service_range_family(void); /* "IPv4" or "IPv6" */
+/* "IPv4" or "IPv6": the family of the first or second range of Services' addresses; NULL: there is no such range. */
+const char *service_range_family(int index);

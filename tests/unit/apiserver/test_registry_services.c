@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "apiserver/registry/cidr.h"
 #include "apiserver/registry/registry.h"
+#include "apiserver/registry/strategy.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -221,6 +222,82 @@ START_TEST(test_no_address)
 }
 END_TEST
 
+/* What the API makes of a Service, with or without an older version; NULL with an error. */
+static cJSON *prepared(const char *name, const char *spec, const cJSON *old, struct error **err)
+{
+    cJSON *s = new_service(name, "ClusterIP", NULL, 0);
+    cleanup_json cJSON *more = json_parse(spec, strlen(spec), NULL);
+    cJSON *item;
+    cJSON_ArrayForEach(item, more) json_map_set(json_get(s, "spec"), item->string, json_dup(item));
+    struct claims claims = {0};
+    if (!service_prepare(s, old, "", err) || !service_allocate(apiservers[0], s, old, 0, &claims, err)) {
+        cJSON_Delete(s);
+        s = NULL;
+    }
+    claims_clear(&claims);
+    return s;
+}
+
+static void expect(const cJSON *service, const char *path, const char *want)
+{
+    cleanup_free char *have = json_text(json_path(service, path));
+    ck_assert_str_eq(have, want);
+}
+
+static void expect_error(const char *spec, const cJSON *old, const char *piece)
+{
+    struct error *err = NULL;
+    ck_assert_ptr_null(prepared("bad", spec, old, &err));
+    ck_assert_msg(strstr(error_message(err), piece) != NULL, "%s", error_message(err));
+    error_free(err);
+}
+
+START_TEST(test_dual_stack)
+{
+    configure("10.96.0.0/24,fd00:96::/112", "30000-30099");
+    struct error *err = NULL;
+    cleanup_json cJSON *single = prepared("single", "{}", NULL, &err);
+    ck_assert_msg(single != NULL, "%s", error_message(err));
+    expect(single, "spec.ipFamilies", "[\"IPv4\"]");
+    expect(single, "spec.ipFamilyPolicy", "\"SingleStack\"");
+    ck_assert_int_eq(cJSON_GetArraySize(json_path(single, "spec.clusterIPs")), 1);
+
+    cleanup_json cJSON *six = prepared("six", "{\"ipFamilies\":[\"IPv6\"]}", NULL, &err);
+    ck_assert_int_eq(strncmp(json_str(six, "spec.clusterIP"), "fd00:96::", 9), 0);
+
+    cleanup_json cJSON *dual = prepared("dual", "{\"ipFamilyPolicy\":\"PreferDualStack\"}", NULL, &err);
+    expect(dual, "spec.ipFamilies", "[\"IPv4\",\"IPv6\"]");
+    ck_assert_int_eq(cJSON_GetArraySize(json_path(dual, "spec.clusterIPs")), 2);
+    ck_assert_int_eq(strncmp(json_path(dual, "spec.clusterIPs")->child->next->valuestring, "fd00:96::", 9), 0);
+
+    cleanup_json cJSON *asked = prepared(
+        "asked", "{\"clusterIP\":\"fd00:96::5\",\"clusterIPs\":[\"fd00:96::5\",\"10.96.0.5\"]}", NULL, &err);
+    ck_assert_msg(asked != NULL, "%s", error_message(err));
+    expect(asked, "spec.ipFamilies", "[\"IPv6\",\"IPv4\"]");
+    expect(asked, "spec.ipFamilyPolicy", "\"RequireDualStack\"");
+
+    /* One becomes two, and one again; the first address stays all the while. */
+    cleanup_json cJSON *grown = prepared("single", "{\"ipFamilyPolicy\":\"RequireDualStack\"}", single, &err);
+    ck_assert_msg(grown != NULL, "%s", error_message(err));
+    ck_assert_int_eq(cJSON_GetArraySize(json_path(grown, "spec.clusterIPs")), 2);
+    ck_assert_str_eq(json_str(grown, "spec.clusterIP"), json_str(single, "spec.clusterIP"));
+    cleanup_json cJSON *shrunk = prepared("single", "{\"ipFamilyPolicy\":\"SingleStack\"}", grown, &err);
+    ck_assert_msg(shrunk != NULL, "%s", error_message(err));
+    expect(shrunk, "spec.ipFamilies", "[\"IPv4\"]");
+    ck_assert(json_equal(json_path(shrunk, "spec.clusterIPs"), json_path(single, "spec.clusterIPs")));
+
+    expect_error("{\"ipFamilyPolicy\":\"SingleStack\",\"ipFamilies\":[\"IPv4\",\"IPv6\"]}", NULL, "must be RequireDualStack");
+    expect_error("{\"ipFamilies\":[\"IPv4\",\"IPv4\"]}", NULL, "Duplicate value");
+    expect_error("{\"clusterIP\":\"10.96.0.9\",\"clusterIPs\":[\"10.96.0.9\"],\"ipFamilies\":[\"IPv6\"]}", NULL,
+                 "expected an IPv6 value as indicated by `ipFamilies[0]`");
+    configure("10.96.0.0/24", "30000-30099");
+    expect_error("{\"ipFamilyPolicy\":\"RequireDualStack\"}", NULL, "this cluster is not configured for dual-stack services");
+    expect_error("{\"ipFamilies\":[\"IPv6\"]}", NULL, "not configured on this cluster");
+    cleanup_json cJSON *prefers = prepared("prefers", "{\"ipFamilyPolicy\":\"PreferDualStack\"}", NULL, &err);
+    expect(prefers, "spec.ipFamilies", "[\"IPv4\"]");
+}
+END_TEST
+
 struct creator {
     int number;
     char *ips[EACH];
@@ -331,6 +408,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, start_store, stop_store);
     tcase_add_test(t, test_explicit);
+    tcase_add_test(t, test_dual_stack);
     tcase_add_test(t, test_no_address);
     tcase_add_test(t, test_concurrent);
     suite_add_tcase(s, t);
