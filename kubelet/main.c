@@ -41,7 +41,7 @@ static struct {
 static const struct flag flag_table[] = {
     {"kubeconfig", FLAG_STRING, &flags.kubeconfig, "Path to the kubeconfig that tells how to reach the API server"},
     {"hostname-override", FLAG_STRING, &flags.hostname, "Name of this node; the host's name if empty"},
-    {"node-ip", FLAG_STRING, &flags.node_ip, "Address of this node"},
+    {"node-ip", FLAG_STRING, &flags.node_ip, "Address of this node, or one of each IP family joined by a comma"},
     {"container-runtime-endpoint", FLAG_STRING, &flags.runtime, "Socket of the container runtime"},
     {"root-dir", FLAG_STRING, &flags.root_dir, "Where volumes and other files of pods are kept"},
     {"address", FLAG_STRING, &flags.address, "Address to serve on"},

@@ -356,6 +356,10 @@ static bool report_status(struct node_agent *a, struct error **err)
         return true;
     cleanup_json cJSON *patch = cJSON_CreateObject();
     json_set(patch, "status", json_dup(status));
+    /* Addresses are merged by their type, and a node may have two of one type: the list is replaced as a whole. */
+    cJSON *directive = cJSON_CreateObject();
+    json_map_set_str(directive, "$patch", "replace");
+    cJSON_InsertItemInArray(json_path(patch, "status.addresses"), 0, directive);
     cleanup_free char *path = kube_path_new("v1", "nodes", NULL, k->node_name, "status");
     cleanup_json cJSON *answer =
         k->api.request(k->api.userdata, "PATCH", path, "application/strategic-merge-patch+json", patch, err);
@@ -441,16 +445,31 @@ static bool renew_lease(struct node_agent *a, struct error **err)
 
 /* --- podCIDR --- */
 
+/* "10.244.1.0/24,fd00:10:244:1::/64"; "" when there is none (yet). The caller frees. */
+static char *pod_cidrs(const struct kube_object *node)
+{
+    struct buf list = {0};
+    const cJSON *item;
+    cJSON_ArrayForEach(item, json_path(node->json, "spec.podCIDRs"))
+    {
+        if (cJSON_IsString(item))
+            buf_printf(&list, "%s%s", list.len ? "," : "", item->valuestring);
+    }
+    if (!list.len)
+        buf_adds(&list, json_str_or(node->json, "spec.podCIDR", ""));
+    return buf_take(&list);
+}
+
 static void follow_pod_cidr(struct node_agent *a)
 {
     pthread_mutex_lock(&a->lock);
-    cleanup_free char *cidr = a->node ? mem_strdup(json_str(a->node->json, "spec.podCIDR")) : NULL;
+    cleanup_free char *cidr = a->node ? pod_cidrs(a->node) : NULL;
     pthread_mutex_unlock(&a->lock);
     if (!cidr || !*cidr || !a->config.cni_conf_dir || !*a->config.cni_conf_dir)
         return;
     bool changed = false;
     cleanup_error struct error *failure = NULL;
-    if (!cni_configure(a->config.cni_conf_dir, cidr, &changed, &failure)) {
+    if (!cni_configure(a->config.cni_conf_dir, cidr, a->k->node_ip, &changed, &failure)) {
         log_error("Could not write the CNI configuration", "err", error_message(failure));
     } else if (changed) {
         log_info("Wrote the CNI configuration", "podCIDR", cidr);
@@ -604,8 +623,8 @@ void node_agent_changed(void *agent, enum informer_event event, const struct kub
     /* A node that somebody deletes stays away until its kubelet starts again, as in Kubernetes. */
     if (event != INFORMER_DELETED && (!a->node || strtoull(new_object->resource_version, NULL, 10) >=
                                strtoull(a->node->resource_version, NULL, 10))) {
-        const char *cidr = json_str_or(new_object->json, "spec.podCIDR", "");
-        wake = !a->node || strcmp(json_str_or(a->node->json, "spec.podCIDR", ""), cidr) != 0;
+        wake = !a->node ||
+               !json_equal(json_path(a->node->json, "spec.podCIDRs"), json_path(new_object->json, "spec.podCIDRs"));
         kube_object_unref(a->node);
         a->node = kube_object_ref((struct kube_object *)new_object);
     }

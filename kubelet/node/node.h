@@ -33,8 +33,9 @@ struct node_pressure {
 };
 
 /* --- CNI (cni.c) --- */
-/* Writes 10-skiff.conflist for this range unless somebody else's configuration is there already. */
-bool cni_configure(const char *dir, const char *pod_cidr, bool *changed, struct error **err);
+/* Writes 10-skiff.conflist for these ranges (one, or one of each IP family joined by a comma) unless somebody else's
+ * configuration is there already. Pods get the MTU of the interface that has the first of the node's addresses. */
+bool cni_configure(const char *dir, const char *pod_cidrs, const char *node_ips, bool *changed, struct error **err);
 
 /* --- the agent (agent.c) --- */
 /* Conditions as they are now; old: the API's, for the times of transitions. Returns the array. */

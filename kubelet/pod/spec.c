@@ -306,7 +306,10 @@ bool downward_field(const struct downward_source *s, const char *path, struct bu
         add_map(json_path(s->pod, path), out);
     } else if (strcmp(path, "spec.serviceAccountName") == 0) {
         buf_adds(out, json_str_or(s->pod, "spec.serviceAccountName", "default"));
-    } else if (strcmp(path, "status.hostIP") == 0 || strcmp(path, "status.hostIPs") == 0) {
+    } else if (strcmp(path, "status.hostIP") == 0) {
+        const char *ips = s->host_ip ? s->host_ip : "";
+        buf_add(out, ips, strcspn(ips, ","));
+    } else if (strcmp(path, "status.hostIPs") == 0) {
         buf_adds(out, s->host_ip ? s->host_ip : "");
     } else if (strcmp(path, "status.podIP") == 0) {
         const char *ips = s->pod_ips ? s->pod_ips : "";

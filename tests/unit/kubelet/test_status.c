@@ -259,21 +259,32 @@ START_TEST(cni)
     ck_assert_ptr_nonnull(mkdtemp(root));
     cleanup_free char *dir = mem_printf("%s/net.d", root), *file = mem_printf("%s/10-skiff.conflist", dir);
     bool changed = false;
-    ck_assert(cni_configure(dir, "10.244.3.0/24", &changed, NULL));
+    ck_assert(cni_configure(dir, "10.244.3.0/24", "127.0.0.1", &changed, NULL));
     ck_assert(changed);
     struct buf b = {0};
     ck_assert(buf_read_file(&b, file, NULL));
     cleanup_json cJSON *conf = parse(buf_str(&b));
     ck_assert_str_eq(json_str(cJSON_GetArrayItem(json_get(conf, "plugins"), 0), "type"), "bridge");
     ck_assert_ptr_nonnull(strstr(buf_str(&b), "10.244.3.0/24"));
+    ck_assert_ptr_nonnull(strstr(buf_str(&b), "\"mtu\": 65536")); /* loopback's */
     buf_free(&b);
-    ck_assert(cni_configure(dir, "10.244.3.0/24", &changed, NULL));
+    ck_assert(cni_configure(dir, "10.244.3.0/24,fd00:244:3::/64", "192.0.2.1", &changed, NULL));
+    ck_assert(changed);
+    ck_assert(buf_read_file(&b, file, NULL));
+    cleanup_json cJSON *dual = parse(buf_str(&b));
+    const cJSON *ipam = json_get(json_get(dual, "plugins")->child, "ipam");
+    cleanup_free char *ranges = json_text(json_get(ipam, "ranges")), *routes = json_text(json_get(ipam, "routes"));
+    ck_assert_str_eq(ranges, "[[{\"subnet\":\"10.244.3.0/24\"}],[{\"subnet\":\"fd00:244:3::/64\"}]]");
+    ck_assert_str_eq(routes, "[{\"dst\":\"0.0.0.0/0\"},{\"dst\":\"::/0\"}]");
+    buf_free(&b);
+    ck_assert(cni_configure(dir, "10.244.3.0/24", "127.0.0.1", &changed, NULL));
+    ck_assert(cni_configure(dir, "10.244.3.0/24", "127.0.0.1", &changed, NULL));
     ck_assert(!changed);
-    ck_assert(!cni_configure(dir, "\"}],\"x", &changed, NULL));
+    ck_assert(!cni_configure(dir, "\"}],\"x", "127.0.0.1", &changed, NULL));
     /* The user's own is left alone. */
     cleanup_free char *own = mem_printf("%s/05-mine.conf", dir);
     ck_assert(buf_write_file_atomic(own, "{}", 2, 0644, NULL));
-    ck_assert(cni_configure(dir, "10.244.4.0/24", &changed, NULL));
+    ck_assert(cni_configure(dir, "10.244.4.0/24", "127.0.0.1", &changed, NULL));
     ck_assert(!changed);
     ck_assert(remove_tree(root, NULL));
 }
