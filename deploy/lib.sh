@@ -18,14 +18,26 @@ CONTROL_PLANES=(cp-1 cp-2 cp-3)
 WORKERS=(worker-1 worker-2)
 HOSTS=("${CONTROL_PLANES[@]}" "${WORKERS[@]}")
 declare -A HOST_IP=([cp-1]=10.89.0.11 [cp-2]=10.89.0.12 [cp-3]=10.89.0.13 [worker-1]=10.89.0.21 [worker-2]=10.89.0.22)
+# IPv6 beside IPv4, where this machine has it; IPV6= in the environment leaves it out.
+IPV6=${IPV6-$([[ ! -e /proc/net/if_inet6 ]] || echo 1)}
+declare -A HOST_IP6=([cp-1]=fd00:89::11 [cp-2]=fd00:89::12 [cp-3]=fd00:89::13 [worker-1]=fd00:89::21 [worker-2]=fd00:89::22)
 LB_IP=10.89.0.1
+LB_IP6=fd00:89::1
 HOST_CIDR=10.89.0.0/24
 POD_CIDR=10.244.0.0/16
 SERVICE_CIDR=10.96.0.0/16
+SERVICE_LB_CIDR=10.89.1.0/24   # addresses of Services of type LoadBalancer
+HOST_CIDR6=fd00:89::/64
+POD_CIDR6=fd00:10:244::/56
+SERVICE_CIDR6=fd00:10:96::/112
+SERVICE_LB_CIDR6=fd00:89:1::/112
 SERVICE_FIRST_IP=10.96.0.1
 DNS_IP=10.96.0.10
 CLUSTER_DOMAIN=cluster.local
 PAUSE_IMAGE=skiff.local/pause:1
+
+# A range of each IP family that the cluster has: both A B
+both() { echo "$1${IPV6:+,$2}"; }
 
 is_worker() { [[ $1 == worker-* ]]; }
 netns_of() { echo "skiff-$1"; }
