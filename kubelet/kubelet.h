@@ -13,6 +13,7 @@
 
 struct pod;
 struct rates;
+struct credential_providers;
 
 struct kubelet {
     /* --- settled at start --- */
@@ -28,6 +29,7 @@ struct kubelet {
     int64_t max_pods, pod_max_pids; /* pids: -1 for no limit */
     char *version;                  /* for probes: "1.36" */
     char *image_dir;                /* on the runtime's file system of images; NULL: not known */
+    struct credential_providers *credential_providers; /* NULL: none */
     struct rates *rates;            /* of processor time; NULL: not kept */
 
     struct node_agent *agent; /* NULL until it runs */

@@ -8,6 +8,7 @@
 #include "common/quantity.h"
 #include "common/recorder.h"
 #include "kubelet/cri/rpc.h"
+#include "kubelet/credential/credential.h"
 #include "kubelet/eviction/eviction.h"
 #include "kubelet/garbage/garbage.h"
 #include "kubelet/kubelet.h"
@@ -35,7 +36,7 @@ static struct {
     struct eviction_flags eviction;
     struct eviction_options evict;
     struct garbage_options garbage;
-    char *log_max_size;
+    char *log_max_size, *provider_config, *provider_bin_dir;
 } flags;
 
 static const struct flag flag_table[] = {
@@ -90,6 +91,9 @@ static const struct flag flag_table[] = {
     {"minimum-image-ttl-duration", FLAG_DURATION_MS, &flags.garbage.image_min_age_ms, "Unused images younger than that stay"},
     {"image-maximum-gc-age", FLAG_DURATION_MS, &flags.garbage.image_max_age_ms,
      "Images that were not used for so long are removed; 0 for never"},
+    {"image-credential-provider-config", FLAG_STRING, &flags.provider_config,
+     "A CredentialProviderConfig: which plug-ins give credentials for which images"},
+    {"image-credential-provider-bin-dir", FLAG_STRING, &flags.provider_bin_dir, "Where those plug-ins are"},
     {"image-gc-period", FLAG_DURATION_MS, &flags.garbage.image_interval_ms, "How often images are looked at"},
     {0},
 };
@@ -343,6 +347,12 @@ static bool run(struct error **err)
     informer_start(pods);
     cri_events_start(runtime, container_changed, events_lost, &k);
     pool_run_after(k.pool, 10000, relist_again, &k);
+    if (flags.provider_config && *flags.provider_config) {
+        k.credential_providers = credential_providers_load(
+            flags.provider_config, flags.provider_bin_dir ? flags.provider_bin_dir : "", err);
+        if (!k.credential_providers)
+            return false;
+    }
     uint64_t image_bytes;
     cri_image_fs(&k.cri, &image_bytes, &k.image_dir, NULL);
     stats_start(&k);

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "kubelet/credential/credential.h"
 #include "kubelet/pod/pod.h"
 #include <ctype.h>
 #include <string.h>
@@ -38,97 +39,35 @@ static bool name_is_valid(const char *image)
 
 /* --- credentials --- */
 
-static const char *registry_of(const char *image, struct buf *out)
+/* All that are for this image: of the pod, of the plug-ins, of the node. */
+static void find_credentials(struct pod *p, const cJSON *pod, const char *image, struct arena *a, struct credentials *out)
 {
-    size_t n = strcspn(image, "/");
-    bool host = image[n] == '/' && (memchr(image, '.', n) || memchr(image, ':', n) || strncmp(image, "localhost/", 10) == 0);
-    if (host)
-        buf_add(out, image, n);
-    else
-        buf_adds(out, "docker.io");
-    return buf_str(out);
-}
-
-/* "https://index.docker.io/v1/" and "registry.example/path" name a host in several ways. */
-static bool names_registry(const char *key, const char *registry, const char *image)
-{
-    if (strncmp(key, "https://", 8) == 0)
-        key += 8;
-    else if (strncmp(key, "http://", 7) == 0)
-        key += 7;
-    size_t n = strcspn(key, "/");
-    cleanup_free char *host = mem_strndup(key, n);
-    if (strcmp(registry, "docker.io") == 0)
-        return strcmp(host, "index.docker.io") == 0 || strcmp(host, "docker.io") == 0;
-    if (strcmp(host, registry) != 0)
-        return false;
-    size_t len = strlen(key);
-    while (len > n && key[len - 1] == '/')
-        len--;
-    return len <= n || strncmp(image, key, len) == 0 || strstr(key, "/v1") || strstr(key, "/v2");
-}
-
-/* Looks for the registry in one docker configuration; false if it has nothing for it. */
-static bool auth_from_config(const char *text, size_t len, const char *registry, const char *image, cri_auth *auth,
-                             struct arena *a)
-{
-    cleanup_json cJSON *config = json_parse(text, len, NULL);
-    const cJSON *auths = json_get(config, "auths"), *e;
-    if (!auths)
-        auths = config; /* the older form has the registries at the top */
-    cJSON_ArrayForEach(e, auths)
-    {
-        if (!e->string || !names_registry(e->string, registry, image))
-            continue;
-        const char *encoded = json_str(e, "auth");
-        if (encoded) {
-            cleanup_buf struct buf plain = {0};
-            const char *colon;
-            if (buf_add_base64_decoded(&plain, encoded, strlen(encoded)) && (colon = strchr(buf_str(&plain), ':'))) {
-                auth->username = arena_strndup(a, plain.data, (size_t)(colon - plain.data));
-                auth->password = arena_strdup(a, colon + 1);
-                return true;
-            }
-        }
-        const char *user = json_str(e, "username"), *password = json_str(e, "password");
-        const char *token = json_str(e, "identitytoken");
-        if (user && password) {
-            auth->username = arena_strdup(a, user);
-            auth->password = arena_strdup(a, password);
-            return true;
-        }
-        if (token) {
-            auth->identity_token = arena_strdup(a, token);
-            return true;
-        }
-    }
-    return false;
-}
-
-static cri_auth *find_auth(struct pod *p, const cJSON *pod, const char *image, struct arena *a)
-{
-    cleanup_buf struct buf registry = {0};
-    registry_of(image, &registry);
-    cri_auth *auth = arena_alloc(a, sizeof(*auth));
-    runtime__v1__auth_config__init(auth);
+    struct kubelet *k = p->kubelet;
+    const char *repository = credential_repository(a, image);
     const cJSON *e;
     cJSON_ArrayForEach(e, json_path(pod, "spec.imagePullSecrets"))
     {
-        const char *name = json_str(e, "name");
+        const char *name = json_str(e, "name"), *ns = json_str_or(pod, "metadata.namespace", "");
+        cleanup_error struct error *failure = NULL;
         cleanup_object struct kube_object *secret =
-            name ? object_cache_get(p->kubelet->objects, "secrets", json_str_or(pod, "metadata.namespace", ""), name,
-                                    1000, NULL)
-                 : NULL;
+            name ? object_cache_get(k->objects, "secrets", ns, name, 1000, &failure) : NULL;
+        if (failure)
+            kubelet_event(k, pod, NULL, "Warning", "FailedToRetrieveImagePullSecret",
+                          "Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.",
+                          name);
         const cJSON *data = secret ? json_get(secret->json, "data") : NULL;
         const char *text = json_map_str(data, ".dockerconfigjson");
         if (!text)
             text = json_map_str(data, ".dockercfg");
         cleanup_buf struct buf config = {0};
-        if (text && buf_add_base64_decoded(&config, text, strlen(text)) &&
-            auth_from_config(buf_str(&config), config.len, buf_str(&registry), image, auth, a))
-            return auth;
+        if (text && buf_add_base64_decoded(&config, text, strlen(text)))
+            credentials_from_docker_config(out, a, buf_str(&config), config.len, repository);
     }
-    return NULL;
+    credentials_from_providers(out, a, k->credential_providers, image);
+    cleanup_free char *path = mem_printf("%s/config.json", k->root_dir ? k->root_dir : "");
+    cleanup_buf struct buf own = {0};
+    if (buf_read_file(&own, path, NULL))
+        credentials_from_docker_config(out, a, buf_str(&own), own.len, repository);
 }
 
 /* --- pulling --- */
@@ -158,12 +97,20 @@ static void pull_image(void *arg)
     cleanup_free char *pulling = mem_printf("Pulling image \"%s\"", j->shown);
     report(j, "Normal", "Pulling", pulling);
     cleanup_arena struct arena a = {0};
-    cri_auth *auth = find_auth(p, o->json, j->image, &a);
+    struct credentials credentials = {0};
+    find_credentials(p, o->json, j->image, &a, &credentials);
     cri_sandbox_config *sandbox = translate_sandbox(&a, &p->kubelet->translate, o->json, 0, "");
     int64_t started = time_monotonic_ms();
     cleanup_error struct error *failure = NULL;
     cleanup_free char *ref = NULL;
-    bool ok = cri_pull_image(&p->kubelet->cri, j->image, auth, sandbox, &ref, &failure);
+    bool ok = false;
+    size_t tries = 0;
+    do { /* without credentials once, with each of them otherwise */
+        error_free(failure);
+        failure = NULL;
+        cri_auth *auth = credentials.count ? credentials.items[tries] : NULL;
+        ok = cri_pull_image(&p->kubelet->cri, j->image, auth, sandbox, &ref, &failure);
+    } while (!ok && ++tries < credentials.count);
     double seconds = (double)(time_monotonic_ms() - started) / 1000;
     cleanup_free char *told =
         ok ? mem_printf("Successfully pulled image \"%s\" in %.3gs (%.3gs including waiting)", j->shown, seconds, seconds)
