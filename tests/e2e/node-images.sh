@@ -77,7 +77,7 @@ check_output "and why" 'Failed to pull image "cp-1:5000/team/app:1": .*(401|auth
 pod never $REGISTRY/team/app:1 Never
 check "policy Never of an absent image" eventually 10 waiting_is never ErrImageNeverPull
 check_output "says so" 'Container image "cp-1:5000/team/app:1" is not present with pull policy of Never' kn get pod never -o jsonpath='{.status.containerStatuses[0].state.waiting.message}'
-pod invalid 'UPPER/case' IfNotPresent
+pod invalid 'team/UPPER' IfNotPresent
 check "a name that is none" eventually 10 waiting_is invalid InvalidImageName
 
 # --- pull secrets
