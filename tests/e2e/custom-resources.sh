@@ -2,7 +2,10 @@
 # Custom resources among the others: garbage collection, namespaces that go, roles, and kubectl of all releases.
 . "$(dirname "$0")/../tools/cluster.sh"
 test_namespace e2e-custom
-trap 'k delete ns "$NS" --wait=false >/dev/null 2>&1; k delete crd plants.garden.example.com --wait=false >/dev/null 2>&1' EXIT
+# kubectl remembers what it discovered under its home: not what an earlier run left.
+work=$(mktemp -d)
+export HOME=$work
+trap 'rm -rf "$work"; k delete ns "$NS" --wait=false >/dev/null 2>&1; k delete crd plants.garden.example.com --wait=false >/dev/null 2>&1' EXIT
 definition() { # name of the newer version
     cat <<END
 apiVersion: apiextensions.k8s.io/v1
