@@ -3,6 +3,9 @@
 # against Kubernetes (columns and messages).
 . "$(dirname "$0")/../tools/cluster.sh"
 VERSIONS=(1.27 1.31 1.33 1.35)
+# kubectl keeps for hours what it discovered: here each run discovers anew.
+HOME=$(mktemp -d)
+export HOME
 
 manifest() {
     cat <<EOF
@@ -29,6 +32,7 @@ for version in "${VERSIONS[@]}"; do
         continue
     fi
     test_namespace "e2e-kubectl-${version//./-}"
+    trap 'k delete ns "$NS" --wait=false >/dev/null 2>&1; rm -rf "$HOME"' EXIT
     v="kubectl $version:"
     manifest 1 >"${TMPDIR:-/tmp}/skiff-app.yaml"
     check_output "$v apply" '^deployment.apps/app created$' kn apply -f "${TMPDIR:-/tmp}/skiff-app.yaml"
