@@ -7,7 +7,7 @@
 #   make fuzz           runs every fuzz target (clang's libFuzzer) for FUZZ_SECONDS each
 #   make lint           clang's warnings and cppcheck
 SHELL := /bin/bash
-COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy dns
+COMPONENTS := etcd-lite apiserver scheduler controller-manager kubelet kube-proxy dns ingress-controller
 
 ifeq ($(SAN),1)
 BUILD := build/san
@@ -42,6 +42,7 @@ PKGS_controller-manager :=
 PKGS_kubelet            := grpc_unsecure libprotobuf-c
 PKGS_kube-proxy         := libnftables libmnl libnetfilter_conntrack
 PKGS_dns                := ldns
+PKGS_ingress-controller := libpcre2-8
 LIBS_common             := -lm -lhttp_parser
 
 # Packages are asked for once, and only when something is compiled.

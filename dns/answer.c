@@ -46,8 +46,8 @@ static void add_name(uint8_t out[DNS_NAME_MAX], size_t *len, const char *label)
 }
 
 /* [endpoint.]service.namespace.svc.<domain>; returns the length. */
-static size_t service_name(uint8_t out[DNS_NAME_MAX], const struct answer_config *c, const struct zone_service *s,
-                           const struct zone_endpoint *e)
+static size_t service_name(uint8_t out[DNS_NAME_MAX], const struct answer_config *c,
+                           const struct zone_service *s, const struct zone_endpoint *e)
 {
     size_t len = 0;
     const char *slash = strchr(s->key, '/');
@@ -64,10 +64,11 @@ static size_t service_name(uint8_t out[DNS_NAME_MAX], const struct answer_config
     return len + c->domain_len;
 }
 
-static void put_address(struct reply *r, enum dns_section section, const uint8_t *owner, const struct zone_address *a)
+static void put_address(struct reply *r, enum dns_section section, const uint8_t *owner,
+                        const struct zone_address *a)
 {
-    dns_writer_add(r->w, section, owner, a->family == 4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA, r->c->ttl, a->bytes,
-                   zone_address_size(a));
+    dns_writer_add(r->w, section, owner, a->family == 4 ? LDNS_RR_TYPE_A : LDNS_RR_TYPE_AAAA,
+                   r->c->ttl, a->bytes, zone_address_size(a));
 }
 
 static bool wants(const struct reply *r, const struct zone_address *a)
@@ -96,14 +97,16 @@ static void put_soa(struct reply *r, enum dns_section section)
     len += sizeof(mailbox) - 1;
     memcpy(data + len, c->domain, c->domain_len);
     len += c->domain_len;
-    const uint32_t numbers[] = {1, 7200, 1800, 86400, c->ttl}; /* nobody transfers this zone: its serial says nothing */
+    const uint32_t numbers[] = {1, 7200, 1800, 86400,
+                                c->ttl}; /* nobody transfers this zone: its serial says nothing */
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++, len += 4)
         dns_put32(data + len, numbers[i]);
     dns_writer_add(r->w, section, c->domain, LDNS_RR_TYPE_SOA, c->ttl, data, len);
 }
 
 /* A service's or an endpoint's own addresses. */
-static void put_service_addresses(struct reply *r, const struct zone_service *s, const char *endpoint)
+static void put_service_addresses(struct reply *r, const struct zone_service *s,
+                                  const char *endpoint)
 {
     if (!endpoint) {
         size_t first = turn(s->address_count);
@@ -141,8 +144,10 @@ static void put_srv(struct reply *r, const struct srv *srv, uint16_t weight)
     dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_SRV, r->c->ttl, data, 6 + len);
 }
 
-/* SRV records of one named port, or of all ports (port NULL), with the addresses that they lead to. */
-static void put_service_ports(struct reply *r, const struct zone_service *s, const char *port, const char *protocol)
+/* SRV records of one named port, or of all ports (port NULL), with the addresses that they lead to.
+ */
+static void put_service_ports(struct reply *r, const struct zone_service *s, const char *port,
+                              const char *protocol)
 {
     size_t count = 0, most = s->port_count * (s->endpoint_count ? s->endpoint_count : 1);
     struct srv *list = mem_alloc((most ? most : 1) * sizeof(*list));
@@ -152,7 +157,8 @@ static void put_service_ports(struct reply *r, const struct zone_service *s, con
         const struct zone_endpoint *e = headless ? &s->endpoints[(first_round + i) % rounds] : NULL;
         size_t first = e ? e->first_port : 0, last = e ? first + e->port_count : s->port_count;
         for (size_t p = first; p < last; p++)
-            if (!port || (!strcmp(s->ports[p].name, port) && !strcmp(s->ports[p].protocol, protocol)))
+            if (!port ||
+                (!strcmp(s->ports[p].name, port) && !strcmp(s->ports[p].protocol, protocol)))
                 list[count++] = (struct srv){s, e, s->ports[p].number};
     }
     r->exists |= count > 0;
@@ -174,7 +180,8 @@ static void put_service_ports(struct reply *r, const struct zone_service *s, con
     free(list);
 }
 
-/* Is there a port of this protocol? _tcp.service.namespace.svc is then an empty name in the tree. */
+/* Is there a port of this protocol? _tcp.service.namespace.svc is then an empty name in the tree.
+ */
 static bool has_protocol(const struct zone_service *s, const char *protocol)
 {
     for (size_t i = 0; i < s->port_count; i++)
@@ -201,7 +208,8 @@ static void answer_service(struct reply *r, const struct labels *l, uint8_t exte
             return;
         r->exists = true;
         size_t len = dns_name_length(s->external_name);
-        dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_CNAME, r->c->ttl, s->external_name, len);
+        dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_CNAME, r->c->ttl, s->external_name,
+                       len);
         if (r->type != LDNS_RR_TYPE_CNAME)
             memcpy(external, s->external_name, len);
         return;
@@ -247,9 +255,11 @@ static void answer_pod(struct reply *r, const struct labels *l)
         put_address(r, DNS_ANSWER, r->owner, &a);
 }
 
-static void put_own_addresses(struct reply *r, enum dns_section section, const uint8_t *owner, bool any)
+static void put_own_addresses(struct reply *r, enum dns_section section, const uint8_t *owner,
+                              bool any)
 {
-    cleanup_service struct zone_service *s = zone_find_service(r->c->zone, r->c->own_namespace, r->c->own_service);
+    cleanup_service struct zone_service *s =
+        zone_find_service(r->c->zone, r->c->own_namespace, r->c->own_service);
     for (size_t i = 0; s && i < s->address_count; i++)
         if (any || wants(r, &s->addresses[i]))
             put_address(r, section, owner, &s->addresses[i]);
@@ -264,7 +274,8 @@ static void answer_apex(struct reply *r)
         return;
     uint8_t name[DNS_NAME_MAX] = "\2ns\3dns";
     memcpy(name + 7, r->c->domain, r->c->domain_len);
-    dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_NS, r->c->ttl, name, 7 + r->c->domain_len);
+    dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_NS, r->c->ttl, name,
+                   7 + r->c->domain_len);
     put_own_addresses(r, DNS_ADDITIONAL, name, true);
 }
 
@@ -285,7 +296,8 @@ static void answer_domain(struct reply *r, const struct labels *l, uint8_t exter
             uint8_t data[sizeof(version)] = {sizeof(version) - 1};
             memcpy(data + 1, version, sizeof(version) - 1);
             if (r->type == LDNS_RR_TYPE_TXT)
-                dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_TXT, r->c->ttl, data, sizeof(data));
+                dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_TXT, r->c->ttl, data,
+                               sizeof(data));
         }
     } else if (is(last, "svc")) {
         answer_service(r, l, external);
@@ -338,7 +350,8 @@ static bool reverse_address(const uint8_t *name, size_t len, struct zone_address
 static bool is_reverse(const uint8_t *name, size_t len)
 {
     static const uint8_t v4[] = "\7in-addr\4arpa", v6[] = "\3ip6\4arpa";
-    return dns_name_below(name, len, v4, sizeof(v4)) >= 0 || dns_name_below(name, len, v6, sizeof(v6)) >= 0;
+    return dns_name_below(name, len, v4, sizeof(v4)) >= 0 ||
+           dns_name_below(name, len, v6, sizeof(v6)) >= 0;
 }
 
 static void put_pointer(void *ctx, const struct zone_service *s, const struct zone_endpoint *e)
@@ -351,8 +364,8 @@ static void put_pointer(void *ctx, const struct zone_service *s, const struct zo
         dns_writer_add(r->w, DNS_ANSWER, r->owner, LDNS_RR_TYPE_PTR, r->c->ttl, name, len);
 }
 
-enum answer_result answer(const struct answer_config *c, const struct dns_query *q, struct dns_writer *w,
-                          uint8_t next[DNS_NAME_MAX], int *rcode)
+enum answer_result answer(const struct answer_config *c, const struct dns_query *q,
+                          struct dns_writer *w, uint8_t next[DNS_NAME_MAX], int *rcode)
 {
     struct reply r = {.c = c, .w = w, .owner = DNS_QUESTION_NAME, .type = q->type};
     *rcode = LDNS_RCODE_REFUSED;
@@ -389,7 +402,8 @@ enum answer_result answer(const struct answer_config *c, const struct dns_query 
         if (q->type == LDNS_RR_TYPE_ANY) {
             /* RFC 8482: a small answer to a question that asks for too much. */
             static const uint8_t hinfo[] = "\7RFC8482";
-            dns_writer_add(w, DNS_ANSWER, r.owner, LDNS_RR_TYPE_HINFO, c->ttl, hinfo, sizeof(hinfo));
+            dns_writer_add(w, DNS_ANSWER, r.owner, LDNS_RR_TYPE_HINFO, c->ttl, hinfo,
+                           sizeof(hinfo));
             r.exists = true;
         } else {
             answer_domain(&r, &l, external);

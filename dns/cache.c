@@ -1,5 +1,5 @@
-/* A cache of sets: an answer lives in one of the WAYS places of its set, where it takes the place of what expires first. Its
- * size is bounded, and nothing needs to be swept. */
+/* A cache of sets: an answer lives in one of the WAYS places of its set, where it takes the place
+ * of what expires first. Its size is bounded, and nothing needs to be swept. */
 #include "dns/cache.h"
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +26,14 @@ struct cache {
 bool cache_same_question(const struct dns_query *a, const struct dns_query *b)
 {
     return a->type == b->type && a->class == b->class && a->dnssec_ok == b->dnssec_ok &&
-           a->checking_disabled == b->checking_disabled && a->name_len == b->name_len && !memcmp(a->name, b->name, a->name_len);
+           a->checking_disabled == b->checking_disabled && a->name_len == b->name_len &&
+           !memcmp(a->name, b->name, a->name_len);
 }
 
 uint32_t cache_hash(const struct dns_query *q)
 {
-    uint32_t h = 2166136261u ^ q->type ^ (uint32_t)q->dnssec_ok << 17 ^ (uint32_t)q->checking_disabled << 18;
+    uint32_t h =
+        2166136261u ^ q->type ^ (uint32_t)q->dnssec_ok << 17 ^ (uint32_t)q->checking_disabled << 18;
     for (size_t i = 0; i < q->name_len; i++)
         h = (h ^ q->name[i]) * 16777619u;
     return h ^ h >> 15;
@@ -54,8 +56,10 @@ int cached_rcode(const struct cached *c)
 static bool answers(const ldns_pkt *p, const struct dns_query *q, uint16_t id)
 {
     const ldns_rr *rr = ldns_pkt_qdcount(p) == 1 ? ldns_rr_list_rr(ldns_pkt_question(p), 0) : NULL;
-    if (!rr || !ldns_pkt_qr(p) || ldns_pkt_id(p) != id || ldns_rr_get_type(rr) != (ldns_rr_type)q->type ||
-        ldns_rr_get_class(rr) != (ldns_rr_class)q->class || ldns_rdf_size(ldns_rr_owner(rr)) != q->name_len)
+    if (!rr || !ldns_pkt_qr(p) || ldns_pkt_id(p) != id ||
+        ldns_rr_get_type(rr) != (ldns_rr_type)q->type ||
+        ldns_rr_get_class(rr) != (ldns_rr_class)q->class ||
+        ldns_rdf_size(ldns_rr_owner(rr)) != q->name_len)
         return false;
     const uint8_t *name = ldns_rdf_data(ldns_rr_owner(rr));
     for (size_t i = 0; i < q->name_len; i++)
@@ -80,7 +84,8 @@ static uint32_t lifetime(const ldns_pkt *p, uint32_t max_ttl)
     list = ldns_pkt_authority(p);
     for (size_t i = 0; i < ldns_rr_list_rr_count(list); i++) {
         const ldns_rr *rr = ldns_rr_list_rr(list, i);
-        const ldns_rdf *minimum = ldns_rr_get_type(rr) == LDNS_RR_TYPE_SOA ? ldns_rr_rdf(rr, 6) : NULL;
+        const ldns_rdf *minimum =
+            ldns_rr_get_type(rr) == LDNS_RR_TYPE_SOA ? ldns_rr_rdf(rr, 6) : NULL;
         if (!minimum || ldns_rdf_size(minimum) != 4)
             continue;
         uint32_t limits[] = {ldns_rr_ttl(rr), dns_get32(ldns_rdf_data(minimum)), NEGATIVE_TTL_MAX};
@@ -101,7 +106,8 @@ static const uint8_t *skip_name(const uint8_t *p)
 /* In a message that ldns has just written: it is well-formed. */
 static void find_ttls(struct cached *c)
 {
-    size_t count = (size_t)dns_get16(c->wire + 6) + dns_get16(c->wire + 8) + dns_get16(c->wire + 10);
+    size_t count =
+        (size_t)dns_get16(c->wire + 6) + dns_get16(c->wire + 8) + dns_get16(c->wire + 10);
     const uint8_t *p = skip_name(c->wire + DNS_HEADER_SIZE) + 4;
     c->ttls = mem_alloc((count ? count : 1) * sizeof(*c->ttls));
     for (size_t i = 0; i < count; i++) {
@@ -123,8 +129,8 @@ static void remove_edns(ldns_pkt *p)
     p->_edns_z = 0;
 }
 
-struct cached *cached_new(const struct dns_query *q, uint16_t id, const uint8_t *wire, size_t len, uint32_t max_ttl,
-                          int64_t now_ms, bool *truncated)
+struct cached *cached_new(const struct dns_query *q, uint16_t id, const uint8_t *wire, size_t len,
+                          uint32_t max_ttl, int64_t now_ms, bool *truncated)
 {
     ldns_pkt *p = NULL;
     *truncated = false;
@@ -154,7 +160,8 @@ static uint32_t aged(uint32_t ttl, const struct cached *c, int64_t now_ms)
     return left > 0 ? (uint32_t)left : 0;
 }
 
-size_t cached_write(const struct cached *c, const struct dns_query *q, uint8_t *wire, size_t limit, int64_t now_ms)
+size_t cached_write(const struct cached *c, const struct dns_query *q, uint8_t *wire, size_t limit,
+                    int64_t now_ms)
 {
     struct dns_writer w;
     dns_writer_start(&w, q, wire, limit);
@@ -182,9 +189,11 @@ void cached_append(const struct cached *c, struct dns_writer *w, int64_t now_ms)
     for (size_t i = 0; i < ldns_rr_list_rr_count(list); i++) {
         const ldns_rr *rr = ldns_rr_list_rr(list, i);
         ldns_buffer *data = ldns_buffer_new(512);
-        if (ldns_rr_rdata2buffer_wire(data, rr) == LDNS_STATUS_OK && ldns_buffer_position(data) <= UINT16_MAX)
-            dns_writer_add(w, DNS_ANSWER, ldns_rdf_data(ldns_rr_owner(rr)), (uint16_t)ldns_rr_get_type(rr),
-                           aged(ldns_rr_ttl(rr), c, now_ms), ldns_buffer_begin(data), ldns_buffer_position(data));
+        if (ldns_rr_rdata2buffer_wire(data, rr) == LDNS_STATUS_OK &&
+            ldns_buffer_position(data) <= UINT16_MAX)
+            dns_writer_add(w, DNS_ANSWER, ldns_rdf_data(ldns_rr_owner(rr)),
+                           (uint16_t)ldns_rr_get_type(rr), aged(ldns_rr_ttl(rr), c, now_ms),
+                           ldns_buffer_begin(data), ldns_buffer_position(data));
         ldns_buffer_free(data);
     }
     ldns_pkt_free(p);

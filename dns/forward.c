@@ -27,8 +27,8 @@ struct question {
     size_t wire_len;
     size_t server, tries;
     bool tcp;
-    size_t sent;           /* TCP: of wire */
-    uint8_t *in;           /* TCP */
+    size_t sent; /* TCP: of wire */
+    uint8_t *in; /* TCP */
     size_t in_len;
     int64_t attempt_ends, ends;
     struct forward_waiter *waiters;
@@ -97,7 +97,8 @@ void forward_servers_read(struct forward_servers *s, const char *path)
             log_warn("Name server left out", "file", path, "address", address);
 }
 
-struct forwarder *forwarder_new(struct loop *l, const struct forward_servers *servers, struct cache *cache, uint32_t max_ttl)
+struct forwarder *forwarder_new(struct loop *l, const struct forward_servers *servers,
+                                struct cache *cache, uint32_t max_ttl)
 {
     struct forwarder *f = mem_alloc(sizeof(*f));
     f->loop = l;
@@ -148,7 +149,8 @@ void forwarder_free(struct forwarder *f)
     free(f);
 }
 
-/* This server does not answer, or not in time: asks the next one, unless all were asked twice or the time is up. */
+/* This server does not answer, or not in time: asks the next one, unless all were asked twice or
+ * the time is up. */
 static void next_server(struct question *q)
 {
     struct forwarder *f = q->forwarder;
@@ -192,16 +194,21 @@ static void ask(struct question *q)
     compose(q);
     q->sent = q->in_len = 0;
     q->attempt_ends = f->loop->now_ms + ATTEMPT_TIMEOUT_MS;
-    /* A socket of its own: a port that nobody can guess, and errors (port unreachable) that are this question's. */
-    int fd = socket(to->ss_family, (q->tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    /* A socket of its own: a port that nobody can guess, and errors (port unreachable) that are
+     * this question's. */
+    int fd = socket(to->ss_family,
+                    (q->tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     q->source = (struct loop_source){fd, answered};
-    socklen_t to_len = to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-    bool ok = fd >= 0 && (connect(fd, (const struct sockaddr *)to, to_len) == 0 || errno == EINPROGRESS) &&
+    socklen_t to_len =
+        to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    bool ok = fd >= 0 &&
+              (connect(fd, (const struct sockaddr *)to, to_len) == 0 || errno == EINPROGRESS) &&
               loop_add(f->loop, &q->source, q->tcp ? EPOLLOUT : EPOLLIN);
     if (ok && !q->tcp)
         ok = send(fd, q->wire + 2, q->wire_len, 0) == (ssize_t)q->wire_len;
     if (!ok)
-        q->attempt_ends = f->loop->now_ms; /* the next tick goes on: not from in here, which may be called by forward() */
+        q->attempt_ends = f->loop->now_ms; /* the next tick goes on: not from in here, which may be
+                                              called by forward() */
 }
 
 /* A whole message has come. True when the question is done with (or is asked anew). */
@@ -209,7 +216,8 @@ static bool take(struct question *q, const uint8_t *wire, size_t len)
 {
     struct forwarder *f = q->forwarder;
     bool truncated;
-    struct cached *answer = cached_new(&q->query, q->id, wire, len, f->max_ttl, f->loop->now_ms, &truncated);
+    struct cached *answer =
+        cached_new(&q->query, q->id, wire, len, f->max_ttl, f->loop->now_ms, &truncated);
     if (!answer)
         return false; /* forged or broken: the right one may still come */
     if (truncated && !q->tcp) {
@@ -220,7 +228,8 @@ static bool take(struct question *q, const uint8_t *wire, size_t len)
         return true;
     }
     int rcode = cached_rcode(answer);
-    if (rcode != LDNS_RCODE_NOERROR && rcode != LDNS_RCODE_NXDOMAIN && q->tries + 1 < f->servers.count) {
+    if (rcode != LDNS_RCODE_NOERROR && rcode != LDNS_RCODE_NXDOMAIN &&
+        q->tries + 1 < f->servers.count) {
         cached_unref(answer);
         next_server(q); /* it has trouble: another one may know */
         return true;

@@ -1,5 +1,5 @@
-/* Questions about the rest of the world, asked of other name servers: over UDP, over TCP what does not fit. Equal questions
- * at the same time are asked once. One thread's own, on its loop. */
+/* Questions about the rest of the world, asked of other name servers: over UDP, over TCP what does
+ * not fit. Equal questions at the same time are asked once. One thread's own, on its loop. */
 #pragma once
 #include <sys/socket.h>
 #include "dns/cache.h"
@@ -21,7 +21,8 @@ struct forward_waiter {
     void (*done)(struct forward_waiter *w, struct cached *answer);
 };
 struct forwarder;
-struct forwarder *forwarder_new(struct loop *l, const struct forward_servers *servers, struct cache *cache, uint32_t max_ttl);
+struct forwarder *forwarder_new(struct loop *l, const struct forward_servers *servers,
+                                struct cache *cache, uint32_t max_ttl);
 void forwarder_free(struct forwarder *f);
 /* Asks; done is called later, never from in here. False: too many questions are under way. */
 bool forward(struct forwarder *f, const struct dns_query *q, struct forward_waiter *w);

@@ -20,7 +20,8 @@ static void woken(struct loop_source *s, uint32_t events)
 
 bool loop_init(struct loop *l)
 {
-    *l = (struct loop){.epoll = epoll_create1(EPOLL_CLOEXEC), .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *l = (struct loop){.epoll = epoll_create1(EPOLL_CLOEXEC),
+                       .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     l->now_ms = time_monotonic_ms();
     l->wake_source = (struct loop_source){l->wake, woken};
     return l->epoll >= 0 && l->wake >= 0 && loop_add(l, &l->wake_source, EPOLLIN);

@@ -15,7 +15,8 @@ struct loop {
     struct loop_source wake_source;
     bool stopping;
     int64_t now_ms; /* monotonic, of this round */
-    void (*tick)(void *userdata); /* about every LOOP_TICK_MS while tick_wanted() says so, and once after */
+    void (*tick)(
+        void *userdata); /* about every LOOP_TICK_MS while tick_wanted() says so, and once after */
     bool (*tick_wanted)(void *userdata);
     void *userdata;
     void **graves; /* freed at the end of the round: their events may still stand in line */

@@ -10,25 +10,34 @@
 
 #define THREADS_MAX 64
 
-static char *kubeconfig, *address, *domain, *pods, *own_service, *upstream, *resolv_conf, *metrics_address;
-static int64_t port = 53, ttl = 30, cache_ttl = 3600, threads = 1, metrics_port = 9153, lameduck_ms = 3000;
+static char *kubeconfig, *address, *domain, *pods, *own_service, *upstream, *resolv_conf,
+    *metrics_address;
+static int64_t port = 53, ttl = 30, cache_ttl = 3600, threads = 1, metrics_port = 9153,
+               lameduck_ms = 3000;
 
 static const struct flag flags[] = {
-    {"kubeconfig", FLAG_STRING, &kubeconfig, "Path to a kubeconfig; without it, the pod's service account is used"},
+    {"kubeconfig", FLAG_STRING, &kubeconfig,
+     "Path to a kubeconfig; without it, the pod's service account is used"},
     {"bind-address", FLAG_STRING, &address, "Address to serve DNS on; :: is IPv4 too"},
     {"port", FLAG_INT, &port, "UDP and TCP port"},
     {"cluster-domain", FLAG_STRING, &domain, "Domain of the cluster's names"},
     {"ttl", FLAG_INT, &ttl, "How long clients may remember the cluster's names, in seconds"},
     {"pods", FLAG_STRING, &pods,
-     "Names of pods (10-244-1-2.namespace.pod): \"insecure\" for any address, \"verified\" for those of running pods, or \"disabled\""},
-    {"dns-service", FLAG_STRING, &own_service, "namespace/name of the Service in front of this server"},
-    {"upstream", FLAG_STRINGS, &upstream, "Name servers for all other names, ADDRESS[:PORT]; default: those of --resolv-conf"},
-    {"resolv-conf", FLAG_STRING, &resolv_conf, "File with the name servers for all other names; empty for none"},
-    {"cache-max-ttl", FLAG_INT, &cache_ttl, "Longest time to remember what other servers answered, in seconds"},
+     "Names of pods (10-244-1-2.namespace.pod): \"insecure\" for any address, \"verified\" for "
+     "those of running pods, or \"disabled\""},
+    {"dns-service", FLAG_STRING, &own_service,
+     "namespace/name of the Service in front of this server"},
+    {"upstream", FLAG_STRINGS, &upstream,
+     "Name servers for all other names, ADDRESS[:PORT]; default: those of --resolv-conf"},
+    {"resolv-conf", FLAG_STRING, &resolv_conf,
+     "File with the name servers for all other names; empty for none"},
+    {"cache-max-ttl", FLAG_INT, &cache_ttl,
+     "Longest time to remember what other servers answered, in seconds"},
     {"threads", FLAG_INT, &threads, "Threads that answer; each can fill a core"},
     {"lameduck", FLAG_DURATION_MS, &lameduck_ms,
      "How long to go on answering after SIGTERM, until no node sends questions here any more"},
-    {"metrics-bind-address", FLAG_STRING, &metrics_address, "Address of /healthz, /readyz and /metrics"},
+    {"metrics-bind-address", FLAG_STRING, &metrics_address,
+     "Address of /healthz, /readyz and /metrics"},
     {"metrics-port", FLAG_INT, &metrics_port, "Port of /healthz, /readyz and /metrics; 0 for none"},
     {0},
 };
@@ -71,16 +80,20 @@ static bool configure(struct answer_config *c, struct forward_servers *servers, 
     }
     c->own_namespace = mem_strndup(own_service, (size_t)(slash - own_service));
     c->own_service = mem_strdup(slash + 1);
-    if (ttl < 0 || ttl > 3600 || cache_ttl < 0 || cache_ttl > 86400 || threads < 1 || threads > THREADS_MAX || port < 0 ||
-        port > 65535) {
-        error_setf(err, "--ttl must be 0 to 3600, --cache-max-ttl 0 to 86400, --threads 1 to %d, --port 0 to 65535", THREADS_MAX);
+    if (ttl < 0 || ttl > 3600 || cache_ttl < 0 || cache_ttl > 86400 || threads < 1 ||
+        threads > THREADS_MAX || port < 0 || port > 65535) {
+        error_setf(err,
+                   "--ttl must be 0 to 3600, --cache-max-ttl 0 to 86400, --threads 1 to %d, --port "
+                   "0 to 65535",
+                   THREADS_MAX);
         return false;
     }
     c->ttl = (uint32_t)ttl;
     char *rest = NULL;
     for (char *one = strtok_r(upstream, ",", &rest); one; one = strtok_r(NULL, ",", &rest))
         if (!forward_servers_add(servers, one)) {
-            error_setf(err, "--upstream: \"%s\" is not ADDRESS or ADDRESS:PORT, or one too many", one);
+            error_setf(err, "--upstream: \"%s\" is not ADDRESS or ADDRESS:PORT, or one too many",
+                       one);
             return false;
         }
     if (!servers->count && *resolv_conf)
@@ -110,22 +123,31 @@ static bool run(struct error **err)
         return false;
     server_metrics();
     struct watch *w = watch_start(client, c.zone, c.pods == ANSWER_PODS_VERIFIED);
-    struct server_options o = {.address = address, .port = (int)port, .answers = &c, .upstream = &servers,
-                               .max_ttl = (uint32_t)cache_ttl, .synced = synced, .userdata = w};
+    struct server_options o = {.address = address,
+                               .port = (int)port,
+                               .answers = &c,
+                               .upstream = &servers,
+                               .max_ttl = (uint32_t)cache_ttl,
+                               .synced = synced,
+                               .userdata = w};
     struct server *running[THREADS_MAX] = {0};
-    bool ok = component_serve(&(struct component_server_options){.bind_address = metrics_address, .port = (int)metrics_port,
-                                                                 .ready = ready, .userdata = w},
+    bool ok = component_serve(&(struct component_server_options){.bind_address = metrics_address,
+                                                                 .port = (int)metrics_port,
+                                                                 .ready = ready,
+                                                                 .userdata = w},
                               err) != NULL;
     for (int64_t i = 0; ok && i < threads; i++) {
         ok = (running[i] = server_start(&o, err)) != NULL;
         o.port = ok ? server_port(running[i]) : 0;
     }
     if (ok) {
-        log_info("Serving", "address", address, "port", log_int(o.port), "domain", domain, "upstreamServers",
-                 log_int((long long)servers.count), "version", SKIFF_VERSION);
+        log_info("Serving", "address", address, "port", log_int(o.port), "domain", domain,
+                 "upstreamServers", log_int((long long)servers.count), "version", SKIFF_VERSION);
         component_wait();
         log_info("Shutting down", "after", "lameduck");
-        nanosleep(&(struct timespec){.tv_sec = lameduck_ms / 1000, .tv_nsec = lameduck_ms % 1000 * 1000000}, NULL);
+        nanosleep(&(struct timespec){.tv_sec = lameduck_ms / 1000,
+                                     .tv_nsec = lameduck_ms % 1000 * 1000000},
+                  NULL);
     }
     for (size_t i = 0; i < ARRAY_LEN(running); i++)
         server_stop(running[i]);
@@ -149,7 +171,8 @@ int main(int argc, char **argv)
     resolv_conf = mem_strdup("/etc/resolv.conf");
     metrics_address = mem_strdup("0.0.0.0");
     cleanup_error struct error *err = NULL;
-    if (!component_parse_flags(argc, argv, flags, "Answers for the names of Services and pods.", &err)) {
+    if (!component_parse_flags(argc, argv, flags, "Answers for the names of Services and pods.",
+                               &err)) {
         if (!err)
             return 0;
         log_error("Bad flags", "err", error_message(err));

@@ -71,8 +71,8 @@ void dns_writer_start(struct dns_writer *w, const struct dns_query *q, uint8_t *
     w->len += 4;
 }
 
-bool dns_writer_add(struct dns_writer *w, enum dns_section section, const uint8_t *owner, uint16_t type, uint32_t ttl,
-                    const void *data, size_t data_len)
+bool dns_writer_add(struct dns_writer *w, enum dns_section section, const uint8_t *owner,
+                    uint16_t type, uint32_t ttl, const void *data, size_t data_len)
 {
     if (w->truncated)
         return false;
@@ -112,8 +112,10 @@ size_t dns_writer_finish(struct dns_writer *w, int rcode, bool recursion_availab
     uint8_t *h = w->wire;
     const struct dns_query *q = w->query;
     dns_put16(h, q->id);
-    h[2] = (uint8_t)(0x80 | (w->authoritative ? 0x04 : 0) | (w->truncated ? 0x02 : 0) | q->recursion_desired);
-    h[3] = (uint8_t)((recursion_available ? 0x80 : 0) | (q->checking_disabled ? 0x10 : 0) | (rcode & 0xf));
+    h[2] = (uint8_t)(0x80 | (w->authoritative ? 0x04 : 0) | (w->truncated ? 0x02 : 0) |
+                     q->recursion_desired);
+    h[3] = (uint8_t)((recursion_available ? 0x80 : 0) | (q->checking_disabled ? 0x10 : 0) |
+                     (rcode & 0xf));
     dns_put16(h + 4, 1);
     for (int i = 0; i < 3; i++)
         dns_put16(h + 6 + 2 * i, w->counts[i]);
@@ -170,7 +172,8 @@ void dns_name_to_text(char out[DNS_NAME_MAX + 1], const uint8_t *name)
             out[len++] = '.';
         for (size_t i = 1; i <= *name; i++) {
             char c = (char)name[i];
-            bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+            bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '-' || c == '_';
             out[len++] = plain ? c : '?';
         }
     }

@@ -18,23 +18,29 @@ static struct metric *requests_metric, *responses_metric, *hits_metric, *misses_
 
 void server_metrics(void)
 {
-    requests_metric = metric_new(METRIC_COUNTER, "coredns_dns_requests_total", "DNS requests made.", "proto", NULL);
-    responses_metric = metric_new(METRIC_COUNTER, "coredns_dns_responses_total", "DNS response status codes.", "rcode", NULL);
-    hits_metric = metric_new(METRIC_COUNTER, "coredns_cache_hits_total", "Answers of other servers that were remembered.", "", NULL);
-    misses_metric = metric_new(METRIC_COUNTER, "coredns_cache_misses_total", "Answers that others had to be asked for.", "", NULL);
+    requests_metric = metric_new(METRIC_COUNTER, "coredns_dns_requests_total", "DNS requests made.",
+                                 "proto", NULL);
+    responses_metric = metric_new(METRIC_COUNTER, "coredns_dns_responses_total",
+                                  "DNS response status codes.", "rcode", NULL);
+    hits_metric = metric_new(METRIC_COUNTER, "coredns_cache_hits_total",
+                             "Answers of other servers that were remembered.", "", NULL);
+    misses_metric = metric_new(METRIC_COUNTER, "coredns_cache_misses_total",
+                               "Answers that others had to be asked for.", "", NULL);
 }
 
 /* Counters are this thread's own until now: the metrics have a lock. */
 static void tell_metrics(struct server *s)
 {
     static const char *const protocols[] = {"udp", "tcp"};
-    static const char *const rcodes[] = {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+    static const char *const rcodes[] = {"NOERROR",  "FORMERR", "SERVFAIL",
+                                         "NXDOMAIN", "NOTIMP",  "REFUSED"};
     for (size_t i = 0; i < 2; i++)
         if (s->requests[i])
             metric_add(requests_metric, protocols[i], (double)s->requests[i]);
     for (size_t i = 0; i < ARRAY_LEN(s->rcodes); i++)
         if (s->rcodes[i])
-            metric_add(responses_metric, i < ARRAY_LEN(rcodes) ? rcodes[i] : "other", (double)s->rcodes[i]);
+            metric_add(responses_metric, i < ARRAY_LEN(rcodes) ? rcodes[i] : "other",
+                       (double)s->rcodes[i]);
     if (s->cache_hits)
         metric_add(hits_metric, "", (double)s->cache_hits);
     if (s->cache_misses)
@@ -51,9 +57,10 @@ static size_t counted(struct server *s, const uint8_t *wire, size_t len)
     return len;
 }
 
-/* The answer that another server gave, for this question: as it is, or behind the CNAMEs that led to it (w has them). */
-static size_t write_cached(struct server *s, const struct request *r, struct dns_writer *w, size_t limit, uint8_t *out,
-                           const struct cached *answer)
+/* The answer that another server gave, for this question: as it is, or behind the CNAMEs that led
+ * to it (w has them). */
+static size_t write_cached(struct server *s, const struct request *r, struct dns_writer *w,
+                           size_t limit, uint8_t *out, const struct cached *answer)
 {
     if (w->counts[DNS_ANSWER] == 0) {
         if (!answer) {
@@ -64,7 +71,8 @@ static size_t write_cached(struct server *s, const struct request *r, struct dns
     }
     if (answer)
         cached_append(answer, w, s->loop.now_ms);
-    return counted(s, out, dns_writer_finish(w, answer ? cached_rcode(answer) : LDNS_RCODE_SERVFAIL, true));
+    return counted(s, out,
+                   dns_writer_finish(w, answer ? cached_rcode(answer) : LDNS_RCODE_SERVFAIL, true));
 }
 
 static void forward_done(struct forward_waiter *waiter, struct cached *cached)
@@ -91,7 +99,8 @@ static void forward_done(struct forward_waiter *waiter, struct cached *cached)
     free(r);
 }
 
-size_t server_handle(struct server *s, const uint8_t *wire, size_t len, uint8_t *out, const struct request *from)
+size_t server_handle(struct server *s, const uint8_t *wire, size_t len, uint8_t *out,
+                     const struct request *from)
 {
     struct request r = {.server = s};
     int rcode;
@@ -161,7 +170,8 @@ int server_socket(struct server *s, int type, struct error **err)
         error_setf(err, "\"%s\" is no address", s->options.address);
         return -1;
     }
-    int one = 1, zero = 0, fd = socket(is_v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1, zero = 0,
+        fd = socket(is_v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 && is_v6 && errno == EAFNOSUPPORT && !strcmp(s->options.address, "::")) {
         is_v6 = false; /* a kernel without IPv6: v4 is 0.0.0.0 */
         fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -183,7 +193,8 @@ int server_socket(struct server *s, int type, struct error **err)
     struct sockaddr_storage bound;
     socklen_t bound_len = sizeof(bound);
     if (getsockname(fd, (struct sockaddr *)&bound, &bound_len) == 0)
-        s->port = ntohs(is_v6 ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+        s->port = ntohs(is_v6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                              : ((struct sockaddr_in *)&bound)->sin_port);
     return fd;
 }
 

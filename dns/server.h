@@ -10,7 +10,8 @@ struct server_options {
     const struct answer_config *answers;
     const struct forward_servers *upstream;
     uint32_t max_ttl; /* of what others answered, seconds */
-    /* May be asked by any thread, at any time. Until it says yes, the cluster's names are answered with SERVFAIL. */
+    /* May be asked by any thread, at any time. Until it says yes, the cluster's names are answered
+     * with SERVFAIL. */
     bool (*synced)(void *userdata);
     void *userdata;
 };

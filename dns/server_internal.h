@@ -34,9 +34,11 @@ struct request {
     uint8_t control[64];
     size_t control_len;
 };
-/* Answers a message: writes to out and returns its length; 0 when there is nothing to send (yet). The request is kept, by a
- * copy, when others must be asked first. from: what the answer needs later. */
-size_t server_handle(struct server *s, const uint8_t *wire, size_t len, uint8_t *out, const struct request *from);
+/* Answers a message: writes to out and returns its length; 0 when there is nothing to send (yet).
+ * The request is kept, by a copy, when others must be asked first. from: what the answer needs
+ * later. */
+size_t server_handle(struct server *s, const uint8_t *wire, size_t len, uint8_t *out,
+                     const struct request *from);
 
 bool udp_open(struct server *s, struct error **err);
 void udp_close(struct server *s);

@@ -1,4 +1,5 @@
-/* TCP: messages with two bytes of length before each, as many on a connection as the client likes (RFC 7766). */
+/* TCP: messages with two bytes of length before each, as many on a connection as the client likes
+ * (RFC 7766). */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -69,7 +70,8 @@ static void update_events(struct connection *c)
 static void flush(struct connection *c)
 {
     while (c->out_sent < c->out.len) {
-        ssize_t n = send(c->source.fd, c->out.data + c->out_sent, c->out.len - c->out_sent, MSG_NOSIGNAL);
+        ssize_t n =
+            send(c->source.fd, c->out.data + c->out_sent, c->out.len - c->out_sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -131,7 +133,8 @@ static void handle_messages(struct connection *c)
 
 static void ready(struct loop_source *source, uint32_t events)
 {
-    struct connection *c = (struct connection *)((char *)source - offsetof(struct connection, source));
+    struct connection *c =
+        (struct connection *)((char *)source - offsetof(struct connection, source));
     if (events & EPOLLERR) {
         close_connection(c);
         return;
@@ -163,7 +166,11 @@ static void accept_connections(struct loop_source *source, uint32_t events)
     int fd;
     while ((fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct connection *c = mem_alloc(sizeof(*c));
-        *c = (struct connection){.server = s, .source = {fd, ready}, .held = 1, .events = EPOLLIN, .active_ms = s->loop.now_ms};
+        *c = (struct connection){.server = s,
+                                 .source = {fd, ready},
+                                 .held = 1,
+                                 .events = EPOLLIN,
+                                 .active_ms = s->loop.now_ms};
         if (s->connection_count >= CONNECTIONS_MAX || !loop_add(&s->loop, &c->source, EPOLLIN)) {
             close(fd);
             free(c);

@@ -21,8 +21,8 @@ struct udp_batch {
     uint8_t answers[BATCH][DNS_UDP_SIZE];
 };
 
-/* The packet info tells to which of our addresses a query came; given back with the answer, it is sent from there. The
- * interface is left to routing. */
+/* The packet info tells to which of our addresses a query came; given back with the answer, it is
+ * sent from there. The interface is left to routing. */
 static void forget_interface(struct msghdr *h)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
@@ -71,8 +71,12 @@ static int receive(struct server *s)
         if (!len)
             continue;
         b->out_vec[out] = (struct iovec){b->answers[out], len};
-        b->out[out].msg_hdr = (struct msghdr){.msg_name = &b->from[i], .msg_namelen = h->msg_namelen, .msg_iov = &b->out_vec[out],
-                                              .msg_iovlen = 1, .msg_control = b->control[i], .msg_controllen = h->msg_controllen};
+        b->out[out].msg_hdr = (struct msghdr){.msg_name = &b->from[i],
+                                              .msg_namelen = h->msg_namelen,
+                                              .msg_iov = &b->out_vec[out],
+                                              .msg_iovlen = 1,
+                                              .msg_control = b->control[i],
+                                              .msg_controllen = h->msg_controllen};
         out++;
     }
     send_all(s, b->out, out);
@@ -90,8 +94,12 @@ static void ready(struct loop_source *source, uint32_t events)
 void udp_send(struct server *s, const struct request *r, const uint8_t *wire, size_t len)
 {
     struct iovec vec = {(void *)wire, len};
-    struct mmsghdr m = {.msg_hdr = {.msg_name = (void *)&r->from, .msg_namelen = r->from_len, .msg_iov = &vec, .msg_iovlen = 1,
-                                    .msg_control = r->control_len ? (void *)r->control : NULL, .msg_controllen = r->control_len}};
+    struct mmsghdr m = {.msg_hdr = {.msg_name = (void *)&r->from,
+                                    .msg_namelen = r->from_len,
+                                    .msg_iov = &vec,
+                                    .msg_iovlen = 1,
+                                    .msg_control = r->control_len ? (void *)r->control : NULL,
+                                    .msg_controllen = r->control_len}};
     send_all(s, &m, 1);
 }
 
@@ -103,12 +111,15 @@ bool udp_open(struct server *s, struct error **err)
     int one = 1, size = SOCKET_BYTES;
     setsockopt(s->udp.fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
     setsockopt(s->udp.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    if (setsockopt(s->udp.fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)) < 0) /* IPv4 too, as mapped addresses */
+    if (setsockopt(s->udp.fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)) <
+        0) /* IPv4 too, as mapped addresses */
         setsockopt(s->udp.fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
     s->batch = mem_alloc(sizeof(*s->batch));
     for (int i = 0; i < BATCH; i++) {
         s->batch->in_vec[i] = (struct iovec){s->batch->queries[i], QUERY_SIZE};
-        s->batch->in[i].msg_hdr = (struct msghdr){.msg_name = &s->batch->from[i], .msg_iov = &s->batch->in_vec[i], .msg_iovlen = 1,
+        s->batch->in[i].msg_hdr = (struct msghdr){.msg_name = &s->batch->from[i],
+                                                  .msg_iov = &s->batch->in_vec[i],
+                                                  .msg_iovlen = 1,
                                                   .msg_control = s->batch->control[i]};
     }
     return loop_add(&s->loop, &s->udp, EPOLLIN);

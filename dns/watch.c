@@ -35,7 +35,8 @@ static void keep_only(cJSON *o, const char *const *keys)
 
 static void strip_metadata(cJSON *o)
 {
-    static const char *const keys[] = {"name", "namespace", "uid", "resourceVersion", "labels", NULL};
+    static const char *const keys[] = {"name",   "namespace", "uid", "resourceVersion",
+                                       "labels", NULL};
     cJSON *metadata = json_get(o, "metadata"), *labels = json_get(metadata, "labels");
     keep_only(metadata, keys);
     keep_only(labels, (const char *const[]){SERVICE_NAME_LABEL, NULL});
@@ -43,7 +44,8 @@ static void strip_metadata(cJSON *o)
 
 static void strip_service(cJSON *o)
 {
-    static const char *const spec[] = {"type", "clusterIP", "clusterIPs", "ports", "externalName", NULL};
+    static const char *const spec[] = {"type",  "clusterIP",    "clusterIPs",
+                                       "ports", "externalName", NULL};
     strip_metadata(o);
     keep_only(json_get(o, "spec"), spec);
     json_remove(o, "status");
@@ -54,8 +56,7 @@ static void strip_slice(cJSON *o)
     static const char *const keys[] = {"addresses", "hostname", "conditions", NULL};
     strip_metadata(o);
     cJSON *e;
-    cJSON_ArrayForEach(e, json_get(o, "endpoints")) if (cJSON_IsObject(e))
-        keep_only(e, keys);
+    cJSON_ArrayForEach(e, json_get(o, "endpoints")) if (cJSON_IsObject(e)) keep_only(e, keys);
 }
 
 static void strip_pod(cJSON *o)
@@ -71,7 +72,8 @@ static bool slice_service(const cJSON *slice, char *out, size_t size)
     const char *name = json_map_str(json_path(slice, "metadata.labels"), SERVICE_NAME_LABEL);
     if (!name || !*name)
         return false;
-    return (size_t)snprintf(out, size, "%s/%s", json_str_or(slice, "metadata.namespace", ""), name) < size;
+    return (size_t)snprintf(out, size, "%s/%s", json_str_or(slice, "metadata.namespace", ""),
+                            name) < size;
 }
 
 static void index_by_service(const cJSON *object, void (*add)(void *, const char *), void *ctx)
@@ -81,13 +83,15 @@ static void index_by_service(const cJSON *object, void (*add)(void *, const char
         add(ctx, key);
 }
 
-static void on_service(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_service(void *userdata, enum informer_event event, const struct kube_object *old,
+                       const struct kube_object *new_object)
 {
     (void)event;
     workqueue_add(((struct watch *)userdata)->queue, (new_object ? new_object : old)->key);
 }
 
-static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_slice(void *userdata, enum informer_event event, const struct kube_object *old,
+                     const struct kube_object *new_object)
 {
     struct watch *w = userdata;
     char key[512];
@@ -101,17 +105,20 @@ static void on_slice(void *userdata, enum informer_event event, const struct kub
 static void on_namespace(void *userdata, enum informer_event event, const struct kube_object *old,
                          const struct kube_object *new_object)
 {
-    zone_put_namespace(((struct watch *)userdata)->zone, (new_object ? new_object : old)->name, event != INFORMER_DELETED);
+    zone_put_namespace(((struct watch *)userdata)->zone, (new_object ? new_object : old)->name,
+                       event != INFORMER_DELETED);
 }
 
 static bool pod_address(const struct kube_object *pod, struct zone_address *a)
 {
     const char *phase = pod ? json_str_or(pod->json, "status.phase", "") : "";
-    return pod && strcmp(phase, "Succeeded") && strcmp(phase, "Failed") && !json_bool(pod->json, "spec.hostNetwork", false) &&
+    return pod && strcmp(phase, "Succeeded") && strcmp(phase, "Failed") &&
+           !json_bool(pod->json, "spec.hostNetwork", false) &&
            zone_address_parse(json_str_or(pod->json, "status.podIP", ""), a);
 }
 
-static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old, const struct kube_object *new_object)
+static void on_pod(void *userdata, enum informer_event event, const struct kube_object *old,
+                   const struct kube_object *new_object)
 {
     struct watch *w = userdata;
     struct zone_address before, now;
@@ -154,16 +161,18 @@ static void *work(void *arg)
 static void *wait_synced(void *arg)
 {
     struct watch *w = arg;
-    if (informer_wait_synced(w->services) && informer_wait_synced(w->slices) && informer_wait_synced(w->namespaces) &&
-        (!w->pods || informer_wait_synced(w->pods)))
+    if (informer_wait_synced(w->services) && informer_wait_synced(w->slices) &&
+        informer_wait_synced(w->namespaces) && (!w->pods || informer_wait_synced(w->pods)))
         workqueue_add(w->queue, SYNCED_KEY);
     return NULL;
 }
 
-static struct informer *watch_new(struct kube_client *client, const char *api_version, const char *resource,
-                                  void (*strip)(cJSON *), informer_handler *handler, struct watch *w)
+static struct informer *watch_new(struct kube_client *client, const char *api_version,
+                                  const char *resource, void (*strip)(cJSON *),
+                                  informer_handler *handler, struct watch *w)
 {
-    struct informer_options o = {.client = client, .api_version = api_version, .resource = resource, .strip = strip};
+    struct informer_options o = {
+        .client = client, .api_version = api_version, .resource = resource, .strip = strip};
     o.metadata_only = !strcmp(resource, "namespaces");
     struct informer *i = informer_new(&o);
     informer_add_handler(i, handler, w);
@@ -176,7 +185,8 @@ struct watch *watch_start(struct kube_client *client, struct zone *zone, bool po
     w->zone = zone;
     w->queue = workqueue_new("dns", 5, 30000);
     w->services = watch_new(client, "v1", "services", strip_service, on_service, w);
-    w->slices = watch_new(client, "discovery.k8s.io/v1", "endpointslices", strip_slice, on_slice, w);
+    w->slices =
+        watch_new(client, "discovery.k8s.io/v1", "endpointslices", strip_slice, on_slice, w);
     informer_add_index(w->slices, "service", index_by_service);
     w->namespaces = watch_new(client, "v1", "namespaces", NULL, on_namespace, w);
     if (pods)

@@ -1,4 +1,5 @@
-/* Keeps the zone as the API has it: Services, EndpointSlices, Namespaces, and Pods if they are asked for. */
+/* Keeps the zone as the API has it: Services, EndpointSlices, Namespaces, and Pods if they are
+ * asked for. */
 #pragma once
 #include <stdbool.h>
 #include "common/kube_client.h"

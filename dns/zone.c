@@ -1,4 +1,5 @@
-/* Trees of <search.h> under one lock: a lookup takes well below a microsecond, and changes are rare. */
+/* Trees of <search.h> under one lock: a lookup takes well below a microsecond, and changes are
+ * rare. */
 #include "dns/zone.h"
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -39,7 +40,8 @@ static int compare_services(const void *a, const void *b)
 static int compare_addresses(const void *a, const void *b)
 {
     const struct zone_address *x = a, *y = b;
-    return x->family != y->family ? x->family - y->family : memcmp(x->bytes, y->bytes, zone_address_size(x));
+    return x->family != y->family ? x->family - y->family
+                                  : memcmp(x->bytes, y->bytes, zone_address_size(x));
 }
 
 static int compare_text(const void *a, const void *b)
@@ -130,7 +132,8 @@ void zone_free(struct zone *z)
     free(z);
 }
 
-static void hold(struct zone *z, const struct zone_address *address, const struct zone_service *s, const struct zone_endpoint *e)
+static void hold(struct zone *z, const struct zone_address *address, const struct zone_service *s,
+                 const struct zone_endpoint *e)
 {
     struct by_address **found = tfind(address, &z->addresses, compare_addresses);
     if (!found) {
@@ -265,7 +268,9 @@ bool zone_has_pod(struct zone *z, const char *ns, const struct zone_address *a)
 }
 
 void zone_by_address(struct zone *z, const struct zone_address *a,
-                     void (*fn)(void *ctx, const struct zone_service *s, const struct zone_endpoint *endpoint), void *ctx)
+                     void (*fn)(void *ctx, const struct zone_service *s,
+                                const struct zone_endpoint *endpoint),
+                     void *ctx)
 {
     pthread_rwlock_rdlock(&z->lock);
     struct by_address **found = tfind(a, &z->addresses, compare_addresses);

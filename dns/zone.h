@@ -1,4 +1,5 @@
-/* What the cluster's names stand for: an immutable record of each Service, found by name or by address. Thread-safe. */
+/* What the cluster's names stand for: an immutable record of each Service, found by name or by
+ * address. Thread-safe. */
 #pragma once
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -32,7 +33,7 @@ struct zone_endpoint {
 };
 enum zone_kind { ZONE_CLUSTER_IP, ZONE_HEADLESS, ZONE_EXTERNAL_NAME };
 struct zone_service {
-    int refs; /* atomic */
+    int refs;  /* atomic */
     char *key; /* "namespace/name" */
     enum zone_kind kind;
     uint8_t *external_name; /* wire form */
@@ -65,6 +66,9 @@ void zone_put_pod(struct zone *z, const char *ns, const struct zone_address *a, 
 struct zone_service *zone_find_service(struct zone *z, const char *ns, const char *name);
 bool zone_has_namespace(struct zone *z, const char *name);
 bool zone_has_pod(struct zone *z, const char *ns, const struct zone_address *a);
-/* Calls fn for each cluster IP and endpoint of a headless Service with this address (endpoint NULL: the Service itself). */
+/* Calls fn for each cluster IP and endpoint of a headless Service with this address (endpoint NULL:
+ * the Service itself). */
 void zone_by_address(struct zone *z, const struct zone_address *a,
-                     void (*fn)(void *ctx, const struct zone_service *s, const struct zone_endpoint *endpoint), void *ctx);
+                     void (*fn)(void *ctx, const struct zone_service *s,
+                                const struct zone_endpoint *endpoint),
+                     void *ctx);

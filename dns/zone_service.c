@@ -31,7 +31,8 @@ static void add_ports(struct zone_service *s, const cJSON *ports)
         const char *protocol = json_str_or(p, "protocol", "TCP");
         const char *name = json_str_or(p, "name", "");
         int64_t number = json_int(p, "port", 0);
-        if (strlen(name) >= sizeof(port->name) || strlen(protocol) >= sizeof(port->protocol) || number < 1 || number > 65535)
+        if (strlen(name) >= sizeof(port->name) || strlen(protocol) >= sizeof(port->protocol) ||
+            number < 1 || number > 65535)
             continue;
         *port = (struct zone_port){.number = (uint16_t)number};
         strcpy(port->name, name);
@@ -44,12 +45,13 @@ static void add_ports(struct zone_service *s, const cJSON *ports)
 static void dashed(char out[64], const char *address)
 {
     size_t i = 0;
-    for (; address[i] && i < 63; i++)
+    for (; i < 63 && address[i]; i++)
         out[i] = address[i] == '.' || address[i] == ':' ? '-' : address[i];
     out[i] = 0;
 }
 
-/* hostname.subdomain of a pod, as far as the slice tells; a label is lower case and at most 63 bytes long. */
+/* hostname.subdomain of a pod, as far as the slice tells; a label is lower case and at most 63
+ * bytes long. */
 static void add_endpoints(struct zone_service *s, const cJSON *slice)
 {
     const cJSON *endpoints = json_get(slice, "endpoints"), *e;
@@ -83,7 +85,8 @@ struct zone_service *zone_service_new(const cJSON *service, const struct kube_ob
 {
     struct zone_service *s = mem_alloc(sizeof(*s));
     s->refs = 1;
-    s->key = mem_printf("%s/%s", json_str_or(service, "metadata.namespace", ""), json_str_or(service, "metadata.name", ""));
+    s->key = mem_printf("%s/%s", json_str_or(service, "metadata.namespace", ""),
+                        json_str_or(service, "metadata.name", ""));
     const char *cluster_ip = json_str_or(service, "spec.clusterIP", "");
     if (!strcmp(json_str_or(service, "spec.type", "ClusterIP"), "ExternalName")) {
         uint8_t name[DNS_NAME_MAX];

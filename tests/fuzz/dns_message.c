@@ -15,16 +15,24 @@ static struct zone_service *service(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct answer_config config = {.ttl = 30, .pods = ANSWER_PODS_INSECURE, .own_namespace = "d", .own_service = "w", .forwards = true};
+    static struct answer_config config = {.ttl = 30,
+                                          .pods = ANSWER_PODS_INSECURE,
+                                          .own_namespace = "d",
+                                          .own_service = "w",
+                                          .forwards = true};
     static uint8_t out[DNS_TCP_SIZE];
     if (!config.zone) {
         config.zone = zone_new();
         config.domain_len = dns_name_from_text(config.domain, "c");
         zone_put_namespace(config.zone, "d", true);
-        zone_put_service(config.zone, "d/w", service("{\"metadata\":{\"namespace\":\"d\",\"name\":\"w\"},\"spec\":{\"clusterIP\":"
-                                                     "\"10.0.0.1\",\"ports\":[{\"name\":\"p\",\"port\":1}]}}"));
-        zone_put_service(config.zone, "d/e", service("{\"metadata\":{\"namespace\":\"d\",\"name\":\"e\"},\"spec\":{\"type\":"
-                                                     "\"ExternalName\",\"externalName\":\"x.y\"}}"));
+        zone_put_service(
+            config.zone, "d/w",
+            service("{\"metadata\":{\"namespace\":\"d\",\"name\":\"w\"},\"spec\":{\"clusterIP\":"
+                    "\"10.0.0.1\",\"ports\":[{\"name\":\"p\",\"port\":1}]}}"));
+        zone_put_service(
+            config.zone, "d/e",
+            service("{\"metadata\":{\"namespace\":\"d\",\"name\":\"e\"},\"spec\":{\"type\":"
+                    "\"ExternalName\",\"externalName\":\"x.y\"}}"));
     }
     struct dns_query q;
     struct dns_writer w;

@@ -11,8 +11,9 @@
 static inline void add_service(struct zone *z, const char *key, const char *spec, const char *slice)
 {
     const char *slash = strchr(key, '/');
-    cleanup_free char *text = mem_printf("{\"metadata\":{\"namespace\":\"%.*s\",\"name\":\"%s\"},\"spec\":%s}", (int)(slash - key),
-                                         key, slash + 1, spec);
+    cleanup_free char *text =
+        mem_printf("{\"metadata\":{\"namespace\":\"%.*s\",\"name\":\"%s\"},\"spec\":%s}",
+                   (int)(slash - key), key, slash + 1, spec);
     cleanup_json cJSON *service = json_parse(text, strlen(text), NULL);
     ck_assert_ptr_nonnull(service);
     cleanup_objects struct kube_object_list slices = {0};
@@ -27,7 +28,8 @@ static inline void add_service(struct zone *z, const char *key, const char *spec
 }
 
 /* A question's bytes. edns_size: 0 for no EDNS. */
-static inline size_t question(uint8_t *wire, const char *name, ldns_rr_type type, uint16_t edns_size)
+static inline size_t question(uint8_t *wire, const char *name, ldns_rr_type type,
+                              uint16_t edns_size)
 {
     memset(wire, 0, 12);
     wire[0] = 0x12, wire[1] = 0x34, wire[2] = 0x01, wire[5] = 1;
@@ -52,15 +54,17 @@ static inline int compare_lines(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* "NOERROR aa|name ttl type data|..." with the records of the sections sorted; "+" stands before additional ones, "~" before
- * authority. Caller frees. */
+/* "NOERROR aa|name ttl type data|..." with the records of the sections sorted; "+" stands before
+ * additional ones, "~" before authority. Caller frees. */
 static inline char *answer_text(const uint8_t *wire, size_t len)
 {
     ldns_pkt *p = NULL;
     ck_assert_int_eq(ldns_wire2pkt(&p, wire, len), LDNS_STATUS_OK);
     ldns_lookup_table *rcode = ldns_lookup_by_id(ldns_rcodes, ldns_pkt_get_rcode(p));
-    char *text = mem_printf("%s%s%s", rcode->name, ldns_pkt_aa(p) ? " aa" : "", ldns_pkt_tc(p) ? " tc" : "");
-    const ldns_rr_list *lists[] = {ldns_pkt_answer(p), ldns_pkt_authority(p), ldns_pkt_additional(p)};
+    char *text =
+        mem_printf("%s%s%s", rcode->name, ldns_pkt_aa(p) ? " aa" : "", ldns_pkt_tc(p) ? " tc" : "");
+    const ldns_rr_list *lists[] = {ldns_pkt_answer(p), ldns_pkt_authority(p),
+                                   ldns_pkt_additional(p)};
     for (int s = 0; s < 3; s++) {
         size_t n = ldns_rr_list_rr_count(lists[s]);
         char **lines = mem_alloc((n + 1) * sizeof(char *));

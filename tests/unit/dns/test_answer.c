@@ -1,30 +1,47 @@
 #include "tests/unit/dns/ask.h"
 
-#define SOA "~cluster.local. 30 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 30"
+#define SOA                                                                                        \
+    "~cluster.local. 30 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 " \
+    "30"
 
 static struct answer_config config;
 
 static void setup(void)
 {
-    config = (struct answer_config){.zone = zone_new(), .ttl = 30, .pods = ANSWER_PODS_INSECURE, .own_namespace = "kube-system",
+    config = (struct answer_config){.zone = zone_new(),
+                                    .ttl = 30,
+                                    .pods = ANSWER_PODS_INSECURE,
+                                    .own_namespace = "kube-system",
                                     .own_service = "kube-dns"};
     config.domain_len = dns_name_from_text(config.domain, "cluster.local");
     struct zone *z = config.zone;
     zone_put_namespace(z, "default", true);
     zone_put_namespace(z, "kube-system", true);
-    add_service(z, "default/web", "{\"clusterIP\":\"10.96.0.7\",\"clusterIPs\":[\"10.96.0.7\",\"fd00::7\"],\"ports\":"
-                                  "[{\"name\":\"http\",\"port\":80},{\"name\":\"dns\",\"port\":53,\"protocol\":\"UDP\"}]}", NULL);
-    add_service(z, "default/plain", "{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":80}]}", NULL);
-    add_service(z, "kube-system/kube-dns", "{\"clusterIP\":\"10.96.0.10\",\"ports\":[{\"port\":53}]}", NULL);
-    add_service(z, "default/db", "{\"clusterIP\":\"None\",\"ports\":[{\"name\":\"sql\",\"port\":5432}]}",
-                "\"ports\":[{\"name\":\"sql\",\"port\":5432,\"protocol\":\"TCP\"}],\"endpoints\":["
-                "{\"addresses\":[\"10.244.1.2\"],\"hostname\":\"db-0\",\"conditions\":{\"ready\":true}},"
-                "{\"addresses\":[\"10.244.1.3\"]},"
-                "{\"addresses\":[\"10.244.1.4\"],\"hostname\":\"db-2\",\"conditions\":{\"ready\":false}}]");
-    add_service(z, "default/empty", "{\"clusterIP\":\"None\",\"ports\":[{\"name\":\"sql\",\"port\":5432}]}", NULL);
-    add_service(z, "default/out", "{\"type\":\"ExternalName\",\"externalName\":\"example.com\"}", NULL);
-    add_service(z, "default/alias", "{\"type\":\"ExternalName\",\"externalName\":\"web.default.svc.cluster.local\"}", NULL);
-    add_service(z, "default/ring", "{\"type\":\"ExternalName\",\"externalName\":\"ring.default.svc.cluster.local.\"}", NULL);
+    add_service(
+        z, "default/web",
+        "{\"clusterIP\":\"10.96.0.7\",\"clusterIPs\":[\"10.96.0.7\",\"fd00::7\"],\"ports\":"
+        "[{\"name\":\"http\",\"port\":80},{\"name\":\"dns\",\"port\":53,\"protocol\":\"UDP\"}]}",
+        NULL);
+    add_service(z, "default/plain", "{\"clusterIP\":\"10.96.0.8\",\"ports\":[{\"port\":80}]}",
+                NULL);
+    add_service(z, "kube-system/kube-dns",
+                "{\"clusterIP\":\"10.96.0.10\",\"ports\":[{\"port\":53}]}", NULL);
+    add_service(
+        z, "default/db", "{\"clusterIP\":\"None\",\"ports\":[{\"name\":\"sql\",\"port\":5432}]}",
+        "\"ports\":[{\"name\":\"sql\",\"port\":5432,\"protocol\":\"TCP\"}],\"endpoints\":["
+        "{\"addresses\":[\"10.244.1.2\"],\"hostname\":\"db-0\",\"conditions\":{\"ready\":true}},"
+        "{\"addresses\":[\"10.244.1.3\"]},"
+        "{\"addresses\":[\"10.244.1.4\"],\"hostname\":\"db-2\",\"conditions\":{\"ready\":false}}]");
+    add_service(z, "default/empty",
+                "{\"clusterIP\":\"None\",\"ports\":[{\"name\":\"sql\",\"port\":5432}]}", NULL);
+    add_service(z, "default/out", "{\"type\":\"ExternalName\",\"externalName\":\"example.com\"}",
+                NULL);
+    add_service(z, "default/alias",
+                "{\"type\":\"ExternalName\",\"externalName\":\"web.default.svc.cluster.local\"}",
+                NULL);
+    add_service(z, "default/ring",
+                "{\"type\":\"ExternalName\",\"externalName\":\"ring.default.svc.cluster.local.\"}",
+                NULL);
 }
 
 static void teardown(void)
@@ -38,7 +55,8 @@ static char *ask_limited(const char *name, ldns_rr_type type, uint16_t edns_size
     struct dns_query q;
     struct dns_writer w;
     int rcode;
-    ck_assert_int_eq(dns_query_parse(&q, wire, question(wire, name, type, edns_size), &rcode), DNS_PARSED);
+    ck_assert_int_eq(dns_query_parse(&q, wire, question(wire, name, type, edns_size), &rcode),
+                     DNS_PARSED);
     dns_writer_start(&w, &q, out, dns_answer_limit(&q, tcp));
     if (answer(&config, &q, &w, next, &rcode) == ANSWER_FORWARD) {
         char text[DNS_NAME_MAX + 1];
@@ -50,18 +68,21 @@ static char *ask_limited(const char *name, ldns_rr_type type, uint16_t edns_size
     return answer_text(out, len);
 }
 
-#define EXPECT(name, type, want)                                                                                             \
-    do {                                                                                                                     \
-        cleanup_free char *got_ = ask_limited(name, LDNS_RR_TYPE_##type, 0, false);                                         \
-        ck_assert_str_eq(got_, want);                                                                                        \
+#define EXPECT(name, type, want)                                                                   \
+    do {                                                                                           \
+        cleanup_free char *got_ = ask_limited(name, LDNS_RR_TYPE_##type, 0, false);                \
+        ck_assert_str_eq(got_, want);                                                              \
     } while (0)
 
 START_TEST(services)
 {
-    EXPECT("web.default.svc.cluster.local", A, "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
-    EXPECT("web.default.svc.cluster.local", AAAA, "NOERROR aa|web.default.svc.cluster.local. 30 IN AAAA fd00::7");
+    EXPECT("web.default.svc.cluster.local", A,
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
+    EXPECT("web.default.svc.cluster.local", AAAA,
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN AAAA fd00::7");
     EXPECT("plain.default.svc.cluster.local", AAAA, "NOERROR aa|" SOA);
-    EXPECT("WEB.Default.svc.CLUSTER.local", A, "NOERROR aa|WEB.Default.svc.CLUSTER.local. 30 IN A 10.96.0.7");
+    EXPECT("WEB.Default.svc.CLUSTER.local", A,
+           "NOERROR aa|WEB.Default.svc.CLUSTER.local. 30 IN A 10.96.0.7");
     EXPECT("none.default.svc.cluster.local", A, "NXDOMAIN aa|" SOA);
     EXPECT("web.other.svc.cluster.local", A, "NXDOMAIN aa|" SOA);
     EXPECT("x.web.default.svc.cluster.local", A, "NXDOMAIN aa|" SOA);
@@ -70,18 +91,23 @@ START_TEST(services)
     EXPECT("other.svc.cluster.local", A, "NXDOMAIN aa|" SOA);
     EXPECT("svc.cluster.local", A, "NOERROR aa|" SOA);
     EXPECT("nothing.cluster.local", A, "NXDOMAIN aa|" SOA);
-    EXPECT("web.default.svc.cluster.local", ANY, "NOERROR aa|web.default.svc.cluster.local. 30 IN HINFO \"RFC8482\" \"\"");
+    EXPECT("web.default.svc.cluster.local", ANY,
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN HINFO \"RFC8482\" \"\"");
 }
 END_TEST
 
 START_TEST(ports)
 {
     EXPECT("_http._tcp.web.default.svc.cluster.local", SRV,
-           "NOERROR aa|_http._tcp.web.default.svc.cluster.local. 30 IN SRV 0 100 80 web.default.svc.cluster.local."
-           "|+web.default.svc.cluster.local. 30 IN A 10.96.0.7|+web.default.svc.cluster.local. 30 IN AAAA fd00::7");
+           "NOERROR aa|_http._tcp.web.default.svc.cluster.local. 30 IN SRV 0 100 80 "
+           "web.default.svc.cluster.local."
+           "|+web.default.svc.cluster.local. 30 IN A 10.96.0.7|+web.default.svc.cluster.local. 30 "
+           "IN AAAA fd00::7");
     EXPECT("_dns._udp.web.default.svc.cluster.local", SRV,
-           "NOERROR aa|_dns._udp.web.default.svc.cluster.local. 30 IN SRV 0 100 53 web.default.svc.cluster.local."
-           "|+web.default.svc.cluster.local. 30 IN A 10.96.0.7|+web.default.svc.cluster.local. 30 IN AAAA fd00::7");
+           "NOERROR aa|_dns._udp.web.default.svc.cluster.local. 30 IN SRV 0 100 53 "
+           "web.default.svc.cluster.local."
+           "|+web.default.svc.cluster.local. 30 IN A 10.96.0.7|+web.default.svc.cluster.local. 30 "
+           "IN AAAA fd00::7");
     EXPECT("_dns._tcp.web.default.svc.cluster.local", SRV, "NXDOMAIN aa|" SOA);
     EXPECT("_http._tcp.web.default.svc.cluster.local", A, "NOERROR aa|" SOA);
     EXPECT("_tcp.web.default.svc.cluster.local", SRV, "NOERROR aa|" SOA);
@@ -89,8 +115,10 @@ START_TEST(ports)
     EXPECT("__tcp.plain.default.svc.cluster.local", SRV, "NXDOMAIN aa|" SOA);
     EXPECT("_._tcp.plain.default.svc.cluster.local", SRV, "NXDOMAIN aa|" SOA);
     EXPECT("_sql._tcp.db.default.svc.cluster.local", SRV,
-           "NOERROR aa|_sql._tcp.db.default.svc.cluster.local. 30 IN SRV 0 50 5432 10-244-1-3.db.default.svc.cluster.local."
-           "|_sql._tcp.db.default.svc.cluster.local. 30 IN SRV 0 50 5432 db-0.db.default.svc.cluster.local."
+           "NOERROR aa|_sql._tcp.db.default.svc.cluster.local. 30 IN SRV 0 50 5432 "
+           "10-244-1-3.db.default.svc.cluster.local."
+           "|_sql._tcp.db.default.svc.cluster.local. 30 IN SRV 0 50 5432 "
+           "db-0.db.default.svc.cluster.local."
            "|+10-244-1-3.db.default.svc.cluster.local. 30 IN A 10.244.1.3"
            "|+db-0.db.default.svc.cluster.local. 30 IN A 10.244.1.2");
 }
@@ -99,8 +127,10 @@ END_TEST
 START_TEST(headless)
 {
     EXPECT("db.default.svc.cluster.local", A,
-           "NOERROR aa|db.default.svc.cluster.local. 30 IN A 10.244.1.2|db.default.svc.cluster.local. 30 IN A 10.244.1.3");
-    EXPECT("db-0.db.default.svc.cluster.local", A, "NOERROR aa|db-0.db.default.svc.cluster.local. 30 IN A 10.244.1.2");
+           "NOERROR aa|db.default.svc.cluster.local. 30 IN A "
+           "10.244.1.2|db.default.svc.cluster.local. 30 IN A 10.244.1.3");
+    EXPECT("db-0.db.default.svc.cluster.local", A,
+           "NOERROR aa|db-0.db.default.svc.cluster.local. 30 IN A 10.244.1.2");
     EXPECT("10-244-1-3.db.default.svc.cluster.local", A,
            "NOERROR aa|10-244-1-3.db.default.svc.cluster.local. 30 IN A 10.244.1.3");
     EXPECT("db-2.db.default.svc.cluster.local", A, "NXDOMAIN aa|" SOA); /* not ready */
@@ -112,7 +142,8 @@ START_TEST(headless)
         struct dns_query q;
         struct dns_writer w;
         int rcode;
-        dns_query_parse(&q, wire, question(wire, "db.default.svc.cluster.local", LDNS_RR_TYPE_A, 0), &rcode);
+        dns_query_parse(&q, wire, question(wire, "db.default.svc.cluster.local", LDNS_RR_TYPE_A, 0),
+                        &rcode);
         dns_writer_start(&w, &q, out, 512);
         answer(&config, &q, &w, next, &rcode);
         first[i] = out[12 + q.name_len + 4 + 2 + 10 + 3];
@@ -123,8 +154,10 @@ END_TEST
 
 START_TEST(pods)
 {
-    EXPECT("10-244-1-9.default.pod.cluster.local", A, "NOERROR aa|10-244-1-9.default.pod.cluster.local. 30 IN A 10.244.1.9");
-    EXPECT("fd00--9.default.pod.cluster.local", AAAA, "NOERROR aa|fd00--9.default.pod.cluster.local. 30 IN AAAA fd00::9");
+    EXPECT("10-244-1-9.default.pod.cluster.local", A,
+           "NOERROR aa|10-244-1-9.default.pod.cluster.local. 30 IN A 10.244.1.9");
+    EXPECT("fd00--9.default.pod.cluster.local", AAAA,
+           "NOERROR aa|fd00--9.default.pod.cluster.local. 30 IN AAAA fd00::9");
     EXPECT("10-244-1-9.default.pod.cluster.local", AAAA, "NOERROR aa|" SOA);
     EXPECT("10-244-1-9.other.pod.cluster.local", A, "NXDOMAIN aa|" SOA);
     EXPECT("10-244-1.default.pod.cluster.local", A, "NXDOMAIN aa|" SOA);
@@ -138,7 +171,8 @@ START_TEST(pods)
     zone_put_pod(config.zone, "default", &a, true);
     zone_put_pod(config.zone, "default", &a, true);
     zone_put_pod(config.zone, "default", &a, false);
-    EXPECT("10-244-1-9.default.pod.cluster.local", A, "NOERROR aa|10-244-1-9.default.pod.cluster.local. 30 IN A 10.244.1.9");
+    EXPECT("10-244-1-9.default.pod.cluster.local", A,
+           "NOERROR aa|10-244-1-9.default.pod.cluster.local. 30 IN A 10.244.1.9");
     zone_put_pod(config.zone, "default", &a, false);
     EXPECT("10-244-1-9.default.pod.cluster.local", A, "NXDOMAIN aa|" SOA);
     config.pods = ANSWER_PODS_DISABLED;
@@ -148,17 +182,21 @@ END_TEST
 
 START_TEST(pointers)
 {
-    EXPECT("7.0.96.10.in-addr.arpa", PTR, "NOERROR aa|7.0.96.10.in-addr.arpa. 30 IN PTR web.default.svc.cluster.local.");
-    EXPECT("2.1.244.10.in-addr.arpa", PTR, "NOERROR aa|2.1.244.10.in-addr.arpa. 30 IN PTR db-0.db.default.svc.cluster.local.");
+    EXPECT("7.0.96.10.in-addr.arpa", PTR,
+           "NOERROR aa|7.0.96.10.in-addr.arpa. 30 IN PTR web.default.svc.cluster.local.");
+    EXPECT("2.1.244.10.in-addr.arpa", PTR,
+           "NOERROR aa|2.1.244.10.in-addr.arpa. 30 IN PTR db-0.db.default.svc.cluster.local.");
     EXPECT("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.F.ip6.arpa", PTR,
-           "NOERROR aa|7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.F.ip6.arpa. 30 IN PTR "
+           "NOERROR aa|7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.F.ip6.arpa. "
+           "30 IN PTR "
            "web.default.svc.cluster.local.");
     EXPECT("9.0.96.10.in-addr.arpa", PTR, "NXDOMAIN aa");
     EXPECT("x.0.96.10.in-addr.arpa", PTR, "NXDOMAIN aa");
     EXPECT("7.7.0.96.10.in-addr.arpa", PTR, "NXDOMAIN aa");
     config.forwards = true;
     EXPECT("9.0.96.10.in-addr.arpa", PTR, "forward 9.0.96.10.in-addr.arpa after 0");
-    EXPECT("7.0.96.10.in-addr.arpa", PTR, "NOERROR aa|7.0.96.10.in-addr.arpa. 30 IN PTR web.default.svc.cluster.local.");
+    EXPECT("7.0.96.10.in-addr.arpa", PTR,
+           "NOERROR aa|7.0.96.10.in-addr.arpa. 30 IN PTR web.default.svc.cluster.local.");
     /* What is gone leaves nothing behind. */
     zone_put_service(config.zone, "default/db", NULL);
     EXPECT("2.1.244.10.in-addr.arpa", PTR, "forward 2.1.244.10.in-addr.arpa after 0");
@@ -168,13 +206,16 @@ END_TEST
 
 START_TEST(external_names)
 {
-    EXPECT("out.default.svc.cluster.local", CNAME, "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME example.com.");
-    EXPECT("out.default.svc.cluster.local", A, "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME example.com.");
+    EXPECT("out.default.svc.cluster.local", CNAME,
+           "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME example.com.");
+    EXPECT("out.default.svc.cluster.local", A,
+           "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME example.com.");
     EXPECT("alias.default.svc.cluster.local", A,
            "NOERROR aa|alias.default.svc.cluster.local. 30 IN CNAME web.default.svc.cluster.local."
            "|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
     EXPECT("x.out.default.svc.cluster.local", A, "NXDOMAIN aa|" SOA);
-    cleanup_free char *ring = ask_limited("ring.default.svc.cluster.local", LDNS_RR_TYPE_A, 0, false);
+    cleanup_free char *ring =
+        ask_limited("ring.default.svc.cluster.local", LDNS_RR_TYPE_A, 0, false);
     ck_assert_int_eq(strncmp(ring, "SERVFAIL aa tc|ring.", 20), 0);
     config.forwards = true;
     EXPECT("out.default.svc.cluster.local", A, "forward example.com after 1");
@@ -184,11 +225,15 @@ END_TEST
 
 START_TEST(apex)
 {
-    EXPECT("dns-version.cluster.local", TXT, "NOERROR aa|dns-version.cluster.local. 30 IN TXT \"1.1.0\"");
-    EXPECT("cluster.local", NS, "NOERROR aa|cluster.local. 30 IN NS ns.dns.cluster.local.|+ns.dns.cluster.local. 30 IN A 10.96.0.10");
+    EXPECT("dns-version.cluster.local", TXT,
+           "NOERROR aa|dns-version.cluster.local. 30 IN TXT \"1.1.0\"");
+    EXPECT("cluster.local", NS,
+           "NOERROR aa|cluster.local. 30 IN NS ns.dns.cluster.local.|+ns.dns.cluster.local. 30 IN "
+           "A 10.96.0.10");
     EXPECT("ns.dns.cluster.local", A, "NOERROR aa|ns.dns.cluster.local. 30 IN A 10.96.0.10");
     cleanup_free char *soa = ask_limited("cluster.local", LDNS_RR_TYPE_SOA, 0, false);
-    ck_assert_int_eq(strncmp(soa, "NOERROR aa|cluster.local. 30 IN SOA ns.dns.cluster.local.", 57), 0);
+    ck_assert_int_eq(strncmp(soa, "NOERROR aa|cluster.local. 30 IN SOA ns.dns.cluster.local.", 57),
+                     0);
     EXPECT("example.com", A, "REFUSED");
     EXPECT("xcluster.local", A, "REFUSED");
     EXPECT("local", A, "REFUSED");
@@ -206,16 +251,19 @@ START_TEST(sizes)
     buf_free(&endpoints);
     for (int i = 0; i < 4; i++) {
         uint16_t edns = i == 1 ? 1232 : i == 2 ? 65000 : 0;
-        cleanup_free char *text = ask_limited("many.default.svc.cluster.local", LDNS_RR_TYPE_A, edns, i == 3);
+        cleanup_free char *text =
+            ask_limited("many.default.svc.cluster.local", LDNS_RR_TYPE_A, edns, i == 3);
         size_t records = 0;
         for (char *c = text; *c; c++)
             records += *c == '|';
-        ck_assert_int_eq(strncmp(text, i == 3 ? "NOERROR aa|" : "NOERROR aa tc|", i == 3 ? 11 : 14), 0);
+        ck_assert_int_eq(strncmp(text, i == 3 ? "NOERROR aa|" : "NOERROR aa tc|", i == 3 ? 11 : 14),
+                         0);
         ck_assert_uint_ge(records, i == 3 ? 200 : i == 0 ? 25 : 70);
         ck_assert_uint_le(records, i == 3 ? 200 : i == 0 ? 30 : 74);
     }
     /* Additional records that do not fit are left out without a word. */
-    cleanup_free char *srv = ask_limited("_sql._tcp.db.default.svc.cluster.local", LDNS_RR_TYPE_SRV, 1232, false);
+    cleanup_free char *srv =
+        ask_limited("_sql._tcp.db.default.svc.cluster.local", LDNS_RR_TYPE_SRV, 1232, false);
     ck_assert_ptr_nonnull(strstr(srv, "|+"));
 }
 END_TEST

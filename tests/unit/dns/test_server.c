@@ -19,7 +19,8 @@ struct other {
 enum { NORMAL, SILENT, FORGED, NEGATIVE, BROKEN };
 
 /* Two addresses for any name, more than fit UDP for "big.example". */
-static size_t other_answer(struct other *o, const uint8_t *query, size_t len, uint8_t *out, bool tcp)
+static size_t other_answer(struct other *o, const uint8_t *query, size_t len, uint8_t *out,
+                           bool tcp)
 {
     struct dns_query q;
     struct dns_writer w;
@@ -31,14 +32,20 @@ static size_t other_answer(struct other *o, const uint8_t *query, size_t len, ui
     dns_writer_start(&w, &q, out, tcp ? DNS_TCP_SIZE : 1232);
     int count = q.name[0] == 3 && !memcmp(q.name + 1, "big", 3) ? 300 : 2;
     for (int i = 0; i < count && mode != NEGATIVE && mode != BROKEN; i++)
-        dns_writer_add(&w, DNS_ANSWER, NULL, LDNS_RR_TYPE_A, 100, (uint8_t[]){192, 0, (uint8_t)(2 + i / 256), (uint8_t)i}, 4);
+        dns_writer_add(&w, DNS_ANSWER, NULL, LDNS_RR_TYPE_A, 100,
+                       (uint8_t[]){192, 0, (uint8_t)(2 + i / 256), (uint8_t)i}, 4);
     if (mode == NEGATIVE) {
         uint8_t soa[] = "\0\0........................";
         memset(soa + 2, 0, 20);
         soa[21] = 60;
-        dns_writer_add(&w, DNS_AUTHORITY, (const uint8_t *)"\7example", LDNS_RR_TYPE_SOA, 50, soa, 22);
+        dns_writer_add(&w, DNS_AUTHORITY, (const uint8_t *)"\7example", LDNS_RR_TYPE_SOA, 50, soa,
+                       22);
     }
-    return dns_writer_finish(&w, mode == NEGATIVE ? LDNS_RCODE_NXDOMAIN : mode == BROKEN ? LDNS_RCODE_SERVFAIL : 0, true);
+    return dns_writer_finish(&w,
+                             mode == NEGATIVE ? LDNS_RCODE_NXDOMAIN
+                             : mode == BROKEN ? LDNS_RCODE_SERVFAIL
+                                              : 0,
+                             true);
 }
 
 static void *serve_udp(void *arg)
@@ -67,13 +74,16 @@ static void *serve_tcp(void *arg)
         static uint8_t in[2000], out[2 + DNS_TCP_SIZE];
         size_t len = 0;
         ssize_t n;
-        while ((len < 2 || len < 2u + dns_get16(in)) && (n = recv(fd, in + len, sizeof(in) - len, 0)) > 0)
+        while ((len < 2 || len < 2u + dns_get16(in)) &&
+               (n = recv(fd, in + len, sizeof(in) - len, 0)) > 0)
             len += (size_t)n;
         atomic_fetch_add(&o->asked_tcp, 1);
         size_t size = other_answer(o, in + 2, len - 2, out + 2, true);
         dns_put16(out, (uint16_t)size);
-        for (size_t sent = 0; sent < size + 2;) /* in pieces: a message may come in any number of them */
-            sent += (size_t)send(fd, out + sent, size + 2 - sent < 1000 ? size + 2 - sent : 1000, 0);
+        for (size_t sent = 0;
+             sent < size + 2;) /* in pieces: a message may come in any number of them */
+            sent +=
+                (size_t)send(fd, out + sent, size + 2 - sent < 1000 ? size + 2 - sent : 1000, 0);
         close(fd);
     }
     return NULL;
@@ -138,9 +148,14 @@ static void start(const char *a, const char *b)
     if (b)
         ck_assert(forward_servers_add(&upstream, b));
     config.forwards = upstream.count > 0;
-    struct server_options o = {.address = "::", .answers = &config, .upstream = &upstream, .max_ttl = 3600, .synced = synced};
+    struct server_options o = {.address = "::",
+                               .answers = &config,
+                               .upstream = &upstream,
+                               .max_ttl = 3600,
+                               .synced = synced};
     server = NULL;
-    for (int tries = 0; !server && tries < 50; tries++) /* the port that is free for UDP may be taken for TCP */
+    for (int tries = 0; !server && tries < 50;
+         tries++) /* the port that is free for UDP may be taken for TCP */
         server = server_start(&o, NULL);
     ck_assert_ptr_nonnull(server);
 }
@@ -148,11 +163,13 @@ static void start(const char *a, const char *b)
 static void setup(void)
 {
     server_metrics();
-    config = (struct answer_config){.zone = zone_new(), .ttl = 30, .own_namespace = "n", .own_service = "s"};
+    config = (struct answer_config){
+        .zone = zone_new(), .ttl = 30, .own_namespace = "n", .own_service = "s"};
     config.domain_len = dns_name_from_text(config.domain, "cluster.local");
     zone_put_namespace(config.zone, "default", true);
     add_service(config.zone, "default/web", "{\"clusterIP\":\"10.96.0.7\"}", NULL);
-    add_service(config.zone, "default/out", "{\"type\":\"ExternalName\",\"externalName\":\"www.example\"}", NULL);
+    add_service(config.zone, "default/out",
+                "{\"type\":\"ExternalName\",\"externalName\":\"www.example\"}", NULL);
     atomic_store(&is_synced, true);
     other_start(&other);
     other_start(&second);
@@ -168,16 +185,21 @@ static void teardown(void)
 
 static int connect_server(int type)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)server_port(server))};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                            .sin_port = htons((uint16_t)server_port(server))};
     int fd = socket(AF_INET, type, 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = 10}, sizeof(struct timeval));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = 10},
+               sizeof(struct timeval));
     return fd;
 }
 
 static int connect_v6(void)
 {
-    struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons((uint16_t)server_port(server))};
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+                             .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+                             .sin6_port = htons((uint16_t)server_port(server))};
     int fd = socket(AF_INET6, SOCK_DGRAM, 0);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
         close(fd);
@@ -197,23 +219,25 @@ static char *ask_udp(const char *name)
     return answer_text(wire, (size_t)n);
 }
 
-#define EXPECT(name, want)                                                                                                   \
-    do {                                                                                                                     \
-        cleanup_free char *got_ = ask_udp(name);                                                                             \
-        ck_assert_str_eq(got_, want);                                                                                        \
+#define EXPECT(name, want)                                                                         \
+    do {                                                                                           \
+        cleanup_free char *got_ = ask_udp(name);                                                   \
+        ck_assert_str_eq(got_, want);                                                              \
     } while (0)
 #define TWO(name) "NOERROR|" name ". 100 IN A 192.0.2.0|" name ". 100 IN A 192.0.2.1"
 
 START_TEST(own_and_other_names)
 {
     start(other.address, NULL);
-    EXPECT("web.default.svc.cluster.local", "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
+    EXPECT("web.default.svc.cluster.local",
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
     EXPECT("www.example", TWO("www.example"));
     ck_assert_int_eq(atomic_load(&other.asked), 1);
     EXPECT("wWw.eXample", TWO("wWw.eXample")); /* remembered, and in the letters of the question */
     ck_assert_int_eq(atomic_load(&other.asked), 1);
-    EXPECT("out.default.svc.cluster.local", "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example."
-                                            "|www.example. 100 IN A 192.0.2.0|www.example. 100 IN A 192.0.2.1");
+    EXPECT("out.default.svc.cluster.local",
+           "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example."
+           "|www.example. 100 IN A 192.0.2.0|www.example. 100 IN A 192.0.2.1");
     ck_assert_int_eq(atomic_load(&other.asked), 1);
     atomic_store(&other.mode, NEGATIVE);
     EXPECT("nothing.example", "NXDOMAIN|~example. 50 IN SOA . . 0 0 0 0 60");
@@ -225,7 +249,8 @@ END_TEST
 START_TEST(both_families)
 {
     start(NULL, NULL);
-    EXPECT("web.default.svc.cluster.local", "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
+    EXPECT("web.default.svc.cluster.local",
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
     cleanup_close int fd = connect_v6();
     if (fd < 0)
         return;
@@ -242,8 +267,9 @@ END_TEST
 START_TEST(external_name_asks)
 {
     start(other.address, NULL);
-    EXPECT("out.default.svc.cluster.local", "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example."
-                                            "|www.example. 100 IN A 192.0.2.0|www.example. 100 IN A 192.0.2.1");
+    EXPECT("out.default.svc.cluster.local",
+           "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example."
+           "|www.example. 100 IN A 192.0.2.0|www.example. 100 IN A 192.0.2.1");
 }
 END_TEST
 
@@ -254,7 +280,8 @@ START_TEST(truncated_answers_come_over_tcp)
     ck_assert_int_eq(atomic_load(&other.asked_tcp), 1);
     cleanup_close int fd = connect_server(SOCK_STREAM);
     /* Three questions at once on one connection; one of them for the others to answer. */
-    static const char *const names[] = {"big.example", "web.default.svc.cluster.local", "www.example"};
+    static const char *const names[] = {"big.example", "web.default.svc.cluster.local",
+                                        "www.example"};
     uint8_t wire[2000];
     size_t len = 0;
     for (int i = 0; i < 3; i++) {
@@ -302,7 +329,8 @@ START_TEST(nobody_there)
 {
     start("127.0.0.1:1", NULL);
     EXPECT("a.example", "SERVFAIL");
-    EXPECT("web.default.svc.cluster.local", "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
+    EXPECT("web.default.svc.cluster.local",
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
     cleanup_free char *out = ask_udp("out.default.svc.cluster.local");
     ck_assert_str_eq(out, "SERVFAIL aa|out.default.svc.cluster.local. 30 IN CNAME www.example.");
 }
@@ -314,9 +342,11 @@ START_TEST(without_upstream_and_before_the_first_lists)
     start(NULL, NULL);
     EXPECT("web.default.svc.cluster.local", "SERVFAIL");
     atomic_store(&is_synced, true);
-    EXPECT("web.default.svc.cluster.local", "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
+    EXPECT("web.default.svc.cluster.local",
+           "NOERROR aa|web.default.svc.cluster.local. 30 IN A 10.96.0.7");
     EXPECT("a.example", "REFUSED");
-    EXPECT("out.default.svc.cluster.local", "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example.");
+    EXPECT("out.default.svc.cluster.local",
+           "NOERROR aa|out.default.svc.cluster.local. 30 IN CNAME www.example.");
 }
 END_TEST
 
@@ -349,8 +379,11 @@ END_TEST
 START_TEST(addresses_of_servers)
 {
     struct forward_servers s = {0};
-    static const char *const good[] = {"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:54"};
-    static const char *const bad[] = {"", "x", "192.0.2", "192.0.2.1:", "192.0.2.1:x", "192.0.2.1:65536", "[2001:db8::1", "[::1]x", ":53"};
+    static const char *const good[] = {"192.0.2.1", "192.0.2.1:5353", "2001:db8::1",
+                                       "[2001:db8::1]", "[2001:db8::1]:54"};
+    static const char *const bad[] = {
+        "",       "x",  "192.0.2", "192.0.2.1:", "192.0.2.1:x", "192.0.2.1:65536", "[2001:db8::1",
+        "[::1]x", ":53"};
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
         ck_assert_msg(forward_servers_add(&s, good[i]), "%s", good[i]);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
