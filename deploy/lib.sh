@@ -35,6 +35,7 @@ SERVICE_FIRST_IP=10.96.0.1
 DNS_IP=10.96.0.10
 CLUSTER_DOMAIN=cluster.local
 PAUSE_IMAGE=skiff.local/pause:1
+INGRESS_PORT=${INGRESS_PORT:-8080} # of 127.0.0.1: leads to the ingress controller
 
 # A range of each IP family that the cluster has: both A B
 both() { echo "$1${IPV6:+,$2}"; }
