@@ -33,6 +33,8 @@
 
 /* --- answers --- */
 
+enum { PIECE_SIZE = 32 * 1024 };
+
 void httpd_add_header(struct httpd_request *r, const char *name, const char *value)
 {
     r->headers = mem_realloc(r->headers, (r->header_count + 1) * sizeof *r->headers);
@@ -102,6 +104,36 @@ void httpd_reply_shared(struct httpd_request *r, int status, const char *content
     reply_response(
         r, status, content_type,
         MHD_create_response_from_buffer_with_free_callback_cls(len, (void *)body, release, owner));
+}
+
+struct pieces {
+    size_t (*fill)(void *owner, uint64_t at, char *out, size_t max);
+    void (*release)(void *);
+    void *owner;
+};
+
+static ssize_t read_piece(void *cls, uint64_t at, char *out, size_t max)
+{
+    struct pieces *p = cls;
+    size_t n = p->fill(p->owner, at, out, max);
+    return n ? (ssize_t)n : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void pieces_free(void *cls)
+{
+    struct pieces *p = cls;
+    p->release(p->owner);
+    free(p);
+}
+
+void httpd_reply_pieces(struct httpd_request *r, int status, const char *content_type, uint64_t len,
+                        size_t (*fill)(void *owner, uint64_t at, char *out, size_t max),
+                        void (*release)(void *), void *owner)
+{
+    struct pieces *p = mem_alloc(sizeof *p);
+    *p = (struct pieces){fill, release, owner};
+    reply_response(r, status, content_type,
+                   MHD_create_response_from_callback(len, PIECE_SIZE, read_piece, p, pieces_free));
 }
 
 void httpd_defer(struct httpd_request *r)

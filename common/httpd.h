@@ -77,6 +77,12 @@ void httpd_reply_take(struct httpd_request *r, int status, const char *content_t
 /* Sends bytes owned by someone else, without a copy; release(owner) is called when sent. */
 void httpd_reply_shared(struct httpd_request *r, int status, const char *content_type, const void *body,
                         size_t len, void (*release)(void *), void *owner);
+/* A body of len bytes that is put together while it is sent, so that it need not be in memory whole. fill(owner, at, out, max)
+ * copies what is at that place, at least one byte; it is called in order, on an I/O thread, and must not block.
+ * release(owner) is called once, when all is sent or the client is gone. */
+void httpd_reply_pieces(struct httpd_request *r, int status, const char *content_type, uint64_t len,
+                        size_t (*fill)(void *owner, uint64_t at, char *out, size_t max), void (*release)(void *),
+                        void *owner);
 void httpd_defer(struct httpd_request *r);
 
 /* --- streams (chunked answers of unknown length) ---

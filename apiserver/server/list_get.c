@@ -11,6 +11,8 @@
 /* A list of up to this many objects is written where the answer becomes known; a longer one on a
  * worker. */
 #define SMALL_LIST 100
+/* From this many bytes on a list is not put together in memory. */
+#define LONG_LIST ((size_t)64 * 1024)
 
 /* --- GET --- */
 
@@ -105,6 +107,17 @@ static void set_token(struct list *l, uint64_t revision)
     l->token = continue_token(revision, l->items[l->count - 1]->key + prefix.len);
 }
 
+/* How many objects with the prefix follow, without looking at each. */
+static int64_t count_rest(const struct tree_root *root, const struct tree_cursor *from,
+                          const char *prefix)
+{
+    struct tree_cursor end;
+    cleanup_free char *behind = mem_strdup(prefix);
+    behind[strlen(behind) - 1]++; /* prefixes end in a slash */
+    tree_seek(&end, root, behind, false);
+    return (int64_t)tree_distance(from, &end);
+}
+
 static void collect(struct list *l)
 {
     cleanup_buf struct buf prefix = {0}, from = {0};
@@ -118,17 +131,19 @@ static void collect(struct list *l)
     size_t limit = l->options.limit ? (size_t)l->options.limit : SIZE_MAX;
     int64_t more = 0;
     struct stored *s;
-    while ((s = tree_next(&cursor)) && !strncmp(s->key, prefix.data, prefix.len)) {
+    while ((l->count < limit || l->filter.selects) && (s = tree_next(&cursor)) &&
+           !strncmp(s->key, prefix.data, prefix.len)) {
         if (!filter_matches(&l->filter, s))
             continue;
         if (l->count < limit) {
             add_item(l, s);
             continue;
         }
-        more++;
-        if (l->filter.selects) /* Kubernetes says no number then */
-            break;
+        more = 1; /* Kubernetes says no number then */
+        break;
     }
+    if (!l->filter.selects && l->count == limit)
+        more = count_rest(l->root, &cursor, prefix.data);
     l->remaining = more && !l->filter.selects ? more : -1;
     if (more && l->count) {
         set_token(l, l->revision);
@@ -139,16 +154,22 @@ static void collect(struct list *l)
 static void print_list_meta(const struct list *l, const char *kind, const char *api_version,
                             struct buf *b)
 {
-    buf_printf(
-        b,
-        "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64
-        "\"",
-        kind, api_version, l->revision);
+    buf_printf(b,
+               "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"resourceVersion\":\"%" PRIu64
+               "\"",
+               kind, api_version, l->revision);
     if (l->token)
         buf_printf(b, ",\"continue\":\"%s\"", l->token);
     if (l->token && l->remaining > 0)
         buf_printf(b, ",\"remainingItemCount\":%" PRId64, l->remaining);
     buf_adds(b, "},\"items\":[");
+}
+
+static void print_head(const struct resource *r, const struct list *l, struct buf *b)
+{
+    cleanup_free char *list_kind = resource_list_kind(r),
+                      *version = mem_printf("%s%s%s", r->group, *r->group ? "/" : "", r->version);
+    print_list_meta(l, list_kind, version, b);
 }
 
 static cJSON *parse_item(const struct resource *r, const struct stored *s)
@@ -164,14 +185,11 @@ static cJSON *parse_item(const struct resource *r, const struct stored *s)
 static void print_objects(const struct server_request *q, const struct list *l, struct buf *b)
 {
     const struct resource *r = q->pub.resource;
-    cleanup_buf struct buf version = {0};
-    cleanup_free char *list_kind = resource_list_kind(r);
-    buf_printf(&version, "%s%s%s", r->group, *r->group ? "/" : "", r->version);
     size_t size = 256;
     for (size_t i = 0; i < l->count; i++)
         size += l->items[i]->len + 1;
     buf_reserve(b, size);
-    print_list_meta(l, list_kind, version.data, b);
+    print_head(r, l, b);
     for (size_t i = 0; i < l->count; i++) {
         if (i)
             buf_addc(b, ',');
@@ -183,6 +201,84 @@ static void print_objects(const struct server_request *q, const struct list *l, 
         }
     }
     buf_adds(b, "]}");
+}
+
+/* --- a long list, sent out of the snapshot without being put together first --- */
+
+struct long_list {
+    struct list *list; /* owned: holds the items */
+    struct buf head;
+    /* Where the sending is: in the head (0), before or in an item (2 * its number + 1, + 2), in the
+     * tail. */
+    size_t part, within;
+};
+
+static const char *part_of(const struct long_list *x, size_t part, size_t *len)
+{
+    if (part == 0) {
+        *len = x->head.len;
+        return x->head.data;
+    }
+    size_t item = (part - 1) / 2;
+    if (item == x->list->count) {
+        *len = part % 2 ? 2 : 0;
+        return "]}";
+    }
+    if (part % 2) {
+        *len = item ? 1 : 0;
+        return ",";
+    }
+    *len = x->list->items[item]->len;
+    return x->list->items[item]->json;
+}
+
+static size_t fill_list(void *owner, uint64_t at, char *out, size_t max)
+{
+    struct long_list *x = owner;
+    size_t done = 0;
+    (void)at; /* in order */
+    while (done < max && x->part <= 2 * x->list->count + 1) {
+        size_t len;
+        const char *text = part_of(x, x->part, &len);
+        size_t n = len - x->within < max - done ? len - x->within : max - done;
+        memcpy(out + done, text + x->within, n);
+        done += n;
+        x->within += n;
+        if (x->within == len) {
+            x->part++;
+            x->within = 0;
+        }
+    }
+    return done;
+}
+
+static void long_list_free(void *owner)
+{
+    struct long_list *x = owner;
+    list_free(x->list);
+    buf_free(&x->head);
+    free(x);
+}
+
+/* False: it is short, or wanted in another form. */
+static bool reply_long_list(struct server_request *q)
+{
+    struct list *l = q->state;
+    size_t size = 0;
+    for (size_t i = 0; i < l->count; i++)
+        size += l->items[i]->len + 1;
+    if (q->pub.accept.form != FORM_OBJECT || q->pub.resource->from_stored || size < LONG_LIST ||
+        !reply_is_plain(q, size))
+        return false;
+    struct long_list *x = mem_alloc(sizeof *x);
+    x->list = l;
+    q->state = NULL;
+    q->state_free = NULL;
+    print_head(q->pub.resource, l, &x->head);
+    httpd_reply_pieces(api_answered(&q->pub, 200), 200, "application/json",
+                       x->head.len + size - (l->count > 0) + 2, fill_list, long_list_free, x);
+    request_done(q);
+    return true;
 }
 
 static void print_partial(const struct server_request *q, const struct list *l, struct buf *b)
@@ -222,10 +318,7 @@ static bool reply_protobuf(struct server_request *q, const struct list *l)
     if (partial) {
         print_list_meta(l, "PartialObjectMetadataList", "meta.k8s.io/v1", &head);
     } else {
-        cleanup_free char *list_kind = resource_list_kind(r);
-        cleanup_free char *version =
-            mem_printf("%s%s%s", r->group, *r->group ? "/" : "", r->version);
-        print_list_meta(l, list_kind, version, &head);
+        print_head(r, l, &head);
     }
     buf_adds(&head, "]}");
     cleanup_json cJSON *list = json_parse(head.data, head.len, NULL);
@@ -251,6 +344,8 @@ static void reply_list(struct server_request *q)
         request_done(q);
         return;
     }
+    if (reply_long_list(q))
+        return;
     switch (q->pub.accept.form) {
     case FORM_OBJECT:
         print_objects(q, l, &b);

@@ -188,11 +188,16 @@ void reply_encoded(struct server_request *q, int status, const char *type, char 
     httpd_reply_take(api_answered(&q->pub, status), status, type, text, len);
 }
 
+bool reply_is_plain(const struct server_request *q, size_t len)
+{
+    const struct api_accept *a = &q->pub.accept;
+    return !a->pretty && !a->protobuf && !a->yaml && !(q->gzip && len >= GZIP_MIN);
+}
+
 void reply_bytes(struct server_request *q, int status, const char *text, size_t len,
                  void (*release)(void *), void *owner)
 {
-    const struct api_accept *a = &q->pub.accept;
-    if (a->pretty || a->protobuf || a->yaml || (q->gzip && len >= GZIP_MIN)) {
+    if (!reply_is_plain(q, len)) {
         reply_text(q, status, mem_dup(text, len), len);
         release(owner);
         return;

@@ -78,6 +78,8 @@ void reply_init(void);
 void reply_encoded(struct server_request *q, int status, const char *type, char *text, size_t len);
 /* JSON text (taken) as the client wants it (pretty, YAML, protobuf, gzip). */
 void reply_text(struct server_request *q, int status, char *text, size_t len);
+/* Does the client want compact JSON of this length as it is? */
+bool reply_is_plain(const struct server_request *q, size_t len);
 /* Shared bytes, compact JSON. */
 void reply_bytes(struct server_request *q, int status, const char *text, size_t len,
                  void (*release)(void *), void *owner);

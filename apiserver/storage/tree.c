@@ -259,3 +259,15 @@ struct stored *tree_next(struct tree_cursor *c)
     }
     return NULL;
 }
+
+size_t tree_distance(const struct tree_cursor *a, const struct tree_cursor *b)
+{
+    if (a->leaf > b->leaf || (a->leaf == b->leaf && a->item >= b->item))
+        return 0;
+    if (a->leaf == b->leaf)
+        return b->item - a->item;
+    size_t n = a->root->leaves[a->leaf]->count - a->item + b->item;
+    for (size_t i = a->leaf + 1; i < b->leaf; i++)
+        n += a->root->leaves[i]->count;
+    return n;
+}

@@ -37,3 +37,5 @@ struct tree_cursor {
 /* To the first key that is >= key (or > key when `after`). */
 void tree_seek(struct tree_cursor *c, const struct tree_root *root, const char *key, bool after);
 struct stored *tree_next(struct tree_cursor *c); /* borrowed; NULL at the end */
+/* How many objects lie between two places in one snapshot, a before b. */
+size_t tree_distance(const struct tree_cursor *a, const struct tree_cursor *b);

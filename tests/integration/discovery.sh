@@ -107,6 +107,31 @@ watches() {
 }
 check "watch lists in protobuf" watches
 
+# --- a long list, whole and page by page ---
+long_list() {
+    seq 1 150 | awk -v filler="$(head -c 900 /dev/zero | tr '\0' x)" 'BEGIN {print "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":["}
+        {printf "%s{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"c-%03d\",\"namespace\":\"t\"},\"data\":{\"a\":\"%s\",\"n\":\"%d\"}}", (NR > 1 ? "," : ""), $1, filler, $1} END {print "]}"}' >"$WORK/many.json"
+    k create -f "$WORK/many.json" >/dev/null
+}
+check "150 objects of 1 KB" long_list
+LIST=$API/api/v1/namespaces/t/configmaps
+"${CURL[@]}" -D "$WORK/h" -o "$WORK/whole.json" "$LIST"
+check_equal "a long list comes whole" "ConfigMapList 150 11325" "$(jq -r '"\(.kind) \(.items|length) \([.items[].data.n|tonumber]|add)"' "$WORK/whole.json")"
+check_equal "with its length told before" "$(stat -c %s "$WORK/whole.json")" "$(tr -d '\r' <"$WORK/h" | awk 'tolower($1) == "content-length:" {print $2}')"
+check_equal "the same gzipped" "$(jq -cS .items "$WORK/whole.json" | md5sum)" "$("${CURL[@]}" --compressed "$LIST" | jq -cS .items | md5sum)"
+pages() {
+    local token='' out
+    while :; do
+        out=$("${CURL[@]}" "$LIST?limit=70&continue=$token")
+        jq -r '"\(.items|length)+\(.metadata.remainingItemCount // "none")"' <<<"$out"
+        token=$(jq -r '.metadata.continue // empty' <<<"$out")
+        [ -n "$token" ] || break
+    done | xargs
+}
+check_equal "pages tell how much is left" "70+80 70+10 10+none" "$(pages)"
+check_equal "of a selection nobody knows" "1+none" "$("${CURL[@]}" "$LIST?limit=1&labelSelector=!none" | jq -r '"\(.items|length)+\(.metadata.remainingItemCount // "none")"')"
+check_equal "the last page is full and the end" "150+none" "$("${CURL[@]}" "$LIST?limit=150" | jq -r '"\(.items|length)+\(.metadata.continue // "none")"')"
+
 # --- health and metrics ---
 for path in livez readyz healthz; do
     check_equal "/$path" ok "$("${CURL[@]}" "$API/$path")"

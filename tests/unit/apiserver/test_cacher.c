@@ -128,6 +128,10 @@ START_TEST(test_tree_seek)
         ck_assert_int_eq(atoi(tree_next(&c)->name + 1), i % 2 ? i + 1 : i);
         tree_seek(&c, t.root, key, true);
         ck_assert_int_eq(atoi(tree_next(&c)->name + 1), i % 2 ? i + 1 : i + 2);
+        struct tree_cursor end; /* c stands behind the object that it has given */
+        tree_seek(&end, t.root, "/registry/pods/a0", false);
+        ck_assert_uint_eq(tree_distance(&c, &end), (size_t)(998 - (i % 2 ? i + 1 : i + 2)) / 2);
+        ck_assert_uint_eq(tree_distance(&end, &c), 0);
     }
     tree_seek(&c, t.root, "/registry/pods/a/p00998", true);
     ck_assert_ptr_null(tree_next(&c));

@@ -139,6 +139,24 @@ static void on_release(void *owner)
     atomic_fetch_add(&released, 1);
 }
 
+enum { PIECES_LEN = 1000003 };
+
+static char nth_byte(uint64_t at)
+{
+    return (char)('a' + at * 7 % 23);
+}
+
+/* Pieces of odd sizes. */
+static size_t fill_piece(void *owner, uint64_t at, char *out, size_t max)
+{
+    (void)owner;
+    size_t n = PIECES_LEN - at < 777 ? PIECES_LEN - at : 777;
+    n = n < max ? n : max;
+    for (size_t i = 0; i < n; i++)
+        out[i] = nth_byte(at + i);
+    return n;
+}
+
 static void nap(void)
 {
     nanosleep(&(struct timespec){0, 2000000}, NULL);
@@ -272,6 +290,8 @@ static void handle(struct httpd_request *r, void *userdata)
         static char big[300000];
         memset(big, 'x', sizeof big);
         httpd_reply_shared(r, 200, "text/plain", big, sizeof big, on_release, NULL);
+    } else if (!strcmp(path, "/pieces")) {
+        httpd_reply_pieces(r, 200, "text/plain", PIECES_LEN, fill_piece, on_release, NULL);
     } else if (!strcmp(path, "/stream")) {
         start_thread(write_stream,
                      httpd_stream_start(r, 200, "text/plain", 1 << 20, on_gone, NULL));
@@ -523,6 +543,18 @@ START_TEST(test_shared_bytes_are_released)
     released = 0;
     ck_assert_int_eq(get("/shared", NULL, &out), 200);
     ck_assert_uint_eq(out.len, 300000);
+    ck_assert(eventually(&released, 1));
+}
+END_TEST
+
+START_TEST(test_pieces_arrive_whole)
+{
+    cleanup_buf struct buf out = {0};
+    released = 0;
+    ck_assert_int_eq(get("/pieces", NULL, &out), 200);
+    ck_assert_uint_eq(out.len, PIECES_LEN);
+    for (size_t i = 0; i < out.len; i++)
+        ck_assert_msg(out.data[i] == nth_byte(i), "byte %zu", i);
     ck_assert(eventually(&released, 1));
 }
 END_TEST
@@ -943,6 +975,7 @@ static void add_common(TCase *t)
     tcase_add_test(t, test_body_too_large);
     tcase_add_test(t, test_deferred);
     tcase_add_test(t, test_shared_bytes_are_released);
+    tcase_add_test(t, test_pieces_arrive_whole);
     tcase_add_test(t, test_streams);
     tcase_add_test(t, test_hang_up_is_noticed_while_nothing_is_sent);
     tcase_add_test(t, test_slow_client_is_cut_off);
