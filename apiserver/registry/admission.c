@@ -122,15 +122,68 @@ static bool node_creates_pod(struct write *w, const char *node, const cJSON *pod
     return true;
 }
 
-static bool node_label_reserved(const cJSON *labels, const cJSON *old)
+static bool ends_with(const char *s, size_t len, const char *end)
 {
-    static const char reserved[] = "node-restriction.kubernetes.io/";
+    size_t n = strlen(end);
+    return len >= n && !strncmp(s + len - n, end, n);
+}
+
+/* Labels of Kubernetes' own that are not for kubelets to set. */
+static bool label_is_forbidden(const char *key)
+{
+    static const char *const for_kubelets[] = {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region",
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+        "kubernetes.io/os",
+        "kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+    };
+    static const char *const own[] = {"kubelet.kubernetes.io", "node.kubernetes.io"};
+    const char *slash = strchr(key, '/');
+    size_t len = slash ? (size_t)(slash - key) : 0;
+    bool kubernetes = (len == 13 && !strncmp(key, "kubernetes.io", len)) ||
+                      (len == 6 && !strncmp(key, "k8s.io", len)) ||
+                      ends_with(key, len, ".kubernetes.io") || ends_with(key, len, ".k8s.io");
+    if (!kubernetes)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(for_kubelets); i++)
+        if (!strcmp(key, for_kubelets[i]))
+            return false;
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        size_t n = strlen(own[i]);
+        if ((len == n && !strncmp(key, own[i], n)) ||
+            (len > n && key[len - n - 1] == '.' && !strncmp(key + len - n, own[i], n)))
+            return false;
+    }
+    return true;
+}
+
+static void add_forbidden(struct buf *b, const char *key)
+{
+    if (label_is_forbidden(key))
+        buf_printf(b, "%s%s", b->len ? ", " : "", key);
+}
+
+/* The forbidden ones among the labels that differ. */
+static void forbidden_labels(const cJSON *labels, const cJSON *old, struct buf *out)
+{
     const cJSON *l;
-    cJSON_ArrayForEach(l, labels) if (!strncmp(l->string, reserved, sizeof reserved - 1) &&
-                                      !json_equal(l, json_get(old, l->string))) return true;
-    cJSON_ArrayForEach(l, old) if (!strncmp(l->string, reserved, sizeof reserved - 1) &&
-                                   !json_get(labels, l->string)) return true;
-    return false;
+    cJSON_ArrayForEach(l, labels)
+    {
+        if (!json_equal(l, json_get(old, l->string)))
+            add_forbidden(out, l->string);
+    }
+    cJSON_ArrayForEach(l, old)
+    {
+        if (!json_get(labels, l->string))
+            add_forbidden(out, l->string);
+    }
 }
 
 static bool node_writes_node(struct write *w, const char *node, const cJSON *object,
@@ -141,14 +194,15 @@ static bool node_writes_node(struct write *w, const char *node, const cJSON *obj
         return refuse(w, name,
                       mem_printf("node \"%s\" is not allowed to modify node \"%s\"", node, name),
                       err);
-    if (node_label_reserved(json_path(object, "metadata.labels"),
-                            json_path(old, "metadata.labels")))
-        return refuse(
-            w, name,
-            mem_printf(
-                "node \"%s\" is not allowed to modify labels: node-restriction.kubernetes.io/*",
-                node),
-            err);
+    cleanup_buf struct buf labels = {0};
+    forbidden_labels(json_path(object, "metadata.labels"), json_path(old, "metadata.labels"),
+                     &labels);
+    if (labels.len)
+        return refuse(w, name,
+                      mem_printf(old ? "node \"%s\" is not allowed to modify labels: %s"
+                                     : "node \"%s\" is not allowed to set the following labels: %s",
+                                 node, buf_str(&labels)),
+                      err);
     if (old && !json_equal(json_path(object, "spec.taints"), json_path(old, "spec.taints")))
         return refuse(w, name, mem_printf("node \"%s\" is not allowed to modify taints", node),
                       err);
@@ -166,6 +220,10 @@ static bool node_restriction(struct write *w, const cJSON *object, const cJSON *
     if (write_is(w->r, "", "Node"))
         return node_writes_node(w, node, object, old, err);
     const char *name = json_str_or(object, "metadata.name", "");
+    if (write_is(w->r, "storage.k8s.io", "CSINode") && strcmp(name, node) != 0)
+        return refuse(
+            w, name,
+            mem_strdup("can only access CSINode with the same name as the requesting node"), err);
     if (write_is(w->r, "coordination.k8s.io", "Lease") && strcmp(name, node) != 0)
         return refuse(
             w, name,
@@ -214,7 +272,8 @@ bool admission_update(struct write *w, cJSON *object, const cJSON *old, struct e
 {
     /* Of pods, the resize alone changes what limits are about. */
     bool limited = !strcmp(w->sub, "resize") || write_is(w->r, "", "PersistentVolumeClaim");
-    return node_restriction(w, object, old, err) && (!limited || limit_ranger_admit(w, object, err)) &&
+    return node_restriction(w, object, old, err) &&
+           (!limited || limit_ranger_admit(w, object, err)) &&
            claim_resize_admit(w, object, old, err) && priority_admit_class(w, object, err) &&
            pod_security_admit(w, object, old, err) && certificate_admit(w, object, old, err) &&
            rbac_check_escalation(w->req, object, old, err);

@@ -102,5 +102,25 @@ settle() { # the same twice in a row
     rss
 }
 printf '  %-44s %9s\n' "$(("$(count big)" + $(count default))) objects of 1 KB, after all that" "$(settle)"
+# Pods as a Deployment makes them, ten thousand at a time (PODS="10000 50000 150000" takes some minutes).
+pods() { # from, to
+    seq "$1" "$2" | awk -v api="$API" -v token="$token" -v ca="$CP_DIR/pki/ca.crt" '{
+        printf "%surl=%s/api/v1/namespaces/pods/pods\noutput=/dev/null\nrequest=POST\nsilent\ncacert=%s\nheader=\"Authorization: Bearer %s\"\nheader=\"Content-Type: application/json\"\n", (NR > 1 ? "next\n" : ""), api, ca, token
+        printf "data={\"metadata\":{\"name\":\"web-5d78f9c6b4-%06d\",\"labels\":{\"app\":\"web\",\"pod-template-hash\":\"5d78f9c6b4\"}},\"spec\":{\"automountServiceAccountToken\":false,\"containers\":[{\"name\":\"app\",\"image\":\"registry.example/web:1\",\"ports\":[{\"name\":\"http\",\"containerPort\":8080}],\"env\":[{\"name\":\"POD_NAME\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":\"metadata.name\"}}}],\"resources\":{\"requests\":{\"cpu\":\"50m\",\"memory\":\"64Mi\"}}}]}}\n", $1
+    }' >"$work/pods.curl"
+    curl --parallel --parallel-max 32 -K "$work/pods.curl" >/dev/null 2>&1
+}
+"${CURL[@]}" -o /dev/null -X POST -d '{"metadata":{"name":"pods"}}' "$API/api/v1/namespaces"
+"${CURL[@]}" -o /dev/null -X POST -d '{"metadata":{"name":"default"}}' "$API/api/v1/namespaces/pods/serviceaccounts"
+made=0
+for wanted in ${PODS:-10000}; do
+    while [ "$made" -lt "$wanted" ]; do
+        next=$((made + 10000 < wanted ? made + 10000 : wanted))
+        pods $((made + 1)) "$next"
+        made=$next
+    done
+    n=$("${CURL[@]}" "$API/api/v1/namespaces/pods/pods?limit=1" | jq '(.items|length) + (.metadata.remainingItemCount // 0)')
+    printf '  %-44s %9s\n' "and $n pods" "$(settle)"
+done
 control_plane_stop 2>/dev/null
 rm -rf "$work"

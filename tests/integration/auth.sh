@@ -157,6 +157,17 @@ check_output "the issuer's discovery" '"issuer":"https://kubernetes.default.svc.
 check_output "the keys" '"use":"sig","kty":"EC","kid":"[A-Za-z0-9_-]{43}","crv":"P-256","alg":"ES256","x":"[A-Za-z0-9_-]{43}","y":"[A-Za-z0-9_-]{43}".* 200$' bearer "$default" /openid/v1/jwks
 check_output "not for everybody" ' 403$' anonymous /openid/v1/jwks
 
+# --- NodeRestriction: labels ---------------------------------------------------------------------------------
+make_node() { printf '{"apiVersion":"v1","kind":"Node","metadata":{"name":"%s","labels":{%s}}}' "$1" "$2" | node create -f - 2>&1; }
+check_output "a kubelet makes no other node" 'is not allowed to modify node "node-2"' make_node node-2 ''
+check_output "nor one with labels that are not for it" 'node "node-1" is not allowed to set the following labels: node-role.kubernetes.io/master, x.k8s.io/y' make_node node-1 '"node-role.kubernetes.io/master":"","kubernetes.io/hostname":"h","x.k8s.io/y":"z","own":"a"'
+check_output "with its own it does" 'node/node-1 created' make_node node-1 '"kubernetes.io/hostname":"h","node.kubernetes.io/x":"y","a.kubelet.kubernetes.io/b":"c","own":"a"'
+check_output "none is added later" 'node "node-1" is not allowed to modify labels: node-restriction.kubernetes.io/trusted' node label node node-1 node-restriction.kubernetes.io/trusted=yes
+k label node node-1 node-role.kubernetes.io/db= >/dev/null
+check_output "none is taken away" 'is not allowed to modify labels: node-role.kubernetes.io/db' node label node node-1 node-role.kubernetes.io/db-
+check_output "others are its own affair" 'labeled' node label node node-1 own=b --overwrite
+k delete node node-1 >/dev/null
+
 # --- PodSecurity ----------------------------------------------------------------------------------------------
 k create namespace strict >/dev/null && k label namespace strict pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted >/dev/null
 k create namespace base >/dev/null && k label namespace base pod-security.kubernetes.io/enforce=baseline >/dev/null
