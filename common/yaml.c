@@ -12,6 +12,7 @@ enum { DEPTH_MAX = 1000, VALUES_MAX = 1000000 };
 struct conversion {
     yaml_document_t document;
     long values;
+    struct buf *duplicates; /* NULL: a key that comes twice is an error */
     struct error **err;
 };
 
@@ -126,8 +127,41 @@ static bool merge_into(cJSON *map, const cJSON *from)
     return true;
 }
 
+/* One pair of a map. */
+struct member {
+    cJSON *value; /* in the map, under its name */
+    size_t line;  /* of its key, from 1 */
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    int order = strcmp(x->value->string, y->value->string);
+    return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+/* Of pairs with one key the last stays, where that is allowed. Sorts, since a map may be large. */
+static bool one_each(struct conversion *c, cJSON *map, struct member *members, size_t n)
+{
+    qsort(members, n, sizeof *members, by_name);
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(members[i - 1].value->string, members[i].value->string) != 0)
+            continue;
+        if (!c->duplicates) {
+            error_setf(c->err, "yaml: line %zu: key \"%s\" already set in map", members[i].line,
+                       members[i].value->string);
+            return false;
+        }
+        buf_printf(c->duplicates, "\n  line %zu: key \"%s\" already set in map", members[i].line,
+                   members[i].value->string);
+        cJSON_Delete(cJSON_DetachItemViaPointer(map, members[i - 1].value));
+    }
+    return true;
+}
+
+/* The value, added to the map; NULL in *value when it is "<<". */
 static bool convert_pair(struct conversion *c, const yaml_node_pair_t *p, int depth, cJSON *map,
-                         cJSON **merged)
+                         cJSON **merged, struct member *out)
 {
     const yaml_node_t *key = yaml_document_get_node(&c->document, p->key);
     if (!key || key->type != YAML_SCALAR_NODE) {
@@ -141,34 +175,34 @@ static bool convert_pair(struct conversion *c, const yaml_node_pair_t *p, int de
     if (!strcmp(name, "<<") && key->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
         cJSON_Delete(*merged);
         *merged = value;
+        *out = (struct member){0};
         return true;
     }
-    if (json_get(map, name)) {
-        error_setf(c->err, "yaml: line %zu: key \"%s\" already set in map",
-                   key->start_mark.line + 1, name);
-        cJSON_Delete(value);
-        return false;
-    }
     cJSON_AddItemToObject(map, name, value);
+    *out = (struct member){value, key->start_mark.line + 1};
     return true;
 }
 
 static cJSON *mapping(struct conversion *c, const yaml_node_t *n, int depth)
 {
-    cJSON *map = cJSON_CreateObject();
-    cleanup_json cJSON *merged = NULL;
-    for (const yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top;
-         p++)
-        if (!convert_pair(c, p, depth, map, &merged)) {
-            cJSON_Delete(map);
+    cleanup_json cJSON *map = cJSON_CreateObject(), *merged = NULL;
+    const yaml_node_pair_t *first = n->data.mapping.pairs.start, *end = n->data.mapping.pairs.top;
+    cleanup_free struct member *members = mem_alloc(sizeof *members * (size_t)(end - first + 1));
+    size_t count = 0;
+    for (const yaml_node_pair_t *p = first; p < end; p++) {
+        if (!convert_pair(c, p, depth, map, &merged, &members[count]))
             return NULL;
-        }
+        count += members[count].value != NULL;
+    }
+    if (!one_each(c, map, members, count))
+        return NULL;
     if (merged && !merge_into(map, merged)) {
         error_setf(c->err, "yaml: map merge requires map or sequence of maps as the value");
-        cJSON_Delete(map);
         return NULL;
     }
-    return map;
+    cJSON *out = map;
+    map = NULL;
+    return out;
 }
 
 static cJSON *convert(struct conversion *c, int index, int depth)
@@ -197,13 +231,18 @@ static cJSON *convert(struct conversion *c, int index, int depth)
 
 cJSON *yaml_to_json(const char *text, size_t len, struct error **err)
 {
+    return yaml_to_json_noting(text, len, NULL, err);
+}
+
+cJSON *yaml_to_json_noting(const char *text, size_t len, struct buf *duplicates, struct error **err)
+{
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         error_setf(err, "yaml: out of memory");
         return NULL;
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    struct conversion c = {.err = err};
+    struct conversion c = {.duplicates = duplicates, .err = err};
     cJSON *out = NULL;
     if (!yaml_parser_load(&parser, &c.document)) {
         error_setf(err, "yaml: line %zu: %s", parser.problem_mark.line + 1,

@@ -76,7 +76,8 @@ static void set_value(struct schema_field *f, const struct place *at, const cJSO
                       const char *parent)
 {
     const cJSON *properties = json_get(schema, "properties");
-    if (is_type(schema, "object") && properties && properties->child) {
+    bool embedded = cJSON_IsTrue(json_get(schema, "x-kubernetes-embedded-resource"));
+    if (is_type(schema, "object") && (embedded || (properties && properties->child))) {
         f->value = SCHEMA_MESSAGE;
         f->type = object_type(at, schema, mem_printf("%s.%s", parent, f->name));
     } else {
@@ -134,14 +135,19 @@ static void set_field(struct schema_field *f, const struct place *at, const cJSO
         f->list_type = SCHEMA_MAP_ATOMIC;
 }
 
-static void add_fields(struct schema_type *t, const struct place *at, const cJSON *schema,
-                       bool root)
+static bool is_kinds_own(const char *name)
+{
+    return !strcmp(name, "metadata") || !strcmp(name, "kind") || !strcmp(name, "apiVersion");
+}
+
+/* kind: the root, or an embedded object: with Kubernetes' own metadata. */
+static void add_fields(struct schema_type *t, const struct place *at, const cJSON *schema, bool kind)
 {
     const cJSON *properties = json_get(schema, "properties"), *p, *r;
     struct schema_field *fields =
         mem_alloc(sizeof *fields * (size_t)(cJSON_GetArraySize(properties) + 1));
     uint16_t n = 0;
-    if (root)
+    if (kind)
         fields[n++] =
             (struct schema_field){.name = "metadata",
                                   .type = schema_find_type("meta.k8s.io", "v1", "ObjectMeta"),
@@ -150,16 +156,16 @@ static void add_fields(struct schema_type *t, const struct place *at, const cJSO
                                   .flags = SCHEMA_VALUE};
     cJSON_ArrayForEach(p, properties)
     {
-        if (n == UINT16_MAX ||
-            (root && (!strcmp(p->string, "metadata") || !strcmp(p->string, "kind") ||
-                      !strcmp(p->string, "apiVersion"))))
+        if (n == UINT16_MAX || (kind && is_kinds_own(p->string)))
             continue;
         struct schema_field *f = &fields[n++];
         *f = (struct schema_field){0};
         set_field(f, at, p, t->name);
-        cJSON_ArrayForEach(r, json_get(schema, "required")) if (cJSON_IsString(r) &&
-                                                                !strcmp(r->valuestring, p->string))
-            f->flags |= SCHEMA_REQUIRED;
+        cJSON_ArrayForEach(r, json_get(schema, "required"))
+        {
+            if (cJSON_IsString(r) && !strcmp(r->valuestring, p->string))
+                f->flags |= SCHEMA_REQUIRED;
+        }
     }
     qsort(fields, n, sizeof *fields, by_name);
     t->fields = fields;
@@ -178,7 +184,10 @@ static const struct schema_type *object_type(const struct place *at, const cJSON
                               .description = json_map_str(schema, "description"),
                               .flags = SCHEMA_PRESERVE_UNKNOWN |
                                        (keeps_unknown(schema) ? SCHEMA_UNKNOWN_DEDUCED : 0)};
-    add_fields(t, at, schema, false);
+    bool embedded = cJSON_IsTrue(json_get(schema, "x-kubernetes-embedded-resource"));
+    if (embedded)
+        t->flags |= SCHEMA_IS_KIND;
+    add_fields(t, at, schema, embedded);
     return t;
 }
 

@@ -123,11 +123,17 @@ static cJSON *read_applied(struct write *w, const struct schema_type *type, stru
     size_t len = 0;
     const char *body = httpd_body(w->req->http, &len);
     cleanup_json cJSON *applied = json_parse(body, len, NULL);
-    if (!cJSON_IsObject(applied)) {
+    cleanup_buf struct buf duplicates = {0};
+    cleanup_strict_errors struct strict_errors twice = {0};
+    if (cJSON_IsObject(applied))
+        strict_drop_duplicates(applied, &twice);
+    if (!cJSON_IsObject(applied) || twice.count) { /* which tells the lines, of JSON too */
         json_cleanup(&applied);
-        applied = write_parse_yaml(body, len, err);
+        applied = write_parse_yaml(body, len, &duplicates, err);
     }
-    if (!applied)
+    if (!applied || !write_judge_yaml(w, &duplicates,
+                                      "error strict decoding YAML: error converting YAML to JSON: ",
+                                      err))
         return NULL;
     if (!json_str(applied, "kind") || !json_str(applied, "apiVersion")) {
         api_error_bad_request(err,

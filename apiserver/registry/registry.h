@@ -27,7 +27,11 @@ struct write {
 /* The body against a type; refuses content types that we don't read. NULL with an error. */
 cJSON *write_decode(struct write *w, const struct schema_type *type, struct error **err);
 /* A YAML (or JSON) document that is an object; 400 otherwise. */
-cJSON *write_parse_yaml(const char *body, size_t len, struct error **err);
+cJSON *write_parse_yaml(const char *body, size_t len, struct buf *duplicates, struct error **err);
+/* Judges keys that came twice (yaml_to_json_noting) by the request's field validation: refused, with
+ * `before` in front of it, warned of, or ignored. */
+bool write_judge_yaml(struct write *w, const struct buf *duplicates, const char *before,
+                      struct error **err);
 /* Who writes, for managedFields. */
 struct field_manager;
 #define MANAGER_BUFFER 400

@@ -28,10 +28,10 @@ static bool is_media_type(const char *content_type, const char *type)
            (!content_type[len] || strchr("; \t", content_type[len]));
 }
 
-cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
+cJSON *write_parse_yaml(const char *body, size_t len, struct buf *duplicates, struct error **err)
 {
     struct error *why = NULL;
-    cJSON *object = yaml_to_json(body, len, &why);
+    cJSON *object = yaml_to_json_noting(body, len, duplicates, &why);
     if (object && cJSON_IsObject(object))
         return object;
     api_error_bad_request(err, "error decoding YAML: %s",
@@ -39,6 +39,22 @@ cJSON *write_parse_yaml(const char *body, size_t len, struct error **err)
     error_free(why);
     cJSON_Delete(object);
     return NULL;
+}
+
+bool write_judge_yaml(struct write *w, const struct buf *duplicates, const char *before,
+                      struct error **err)
+{
+    if (!duplicates->len || w->field_validation == FIELD_VALIDATION_IGNORE)
+        return true;
+    if (w->field_validation == FIELD_VALIDATION_STRICT) {
+        api_error_bad_request(err, "%syaml: unmarshal errors:%s", before, duplicates->data);
+        return false;
+    }
+    cleanup_free char *text = mem_printf("yaml: unmarshal errors:%s", duplicates->data);
+    for (char *c = text; *c; c++)
+        *c = *c == '\n' ? ' ' : *c;
+    api_warn(w->req, text);
+    return true;
 }
 
 /* A body in protobuf has become JSON before it comes here; an empty one has not. */
@@ -51,14 +67,18 @@ cJSON *write_decode(struct write *w, const struct schema_type *type, struct erro
         is_media_type(content_type, "application/json") || is_media_type(content_type, "*/*"))
         return schema_decode_body(type, body, len, w->field_validation, api_warn_fn, w->req, err);
     cJSON *object = NULL;
+    cleanup_buf struct buf duplicates = {0};
     if (is_media_type(content_type, "application/yaml"))
-        object = write_parse_yaml(body, len, err);
+        object = write_parse_yaml(body, len, &duplicates, err);
     else
         error_set(err, 415, "UnsupportedMediaType",
                   "the body of the request was in an unknown format - accepted media types "
                   "include: application/json, "
                   "application/yaml, " PROTOBUF_MEDIA_TYPE);
-    if (object && schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
+    cleanup_free char *before = mem_printf("%s in version \"%s\" cannot be handled as a %s: strict decoding error: ",
+                                           type->name, type->version, type->name);
+    if (object && write_judge_yaml(w, &duplicates, before, err) &&
+        schema_decode_object(type, object, w->field_validation, api_warn_fn, w->req, err))
         return object;
     cJSON_Delete(object);
     return NULL;
@@ -204,7 +224,12 @@ static bool parse_options(struct write *w, struct error **err)
 static void review(struct write *w)
 {
     cleanup_error struct error *err = NULL;
-    cleanup_json cJSON *object = w->r->type ? write_decode(w, w->r->type, &err) : NULL;
+    if (w->req->accept.form != FORM_OBJECT)
+        error_set(&err, 406, "NotAcceptable",
+                  "only the following media types are accepted: application/json, "
+                  "application/yaml, " PROTOBUF_MEDIA_TYPE);
+    cleanup_json cJSON *object =
+        !err && w->r->type ? write_decode(w, w->r->type, &err) : NULL;
     if (!object || !access_review(w->req, object, &err))
         api_reply_error(w->req, err);
     else

@@ -13,6 +13,7 @@ control_plane_start "${TMPDIR:-/tmp}/skiff-crd-$$" "${SKIFF_TEST_PORT:-34200}" |
 }
 trap 'control_plane_stop; rm -rf "$CP_DIR"' EXIT
 k create ns t >/dev/null
+server_side() { k "${@:1:3}" --server-side "${@:4}"; }
 apply() { "${@:2}" -n t apply -f - <<<"$1"; }
 CRD=$(cat <<'END'
 apiVersion: apiextensions.k8s.io/v1
@@ -122,6 +123,7 @@ check_equal "forced" '62 pine ' "$(k -n t get shelf s -o jsonpath='{.spec.width}
 ssa me '{width: 62, extra: {a: {b: 1}}}' --force-conflicts >/dev/null
 check_output "what has no schema is merged by its members" 'serverside-applied' ssa other '{extra: {a: {c: 2}}}'
 check_equal "each with its owner" '{"b":1,"c":2}' "$(k -n t get shelf s -o jsonpath='{.spec.extra.a}')"
+check_output "apply minds unknown fields" '\.colour: field not declared in schema' apply '{apiVersion: stable.example.com/v1, kind: Shelf, metadata: {name: s}, colour: red, spec: {width: 4}}' server_side
 
 # A definition changes.
 change() { k patch crd shelves.stable.example.com --type=json -p "$1" 2>&1; }

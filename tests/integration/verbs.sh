@@ -44,6 +44,20 @@ for path in /apis/coordination.k8s.io/v1/namespaces/default/leases /apis/policy/
     check_output "${path##*/} are never overwritten blindly" 'metadata.resourceVersion: Invalid value: 0x0: must be specified for an update' c PUT $path/x -H "$JSON" -d '{"metadata":{"name":"x"},"handler":"runc","spec":{}}'
 done
 
+TWICE=$'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: twice}\ndata:\n  a: "1"\n  a: "2"'
+check_equal "apply minds a key twice in YAML, and where" 'error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:
+  line 6: key "a" already set in map' "$(c PATCH "$N/twice?fieldManager=m&fieldValidation=Strict" -H "$APPLY" --data-binary "$TWICE" | jq -r .message)"
+check_output "or warns of it" 'Warning: 299 - "yaml: unmarshal errors: +line 6: key \\"a\\" already set in map"' c PATCH "$N/twice?fieldManager=m&dryRun=All" -D - -H "$APPLY" --data-binary "$TWICE"
+answers "and takes the last" .data.a 2 PATCH "$N/twice?fieldManager=m&dryRun=All" -H "$APPLY" --data-binary "$TWICE"
+answers "so does create" .message 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:
+  line 6: key "a" already set in map' POST "$N?fieldValidation=Strict" -H 'Content-Type: application/yaml' --data-binary "$TWICE"
+answers "what has no Table says so" '"\(.code) \(.reason)"' '406 NotAcceptable' POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews -H "$JSON" -H 'Accept: application/json;as=Table;g=meta.k8s.io;v=v1' -d '{"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}'
+jq -nc --arg text "$(head -c 60000 /dev/zero | tr '\0' x)" '{metadata: {name: "large"}, data: {a: $text, b: $text, c: $text}}' >"$CP_DIR/large"
+c POST $N -H "$JSON" --data-binary "@$CP_DIR/large" >/dev/null
+check_equal "large answers are compressed when asked for" 'gzip' "$(c GET $N/large -H 'Accept-Encoding: gzip' -D - -o "$CP_DIR/gz" | tr -d '\r' | sed -n 's/^Content-Encoding: //p')"
+check_equal "and are the same" 180000 "$(gunzip <"$CP_DIR/gz" | jq '[.data[] | length] | add')"
+c DELETE $N/large >/dev/null
+
 # --- dry run ---
 before=$(c GET "$N?$OF" | jq -cS '[.items[] | [.metadata.name, .metadata.resourceVersion]]')
 answers "dry run: create" .metadata.name x POST "$N?dryRun=All" -H "$JSON" -d '{"metadata":{"name":"x","labels":{"of":"test"}}}'

@@ -350,7 +350,7 @@ START_TEST(test_apply_without_schema)
         "'schema':{'openAPIV3Schema':{'type':'object','properties':{'spec':{'type':'object','"
         "properties':{"
         "'any':{'type':'object','x-kubernetes-preserve-unknown-fields':true},'m':{'type':'object',"
-        "'additionalProperties':{'type':'array','items':{'type':'string'}}}}}}}}}]}}");
+        "'additionalProperties':{'type':'array','items':{'type':'string'}}},'pot':{'type':'object','x-kubernetes-embedded-resource':true}}}}}}}]}}");
     const struct schema_type *t = custom_build(crd, false)->stored->type;
     cleanup_json cJSON *o = parse("{'spec':{'any':{'a':{'b':1},'l':[1,2]},'m':{'k':['x']}}}");
     cleanup_fieldset struct fieldset *fields = typed_fields(t, o);
@@ -358,6 +358,15 @@ START_TEST(test_apply_without_schema)
     check_json(shown, "{'f:spec':{'f:any':{'f:a':{'f:b':{}},'f:l':{}},'f:m':{'f:k':{}}}}");
     cleanup_error struct error *err = NULL;
     ck_assert(typed_check(t, o, &err));
+    const char *embedded =
+        "{'kind':'X','spec':{'pot':{'kind':'P','apiVersion':'v1','metadata':{'name':'p','foo':1},'apiversion':'v1'}}}";
+    cleanup_json cJSON *wrong = parse(embedded);
+    ck_assert(!typed_check(t, wrong, &err));
+    ck_assert_str_eq(error_message(err), "failed to create typed patch object (/; e.org/v1, Kind=X): errors:\n"
+                                         "  .spec.pot.metadata.foo: field not declared in schema\n"
+                                         "  .spec.pot.apiversion: field not declared in schema");
+    error_cleanup(&err);
+    err = NULL;
     cleanup_json cJSON *bad = parse("{'kind':'X','spec':{'no':1,'any':{'yes':1}}}");
     ck_assert(!typed_check(t, bad, &err));
     ck_assert_str_eq(error_message(err), "failed to create typed patch object (/; e.org/v1, "
