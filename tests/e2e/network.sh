@@ -79,6 +79,25 @@ web keep 2 >/dev/null
 kn rollout status deployment/keep --timeout=60s >/dev/null
 kip=$(service_ip keep)
 check "a Service" eventually 10 who worker-1 "$kip"
+# A stream of requests, each on a connection of its own, and one connection that stays, while other Services come and go.
+load=$(mktemp -d)
+on worker-1 wrk -t1 -c4 -d8s -H 'Connection: close' "http://$kip/ready" >"$load/new" 2>&1 &
+on worker-2 bash -c "exec 3<>/dev/tcp/$kip/80; printf 'GET /ready HTTP/1.1\r\nHost: x\r\n' >&3; sleep 7; printf 'Connection: close\r\n\r\n' >&3; timeout 2 head -n 1 <&3" >"$load/kept" 2>&1 &
+many_services() {
+    for i in $(seq 1 60); do
+        printf -- '---\napiVersion: v1\nkind: Service\nmetadata: {name: many-%s, labels: {many: "yes"}}\nspec: {selector: {app: keep}, ports: [{port: 80, targetPort: http}]}\n' "$i"
+    done
+}
+for _ in 1 2; do
+    many_services | kn apply -f - >/dev/null
+    kn delete svc -l many=yes >/dev/null
+done
+wait $(jobs -p)
+check_output "many requests meanwhile" 'requests in' cat "$load/new"
+check "none of them failed" bash -c "! grep -E 'Socket errors|Non-2xx' '$load/new'"
+check_output "a connection from before still answers" '200 OK' cat "$load/kept"
+rm -rf "$load"
+
 old=$(component_pid worker-1 kube-proxy)
 on worker-1 pkill -9 -x kube-proxy
 check "answers while kube-proxy is dead" no_failures worker-1 "$kip"

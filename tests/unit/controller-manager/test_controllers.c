@@ -568,6 +568,35 @@ static bool any_node(struct cluster *c, const char *taint)
     return n != NULL;
 }
 
+static void add_node(struct cluster *c, const char *name)
+{
+    cleanup_free char *text = mem_printf(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"%s\"},\"spec\":{}}", name);
+    cluster_add(c, "v1/nodes", text);
+}
+
+START_TEST(a_returned_node_gets_its_old_ranges)
+{
+    struct cluster *c = cluster_new();
+    struct manager_options o;
+    manager_default_options(&o);
+    o.cluster_cidr = "10.244.0.0/16,fd00:244::/56";
+    cluster_start(c, "node-ipam-controller", &o);
+#define RANGES(name, want) field_is(c, "v1/nodes", "", name, "spec.podCIDRs", want)
+    add_node(c, "n1");
+    fake_eventually(RANGES("n1", "[\"10.244.0.0/24\",\"fd00:244::/64\"]"));
+    ck_assert(field_is(c, "v1/nodes", "", "n1", "spec.podCIDR", "10.244.0.0/24"));
+    add_node(c, "n2");
+    fake_eventually(RANGES("n2", "[\"10.244.1.0/24\",\"fd00:244:0:1::/64\"]"));
+    ck_assert(kube_delete(c->client, "/api/v1/nodes/n1", NULL, -1, NULL, NULL));
+    add_node(c, "n3"); /* another's range is not the first that it gets */
+    fake_eventually(RANGES("n3", "[\"10.244.2.0/24\",\"fd00:244:0:2::/64\"]"));
+    add_node(c, "n1");
+    fake_eventually(RANGES("n1", "[\"10.244.0.0/24\",\"fd00:244::/64\"]"));
+    cluster_free(c);
+}
+END_TEST
+
 START_TEST(a_silent_node_is_tainted_and_emptied)
 {
     struct cluster *c = cluster_new();
@@ -762,6 +791,7 @@ int main(void)
     ADD(s, deletion_that_orphans);
     ADD(s, absent_and_foreign_owners);
     ADD(s, a_namespace_goes_with_all_it_has);
+    ADD(s, a_returned_node_gets_its_old_ranges);
     ADD(s, a_silent_node_is_tainted_and_emptied);
     ADD(s, silence_of_the_api_is_not_that_of_nodes);
     ADD(s, pods_of_gone_nodes_and_too_many_terminated);
