@@ -220,7 +220,9 @@ static int capture_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tic
     struct server *s = ((struct raft *)io->data)->data;
     s->raft_tick = tick;
     s->raft_recv = recv;
-    return s->uv_start(io, msecs, tick, on_message);
+    s->receivers.io = io;
+    s->receivers.on_message = on_message;
+    return s->uv_start(io, msecs, tick, recv);
 }
 
 /* Entries that are sent to a member carry the commit index; it can use it as far as its log
@@ -363,6 +365,15 @@ static void on_rpc(void *userdata, uint64_t from, uv_stream_t *stream)
     peers_accept(s->peers, from, stream);
 }
 
+static void on_raft(void *userdata, uint64_t from, const char *address, uv_stream_t *stream)
+{
+    struct server *s = userdata;
+    if (s->closing)
+        transport_close_stream(stream);
+    else
+        raft_receive(&s->receivers, from, address, stream);
+}
+
 static void on_frame(void *userdata, uint64_t from, uint64_t connection, uint8_t type,
                      const uint8_t *payload, size_t len)
 {
@@ -426,6 +437,7 @@ bool node_init(struct server *s, struct error **err)
                                    .member_id = s->o.member_id,
                                    .advertise_url = s->o.advertise_peer_url,
                                    .on_rpc = on_rpc,
+                                   .on_raft = on_raft,
                                    .resolve = members_resolve,
                                    .is_removed = members_is_removed,
                                    .on_refused = members_on_refused,
@@ -561,6 +573,7 @@ void node_close(struct server *s)
     if (s->peers)
         peers_stop(s->peers);
     cancel_failed_appends(s);
+    raft_receivers_close(&s->receivers);
     if (s->snapshots)
         snapshots_stop(s->snapshots);
     if (s->raft_inited)

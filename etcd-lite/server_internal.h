@@ -9,6 +9,7 @@
 #include "etcd-lite/peer.h"
 #include "etcd-lite/raft_guard.h"
 #include "etcd-lite/server.h"
+#include "etcd-lite/raft_receive.h"
 #include "etcd-lite/raft_snapshot.h"
 #include "etcd-lite/transport.h"
 
@@ -62,6 +63,7 @@ struct server {
     struct raft_transfer transfer;
     void (*handed_over)(struct server *s);
     struct snapshots *snapshots;
+    struct raft_receivers receivers;
     raft_io_recv_cb raft_recv;
     bool restored_state; /* a snapshot replaced the state: look after it */
 

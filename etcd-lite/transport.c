@@ -51,7 +51,7 @@ struct handshake {
 struct transport {
     struct transport_options o;
     struct raft_uv_transport raft;
-    raft_uv_accept_cb raft_accept;
+    bool raft_listens; /* libraft has started */
     struct tls_credentials *credentials;
     struct url listen;
     char *advertise_url;
@@ -163,9 +163,9 @@ static void finish(struct handshake *h, bool ok)
         h->t->o.on_rpc(h->t->o.userdata, h->peer, stream);
     } else if (stream && h->kind == CONNECTION_MEMBERS) {
         h->t->o.on_query(h->t->o.userdata, stream);
-    } else if (stream && h->t->raft_accept) {
+    } else if (stream && h->t->raft_listens) {
         h->in[h->in_len] = '\0';
-        h->t->raft_accept(&h->t->raft, h->peer, h->in + sizeof(struct greeting), stream);
+        h->t->o.on_raft(h->t->o.userdata, h->peer, h->in + sizeof(struct greeting), stream);
     } else if (stream) {
         transport_close_stream(stream);
     }
@@ -479,7 +479,8 @@ static int raft_init_transport(struct raft_uv_transport *r, raft_id id, const ch
 
 static int raft_listen(struct raft_uv_transport *r, raft_uv_accept_cb cb)
 {
-    ((struct transport *)r->impl)->raft_accept = cb;
+    (void)cb; /* see raft_receive.h */
+    ((struct transport *)r->impl)->raft_listens = true;
     return 0;
 }
 
@@ -506,7 +507,7 @@ static int raft_connect(struct raft_uv_transport *r, struct raft_uv_connect *req
 static void raft_close_transport(struct raft_uv_transport *r, raft_uv_transport_close_cb cb)
 {
     struct transport *t = r->impl;
-    t->raft_accept = NULL;
+    t->raft_listens = false;
     transport_stop(t);
     cb(r);
 }

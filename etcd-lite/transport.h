@@ -29,6 +29,8 @@ struct transport_options {
     const char *advertise_url;
     /* A member has opened an RPC connection to us; the stream is the receiver's. */
     void (*on_rpc)(void *userdata, uint64_t from, uv_stream_t *stream);
+    /* Or a raft connection, likewise; not before libraft has started. */
+    void (*on_raft)(void *userdata, uint64_t from, const char *address, uv_stream_t *stream);
     /* Where raft finds a member, one of its URLs after the other; NULL: there is no such member. */
     const char *(*resolve)(void *userdata, uint64_t id, unsigned attempt);
     bool (*is_removed)(void *userdata, uint64_t id); /* such members are turned away */
