@@ -47,7 +47,8 @@ static void start(void)
                                .client_urls = client_urls,
                                .heartbeat_ms = 100,
                                .election_ms = 500};
-    struct server_options *kept = mem_dup(&o, sizeof(o));
+    static struct server_options *kept; /* as long as the server */
+    kept = mem_dup(&o, sizeof(o));
     kept->data_dir = mem_strdup(dir);
     kept->listen_peer_url = kept->advertise_peer_url = mem_strdup(url);
     kept->members = mem_dup(&self, sizeof(self));
@@ -84,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     shutdown(fd, SHUT_WR);
     char answer[4096];
     struct pollfd p = {fd, POLLIN, 0};
-    while (poll(&p, 1, 200) > 0 && recv(fd, answer, sizeof(answer), 0) > 0)
+    while (poll(&p, 1, 50) > 0 && recv(fd, answer, sizeof(answer), 0) > 0)
         ;
     close(fd);
     if (server_failed(server))
