@@ -29,6 +29,7 @@ struct kubelet {
     int64_t max_pods, pod_max_pids; /* pids: -1 for no limit */
     char *version;                  /* for probes: "1.36" */
     char *image_dir;                /* on the runtime's file system of images; NULL: not known */
+    char *allowed_sysctls;          /* "kernel.msg*,...", or NULL */
     struct credential_providers *credential_providers; /* NULL: none */
     struct rates *rates;            /* of processor time; NULL: not kept */
 
@@ -40,6 +41,7 @@ struct kubelet {
     size_t pod_count;
     atomic_bool stopping;
     atomic_bool release_due;
+    atomic_bool shutting_down; /* the node goes off: no pod starts, and it is not ready */
     atomic_uint pressure; /* what the node is under: PRESSURE_ bits */
 
     /* --- the runtime's condition, as last asked --- */

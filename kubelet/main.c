@@ -17,6 +17,7 @@
 #include "kubelet/pod/pod.h"
 #include "kubelet/pod/static.h"
 #include "kubelet/server/server.h"
+#include "kubelet/shutdown/shutdown.h"
 #include "kubelet/stats/stats.h"
 #include "kubelet/volume/atomic.h"
 #include <ctype.h>
@@ -36,7 +37,8 @@ static struct {
     struct eviction_flags eviction;
     struct eviction_options evict;
     struct garbage_options garbage;
-    char *log_max_size, *provider_config, *provider_bin_dir;
+    char *log_max_size, *provider_config, *provider_bin_dir, *allowed_sysctls;
+    struct shutdown_options shutdown;
 } flags;
 
 static const struct flag flag_table[] = {
@@ -94,6 +96,12 @@ static const struct flag flag_table[] = {
     {"image-credential-provider-config", FLAG_STRING, &flags.provider_config,
      "A CredentialProviderConfig: which plug-ins give credentials for which images"},
     {"image-credential-provider-bin-dir", FLAG_STRING, &flags.provider_bin_dir, "Where those plug-ins are"},
+    {"allowed-unsafe-sysctls", FLAG_STRINGS, &flags.allowed_sysctls,
+     "Sysctls that pods may set beside the safe ones: kernel.msg*,net.core.somaxconn,..."},
+    {"shutdown-grace-period", FLAG_DURATION_MS, &flags.shutdown.grace_ms,
+     "How long pods have to end when the node shuts down (SIGPWR tells); 0: they are not ended"},
+    {"shutdown-grace-period-critical-pods", FLAG_DURATION_MS, &flags.shutdown.critical_grace_ms,
+     "The part of it that critical pods have, at the end"},
     {"image-gc-period", FLAG_DURATION_MS, &flags.garbage.image_interval_ms, "How often images are looked at"},
     {0},
 };
@@ -200,6 +208,10 @@ static bool check_flags(struct error **err)
         error_setf(err, "--housekeeping-interval, --container-log-monitor-interval and --image-gc-period are at least 100ms");
         return false;
     }
+    if (flags.shutdown.critical_grace_ms > flags.shutdown.grace_ms) {
+        error_setf(err, "--shutdown-grace-period-critical-pods must not be longer than --shutdown-grace-period");
+        return false;
+    }
     flags.garbage.sandbox_image = flags.pause_image;
     if (!thresholds_parse(&flags.eviction, &flags.evict.thresholds, err))
         return false;
@@ -271,6 +283,7 @@ static bool run(struct error **err)
     k.node_ip = flags.node_ip;
     k.root_dir = flags.root_dir;
     k.max_pods = flags.max_pods;
+    k.allowed_sysctls = flags.allowed_sysctls;
     k.pod_max_pids = flags.pod_max_pids;
     k.version = mem_strdup("1.36");
     k.api = (struct kubelet_api){api_request, api_event, &clients};
@@ -358,6 +371,7 @@ static bool run(struct error **err)
     stats_start(&k);
     eviction_start(&k, &flags.evict, agent);
     garbage_start(&k, &flags.garbage, agent);
+    shutdown_start(&k, &flags.shutdown, agent);
     log_info("Running", "node", k.node_name, "runtime", version, "version", SKIFF_VERSION);
 
     component_wait();
@@ -375,6 +389,7 @@ int main(int argc, char **argv)
 {
     mem_tune();
     component_init_signals();
+    shutdown_block_signal();
     umask(022);
     char host[256] = "";
     gethostname(host, sizeof(host) - 1);

@@ -219,6 +219,20 @@ static void set_addresses(struct node_agent *a, cJSON *status)
     cJSON_AddItemToArray(list, e);
 }
 
+/* The node goes off: it is not ready, whatever else holds. */
+static void tell_shutdown(cJSON *conditions, const cJSON *old)
+{
+    char now[TIME_TEXT_MAX];
+    time_format(time_now_seconds(), now);
+    cJSON *ready = (cJSON *)find_condition(conditions, "Ready");
+    const cJSON *was = find_condition(old, "Ready");
+    bool same = strcmp(json_str_or(was, "status", ""), "False") == 0;
+    json_set_str(ready, "status", "False");
+    json_set_str(ready, "lastTransitionTime", same ? json_str_or(was, "lastTransitionTime", now) : now);
+    json_set_str(ready, "reason", "KubeletNotReady");
+    json_set_str(ready, "message", "node is shutting down");
+}
+
 static cJSON *status_now(struct node_agent *a, const cJSON *old)
 {
     struct kubelet *k = a->k;
@@ -234,6 +248,8 @@ static cJSON *status_now(struct node_agent *a, const cJSON *old)
     json_set(status, "conditions",
              node_conditions(json_get(old, "conditions"), &pressure, k->runtime_not_ready, k->network_not_ready,
                              time_now_seconds()));
+    if (atomic_load(&k->shutting_down))
+        tell_shutdown(json_get(status, "conditions"), json_get(old, "conditions"));
     pthread_mutex_unlock(&k->runtime_lock);
     cJSON *volumes = local_volumes_in_use();
     if (cJSON_GetArraySize(volumes) || cJSON_GetArraySize(json_get(old, "volumesInUse")))

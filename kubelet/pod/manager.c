@@ -3,8 +3,8 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
-#include "kubelet/eviction/eviction.h"
 #include "kubelet/metrics.h"
+#include "kubelet/pod/admit.h"
 #include "kubelet/pod/pod.h"
 #include "kubelet/pod/static.h"
 #include "kubelet/volume/atomic.h"
@@ -234,9 +234,10 @@ bool pods_admit(struct pod *p, const struct kube_object *o)
         p->admitted = true;
         return true;
     }
-    cleanup_free char *pressed = eviction_refuses(o->json, atomic_load(&k->pressure));
-    if (pressed)
-        return reject(p, o, "Evicted", pressed);
+    const char *reason;
+    cleanup_free char *refused = admit_refuses(k, o->json, &reason);
+    if (refused)
+        return reject(p, o, reason, refused);
     struct pod_resources own, used;
     pod_effective_resources(o->json, &own);
     int64_t pods;

@@ -1,6 +1,7 @@
 #include "kubelet/pod/translate.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/timefmt.h"
 #include "kubelet/cgroup.h"
 #include "kubelet/pod/spec.h"
@@ -412,6 +413,29 @@ cri_sandbox_config *translate_sandbox(struct arena *a, const struct translate_no
 
 /* --- containers --- */
 
+/* "hugepages-2Mi" of the limits is what the runtime knows as "2MB". */
+static void set_hugepages(struct arena *a, cri_resources *r, const cJSON *container)
+{
+    const cJSON *limits = json_path(container, "resources.limits"), *l;
+    r->hugepage_limits = pointers(a, (size_t)cJSON_GetArraySize(limits));
+    cJSON_ArrayForEach(l, limits)
+    {
+        if (!l->string || strncmp(l->string, "hugepages-", 10) != 0 || !cJSON_IsString(l))
+            continue;
+        int64_t size = quantity_text_value(l->string + 10), bytes = quantity_text_value(l->valuestring);
+        if (size < 1024 || bytes < 0)
+            continue;
+        Runtime__V1__HugepageLimit *h = arena_alloc(a, sizeof(*h));
+        runtime__v1__hugepage_limit__init(h);
+        int64_t kib = size / 1024;
+        h->page_size = kib >= 1024 * 1024 ? arena_printf(a, "%lldGB", (long long)kib / 1024 / 1024)
+                       : kib >= 1024      ? arena_printf(a, "%lldMB", (long long)kib / 1024)
+                                          : arena_printf(a, "%lldKB", (long long)kib);
+        h->limit = (uint64_t)bytes;
+        r->hugepage_limits[r->n_hugepage_limits++] = h;
+    }
+}
+
 cri_resources *translate_resources(struct arena *a, const struct translate_node *node, const cJSON *pod,
                                    const cJSON *container)
 {
@@ -428,6 +452,7 @@ cri_resources *translate_resources(struct arena *a, const struct translate_node 
     }
     if (memory_limit > 0)
         r->memory_limit_in_bytes = memory_limit;
+    set_hugepages(a, r, container);
     r->oom_score_adj = oom_score(pod_qos(pod), memory_request > 0 ? memory_request : 0, node->memory,
                                  pod_is_critical(pod), node->oom_lowest);
     if (node->cgroup_v2) { /* on v2 an OOM kill takes all of the container's processes */

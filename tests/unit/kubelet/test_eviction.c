@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "kubelet/eviction/eviction.h"
 #include "kubelet/garbage/garbage.h"
+#include "kubelet/pod/admit.h"
 #include "kubelet/stats/stats.h"
 
 #define MI ((int64_t)1 << 20)
@@ -139,6 +140,33 @@ START_TEST(test_refuses)
     ck_assert_ptr_null(eviction_refuses(critical, PRESSURE_DISK));
     cleanup_free char *two = eviction_refuses(burst, PRESSURE_DISK | PRESSURE_MEMORY);
     ck_assert_str_eq(two, "The node had condition: [MemoryPressure DiskPressure]. ");
+}
+END_TEST
+
+START_TEST(test_sysctls)
+{
+#define WITH(name, rest)                                                                           \
+    "{\"spec\":{" rest "\"securityContext\":{\"sysctls\":[{\"name\":\"" name                       \
+    "\",\"value\":\"1\"}]}}}"
+    static const struct {
+        const char *pod, *allowed, *message;
+    } cases[] = {
+        {WITH("net.ipv4.tcp_syncookies", ""), NULL, NULL},
+        {WITH("net/ipv4/tcp_syncookies", ""), NULL, NULL},
+        {WITH("kernel.msgmax", ""), NULL, "forbidden sysctl: \"kernel.msgmax\" not allowlisted"},
+        {WITH("kernel.msgmax", ""), "kernel.msg*", NULL},
+        {WITH("net.core.somaxconn", ""), "kernel.msg*,net.core.somaxconn", NULL},
+        {WITH("vm.swappiness", ""), "vm.*", "forbidden sysctl: \"vm.swappiness\" not allowlisted"},
+        {WITH("net.ipv4.tcp_syncookies", "\"hostNetwork\":true,"), NULL,
+         "forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host net enabled"},
+        {WITH("kernel.shm_rmid_forced", "\"hostIPC\":true,"), NULL,
+         "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host ipc enabled"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        cleanup_json cJSON *pod = parse(cases[i].pod);
+        cleanup_free char *message = admit_sysctls(pod, cases[i].allowed);
+        ck_assert_pstr_eq(message, cases[i].message);
+    }
 }
 END_TEST
 
@@ -287,6 +315,7 @@ int main(void)
     tcase_add_test(t, test_decide);
     tcase_add_test(t, test_rank);
     tcase_add_test(t, test_refuses);
+    tcase_add_test(t, test_sysctls);
     tcase_add_test(t, test_local_limits);
     tcase_add_test(t, test_images);
     tcase_add_test(t, test_rotate);
