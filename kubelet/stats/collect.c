@@ -65,21 +65,32 @@ static const cJSON *spec_volume(const cJSON *pod, const char *name)
     return NULL;
 }
 
-static void measure_volume(struct pod_stats *p, const char *dir, const char *name)
+/* Kinds whose bytes are the pod's own, on the node's disk or in its memory. */
+static bool is_local_kind(const char *plugin)
+{
+    static const char *const kinds[] = {"kubernetes.io~empty-dir", "kubernetes.io~configmap", "kubernetes.io~secret",
+                                        "kubernetes.io~downward-api", "kubernetes.io~projected"};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(plugin, kinds[i]) == 0)
+            return true;
+    return false;
+}
+
+static void measure_volume(struct pod_stats *p, const char *plugin, const char *dir, const char *name)
 {
     const cJSON *spec = spec_volume(p->object->json, name);
     struct volume_stats v = {.name = mem_strdup(name),
                              .claim = json_str(spec, "persistentVolumeClaim.claimName")};
-    bool mounted = is_mount_point(dir);
+    bool local = is_local_kind(plugin), mounted = is_mount_point(dir);
     usage_of_filesystem(dir, &v.fs);
-    if (mounted) {
+    if (mounted || !local) { /* a file system of its own, or one that others pay for */
         v.used = v.fs.used;
         v.inodes_used = v.fs.inodes_used;
     } else {
         usage_of_tree(dir, &v.used, &v.inodes_used);
     }
-    v.memory = mounted && !v.claim;
-    v.ephemeral = !mounted && !v.claim;
+    v.memory = local && mounted;
+    v.ephemeral = local && !mounted;
     p->volumes = mem_realloc(p->volumes, (p->volume_count + 1) * sizeof(*p->volumes));
     p->volumes[p->volume_count++] = v;
 }
@@ -98,7 +109,7 @@ static void measure_volumes(struct kubelet *k, struct pod_stats *p)
             if (v->d_name[0] == '.')
                 continue;
             cleanup_free char *volume = mem_printf("%s/%s", plugin, v->d_name);
-            measure_volume(p, volume, v->d_name);
+            measure_volume(p, e->d_name, volume, v->d_name);
         }
         if (d)
             closedir(d);
