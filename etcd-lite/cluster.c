@@ -1,4 +1,5 @@
 #include "etcd-lite/cluster.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,6 +21,7 @@
 #define ASK_MS        500
 #define JOIN_MS       10000
 #define JOIN_RETRY_MS 250
+#define UNFINISHED    "restoring"
 
 char **cluster_split(const char *list)
 {
@@ -327,6 +329,17 @@ static bool check_new(struct cluster *c, const struct cluster_options *o, struct
     return ok;
 }
 
+static bool is_empty(const char *dir)
+{
+    DIR *d = opendir(dir);
+    bool empty = true;
+    for (struct dirent *e; d && (e = readdir(d));)
+        empty &= e->d_name[0] == '.';
+    if (d)
+        closedir(d);
+    return empty;
+}
+
 /* A process that was killed may still be on its way out. */
 static bool take_lock(int fd)
 {
@@ -337,7 +350,7 @@ static bool take_lock(int fd)
     return true;
 }
 
-bool cluster_open(struct cluster *c, const struct cluster_options *o, struct error **err)
+static bool open_dir(struct cluster *c, const struct cluster_options *o, struct error **err)
 {
     *c = (struct cluster){.lock_fd = -1};
     if (!make_dirs(o->data_dir, err))
@@ -351,6 +364,50 @@ bool cluster_open(struct cluster *c, const struct cluster_options *o, struct err
         return false;
     }
     c->identity_file = mem_printf("%s/member/identity.json", o->data_dir);
+    return true;
+}
+
+bool cluster_create(struct cluster *c, const struct cluster_options *o, struct error **err)
+{
+    cleanup_free char *raft = mem_printf("%s/member/raft", o->data_dir);
+    if (!open_dir(c, o, err) ||
+        !parse_members(c, o->name, o->initial_cluster, o->token, o->advertise_peer_url, err))
+        return false;
+    if (access(c->identity_file, F_OK) == 0 || !is_empty(raft)) {
+        error_setf(err,
+                   "the data directory %s has a member's data already: give another, or remove it",
+                   o->data_dir);
+        return false;
+    }
+    c->fresh = true;
+    c->token = mem_strdup(o->token);
+    cleanup_free char *mark = mem_printf("%s/member/" UNFINISHED, o->data_dir);
+    return buf_write_file_atomic(mark, "", 0, 0600, err);
+}
+
+bool cluster_created(struct cluster *c, const struct cluster_options *o, struct error **err)
+{
+    cleanup_free char *mark = mem_printf("%s/member/" UNFINISHED, o->data_dir);
+    if (!cluster_note(c, err))
+        return false;
+    if (unlink(mark) == 0)
+        return true;
+    error_set_errno(err, errno, "cannot remove %s", mark);
+    return false;
+}
+
+bool cluster_open(struct cluster *c, const struct cluster_options *o, struct error **err)
+{
+    if (!open_dir(c, o, err))
+        return false;
+    cleanup_free char *mark = mem_printf("%s/member/" UNFINISHED, o->data_dir);
+    if (access(mark, F_OK) == 0) {
+        error_setf(err,
+                   "%s was being restored from a backup, and that was not finished: remove it, and "
+                   "restore again",
+                   o->data_dir);
+        return false;
+    }
     if (access(c->identity_file, F_OK) == 0)
         return read_identity(c, err) && check_identity(c, o, err);
     if (!parse_members(c, o->name, o->initial_cluster, o->token, o->advertise_peer_url, err))

@@ -30,6 +30,10 @@ struct cluster {
 /* Makes the data directory if needed and locks it. Fails when it belongs to another cluster or
  * member. */
 bool cluster_open(struct cluster *c, const struct cluster_options *o, struct error **err);
+/* For a new cluster that begins with a backup: the directory must have no member's data yet, and
+ * cannot be used until cluster_created notes that all is there. */
+bool cluster_create(struct cluster *c, const struct cluster_options *o, struct error **err);
+bool cluster_created(struct cluster *c, const struct cluster_options *o, struct error **err);
 /* Notes the identity, durably: of a new cluster once the log is there, else before. */
 bool cluster_note(struct cluster *c, struct error **err);
 void cluster_close(struct cluster *c);

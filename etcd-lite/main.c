@@ -12,6 +12,7 @@
 #include "common/timefmt.h"
 #include "etcd-lite/cluster.h"
 #include "etcd-lite/gateway.h"
+#include "etcd-lite/restore.h"
 #include "etcd-lite/transport.h"
 
 #define MAX_LISTENERS 8
@@ -23,7 +24,7 @@ struct config {
     char *initial_cluster, *initial_cluster_state, *initial_cluster_token;
     char *cert_file, *key_file, *trusted_ca_file, *peer_cert_file, *peer_key_file,
         *peer_trusted_ca_file;
-    bool client_cert_auth, peer_client_cert_auth;
+    bool client_cert_auth, peer_client_cert_auth, skip_hash_check;
     int64_t heartbeat_ms, election_ms, max_request_bytes, quota_bytes,
         snapshot_count;
 };
@@ -74,9 +75,16 @@ static bool parse_flags(int argc, char **argv, struct config *c, struct error **
          "bytes of memory that the store may take before it refuses to grow (0: 2 GB; negative: any)"},
         {"snapshot-count", FLAG_INT, &c->snapshot_count,
          "log entries after which what has changed is saved to disk and the log made shorter (0: after some megabytes)"},
+        {"skip-hash-check", FLAG_BOOL, &c->skip_hash_check,
+         "restore: also from a database file without a hash"},
         {0}};
     if (!component_parse_flags(argc, argv, flags,
-                               "A replicated key-value store that speaks etcd's v3 API.", err))
+                               "A replicated key-value store that speaks etcd's v3 API.\n\n"
+                               "As `etcd-lite restore FILE [flags]` it makes the data directory of a "
+                               "member of a new cluster from a backup of etcd-lite or etcd (etcdctl "
+                               "snapshot save), and ends. Flags: --name, --data-dir, --initial-cluster, "
+                               "--initial-cluster-token, --initial-advertise-peer-urls.",
+                               err))
         return false;
     if (!c->data_dir)
         c->data_dir = mem_printf("%s.etcd", c->name);
@@ -178,13 +186,9 @@ static void on_note(void *data, bool removed)
         log_error("Cannot note what this member is", "err", error_message(e));
 }
 
-static bool run(const struct config *c, struct error **err)
+static struct cluster_options cluster_options(const struct config *c)
 {
-    struct cluster cluster = {0};
-    struct server *server = NULL;
-    struct gateway *gateways[MAX_LISTENERS] = {0};
-    char **client_urls = NULL;
-    struct cluster_options co = {
+    return (struct cluster_options){
         .data_dir = c->data_dir,
         .name = c->name,
         .initial_cluster = c->initial_cluster,
@@ -192,6 +196,15 @@ static bool run(const struct config *c, struct error **err)
         .advertise_peer_url = c->initial_advertise_peer_urls,
         .existing = strcmp(c->initial_cluster_state, "existing") == 0,
         .tls = {c->peer_cert_file, c->peer_key_file, c->peer_trusted_ca_file}};
+}
+
+static bool run(const struct config *c, struct error **err)
+{
+    struct cluster cluster = {0};
+    struct server *server = NULL;
+    struct gateway *gateways[MAX_LISTENERS] = {0};
+    char **client_urls = NULL;
+    struct cluster_options co = cluster_options(c);
     bool ok = cluster_open(&cluster, &co, err);
     if (ok && cluster.removed) {
         log_warn("This member was removed from the cluster, and ends", "advice", REMOVED_ADVICE);
@@ -248,11 +261,22 @@ int main(int argc, char **argv)
     component_init_signals();
     struct config c;
     cleanup_error struct error *e = NULL;
+    const char *backup = NULL;
+    if (argc > 2 && strcmp(argv[1], "restore") == 0) {
+        backup = argv[2];
+        argv[2] = argv[0];
+        argv += 2;
+        argc -= 2;
+    }
     bool ok = parse_flags(argc, argv, &c, &e);
-    if (ok)
+    if (ok && backup) {
+        struct cluster_options co = cluster_options(&c);
+        ok = restore_member(backup, c.skip_hash_check, &co, &e);
+    } else if (ok) {
         ok = run(&c, &e);
+    }
     if (!ok && e)
-        log_error("Cannot run", "err", error_message(e));
+        log_error(backup ? "Cannot restore" : "Cannot run", "err", error_message(e));
     config_clear(&c);
     return ok || !e ? 0 : 1;
 }

@@ -94,6 +94,11 @@ static void connect_members(struct server *s)
     if (s->raft.configuration.n == 0) /* joining: we know only what we were told */
         for (size_t i = 0; i < s->o.n_members; i++)
             connect_to(s, s->o.members[i].id, s->o.members[i].peer_url);
+    raft_id leader;
+    const char *address;
+    raft_leader(&s->raft, &leader, &address);
+    if (leader && !state_member(&s->state, leader)) /* still joining: it told us where it is */
+        connect_to(s, leader, address);
     for (size_t i = 0; i < s->state.n_removed; i++)
         if (members_is_removed(s, s->state.removed[i]))
             peers_drop(s->peers, s->state.removed[i]);

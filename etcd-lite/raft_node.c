@@ -318,6 +318,7 @@ void node_look(struct server *s)
         s->term = s->raft.current_term;
         s->leader = leader;
         s->forward_blocked = false;
+        s->members_changed = true;
         memset(s->told, 0, sizeof(s->told));
         if (leader && s->fast_election) {
             s->fast_election = false;
