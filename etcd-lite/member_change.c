@@ -143,6 +143,8 @@ void members_on_refused(void *userdata, uint64_t by, enum transport_refusal why)
 }
 
 /* --- noticing --- */
+static void settle(struct server *s);
+
 void members_look(struct server *s)
 {
     const struct raft *r = &s->raft;
@@ -152,6 +154,7 @@ void members_look(struct server *s)
         s->seen_configuration[1] = r->configuration_uncommitted_index;
         s->members_changed = false;
         memset(s->told, 0, sizeof(s->told));
+        settle(s); /* a member that was removed may be waiting for the answer */
         connect_members(s);
     }
     if (s->o.joining && r->configuration.n > 0) {
@@ -171,7 +174,7 @@ static bool is_settled(const struct server *s, const struct op *op)
 {
     const struct raft_server *r = find_server(s, op->member);
     bool committed = s->raft.configuration_uncommitted_index == 0;
-    if (s->removed)
+    if (s->removed && op->member == s->o.member_id)
         return true;
     switch (op->settled_when) {
     case SETTLED_WHEN_GONE:
@@ -322,7 +325,7 @@ static void start_changes(struct server *s)
         struct command c = {0};
         if (!understand(op, &c, &a))
             op_finish(s, op, KV_INVALID_ARGUMENT);
-        else if (op->was_sent && is_made(s, op, &c))
+        else if (op->was_sent && (s->removed || is_made(s, op, &c)))
             queue_push(&s->settling, op);
         else if (leads(s) && s->state.members_known)
             begin(s, op, &c);
@@ -473,10 +476,11 @@ static void reconcile(struct server *s)
         const struct raft_server *m = &r->configuration.servers[i];
         if (state_member(&s->state, m->id))
             continue;
-        if (m->id == s->o.member_id)
+        const raft_id id = m->id; /* m goes with the old configuration */
+        if (id == s->o.member_id)
             step_aside(s);
         else
-            try_change(s, "remove", m->id, raft_remove(r, &s->change, m->id, on_changed));
+            try_change(s, "remove", id, raft_remove(r, &s->change, id, on_changed));
         return;
     }
     for (size_t i = 0; i < s->state.n_members; i++) {
