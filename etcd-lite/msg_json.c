@@ -39,7 +39,7 @@ static void print_value(const struct msg_field *f, const void *p, struct buf *ou
         break;
     case MSG_ENUM: {
         int64_t v = *(const int64_t *)p, i = 0;
-        while (f->enum_names[i] && i < v)
+        while (i < v && f->enum_names[i])
             i++;
         if (v >= 0 && f->enum_names[i])
             buf_printf(out, "\"%s\"", f->enum_names[i]);

@@ -124,7 +124,7 @@ static char *item_element(const struct view *v, const cJSON *item)
         json_print(item, &b);
         return buf_take(&b);
     }
-    char *names[8];
+    char *names[8] = {0};
     size_t n = 0;
     for (const char *p = v->keys; *p && n < ARRAY_LEN(names);) {
         size_t len = strcspn(p, ",");
