@@ -144,7 +144,7 @@ static bool run(struct error **err)
         log_info("Serving", "address", address, "port", log_int(o.port), "domain", domain,
                  "upstreamServers", log_int((long long)servers.count), "version", SKIFF_VERSION);
         component_wait();
-        log_info("Shutting down", "after", "lameduck");
+        log_info("Shutting down after the lameduck time");
         nanosleep(&(struct timespec){.tv_sec = lameduck_ms / 1000,
                                      .tv_nsec = lameduck_ms % 1000 * 1000000},
                   NULL);
