@@ -9,6 +9,7 @@
 #include "common/recorder.h"
 #include "kubelet/cri/rpc.h"
 #include "kubelet/credential/credential.h"
+#include "kubelet/csi/csi.h"
 #include "kubelet/eviction/eviction.h"
 #include "kubelet/garbage/garbage.h"
 #include "kubelet/kubelet.h"
@@ -299,7 +300,8 @@ static bool run(struct error **err)
         .resolv_conf = buf_str(&resolv),
         .seccomp_dir = mem_printf("%s/seccomp", flags.root_dir),
     };
-    k.volumes = (struct volume_node){k.root_dir, &k.api, k.objects, local_volumes_changed, &k};
+    k.volumes = (struct volume_node){k.root_dir, &k.api, k.objects, local_volumes_changed, &k, NULL};
+    k.volumes.csi = csi_new(&(struct csi_options){k.root_dir, k.node_name, &k.api, k.objects});
     struct rpc_client *runtime = rpc_client_new(flags.runtime);
     k.cri = cri_over_rpc(runtime);
 
@@ -333,6 +335,8 @@ static bool run(struct error **err)
     node.runtime = version;
     struct node_agent *agent = node_agent_start(&k, &node, &facts);
     k.agent = agent;
+    if (!csi_start(k.volumes.csi, err))
+        return false;
     if (flags.healthz_port &&
         !component_serve(&(struct component_server_options){.bind_address = "127.0.0.1",
                                                             .port = (int)flags.healthz_port,
@@ -378,6 +382,7 @@ static bool run(struct error **err)
     /* Containers go on without us. What we were about to do, the next kubelet does. */
     atomic_store(&k.stopping, true);
     static_pods_stop(statics);
+    csi_stop(k.volumes.csi);
     informer_stop(pods);
     informer_stop(nodes);
     cri_events_stop();

@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/volumes.h"
 
 struct entry {
     struct entry *next;
@@ -28,7 +29,7 @@ struct pending {
     struct cache_event *event;
 };
 
-/* One per process; the mutex (the innermost lock) guards all but cache. */
+/* One per process; the mutex (the innermost lock) guards all but the caches. */
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -36,7 +37,7 @@ static struct {
     bool behind;   /* events were missed: the set must be built anew */
     bool building; /* events wait in the queue until the snapshot was read */
     struct pending *first, **last;
-    struct cache *cache;
+    struct cache *cache, *volumes; /* of pods; of PersistentVolumes */
 } graph = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* --- the set --- */
@@ -147,14 +148,16 @@ static void refer_containers(struct references *r, const cJSON *containers)
     }
 }
 
-static void refer_pod(struct references *r, const cJSON *spec)
+static void refer_pod(struct references *r, const cJSON *pod)
 {
-    const cJSON *v, *source;
+    const cJSON *spec = json_get(pod, "spec"), *v, *source;
     cJSON_ArrayForEach(v, json_get(spec, "volumes"))
     {
         refer(r, "secrets", json_str(v, "secret.secretName"));
         refer(r, "configmaps", json_str(v, "configMap.name"));
         refer(r, "secrets", json_str(v, "csi.nodePublishSecretRef.name"));
+        cleanup_free char *claim = pod_volume_claim(pod, v, NULL);
+        refer(r, "persistentvolumeclaims", claim);
         cJSON_ArrayForEach(source, json_path(v, "projected.sources"))
         {
             refer(r, "secrets", json_str(source, "secret.name"));
@@ -181,7 +184,7 @@ static void count_pod(struct set *set, const struct stored *pod, int by)
         return;
     cleanup_json cJSON *json = json_parse(pod->json, pod->len, NULL);
     struct references r = {.set = set, .node = node_of(pod), .ns = pod->ns, .by = by};
-    refer_pod(&r, json_get(json, "spec"));
+    refer_pod(&r, json);
 }
 
 static bool has_ephemeral(const struct stored *pod)
@@ -288,6 +291,7 @@ static void *run(void *arg)
 
 bool node_graph_start(struct storage *storage, struct error **err)
 {
+    graph.volumes = storage_cache(storage, resource_find("", "v1", "persistentvolumes"));
     graph.cache = storage_cache(storage, resource_find("", "v1", "pods"));
     if (!graph.cache)
         return true;
@@ -301,7 +305,7 @@ bool node_graph_start(struct storage *storage, struct error **err)
     return true;
 }
 
-bool node_graph_has(const char *node, const char *resource, const char *ns, const char *name)
+static bool set_has(const char *node, const char *resource, const char *ns, const char *name)
 {
     cleanup_free char *key = mem_printf("%s/%s/%s/%s", node, resource, ns, name);
     pthread_mutex_lock(&graph.mutex);
@@ -309,4 +313,46 @@ bool node_graph_has(const char *node, const char *resource, const char *ns, cons
     bool found = e && *e;
     pthread_mutex_unlock(&graph.mutex);
     return found;
+}
+
+/* Does a volume name this Secret, for its driver on the node? */
+static bool volume_needs(const cJSON *volume, const char *ns, const char *name)
+{
+    static const char *const refs[] = {"spec.csi.nodeStageSecretRef", "spec.csi.nodePublishSecretRef",
+                                       "spec.csi.nodeExpandSecretRef"};
+    for (size_t i = 0; i < ARRAY_LEN(refs); i++) {
+        const cJSON *ref = json_path(volume, refs[i]);
+        if (!strcmp(json_str_or(ref, "name", ""), name) && !strcmp(json_str_or(ref, "namespace", ""), ns))
+            return true;
+    }
+    return false;
+}
+
+/* The Secrets of volumes are few and seldom asked for: they are looked for when they are. */
+static bool secret_of_a_volume(const char *node, const char *ns, const char *name)
+{
+    uint64_t revision;
+    struct tree_root *root = graph.volumes ? cache_snapshot(graph.volumes, &revision) : NULL;
+    struct tree_cursor cursor;
+    struct stored *s;
+    bool found = false;
+    if (!root)
+        return false;
+    tree_seek(&cursor, root, "", false);
+    while (!found && (s = tree_next(&cursor))) {
+        if (!memmem(s->json, s->len, "SecretRef\"", 10) || !memmem(s->json, s->len, name, strlen(name)))
+            continue;
+        cleanup_json cJSON *v = json_parse(s->json, s->len, NULL);
+        found = volume_needs(v, ns, name) &&
+                set_has(node, "persistentvolumeclaims", json_str_or(v, "spec.claimRef.namespace", ""),
+                        json_str_or(v, "spec.claimRef.name", ""));
+    }
+    tree_root_unref(root);
+    return found;
+}
+
+bool node_graph_has(const char *node, const char *resource, const char *ns, const char *name)
+{
+    return set_has(node, resource, ns, name) ||
+           (!strcmp(resource, "secrets") && secret_of_a_volume(node, ns, name));
 }

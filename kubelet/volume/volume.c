@@ -1,4 +1,5 @@
 #include "kubelet/volume/volume.h"
+#include "kubelet/csi/csi.h"
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -118,7 +119,7 @@ static bool apply_fs_group(const char *dir, int64_t gid, struct error **err)
 }
 
 /* fsGroupChangePolicy OnRootMismatch: a volume whose root is right is taken to be right. */
-static bool apply_fs_group_by_policy(const char *dir, const cJSON *pod, int64_t gid, struct error **err)
+bool volume_give_to_group(const char *dir, const cJSON *pod, int64_t gid, struct error **err)
 {
     struct stat st;
     if (strcmp(json_str_or(pod, "spec.securityContext.fsGroupChangePolicy", "Always"), "OnRootMismatch") == 0 &&
@@ -217,7 +218,7 @@ static bool setup_local(const struct volume_node *n, const char *dir, const cJSO
     if (!local_volume_setup(n, dir, volume, &mounted, err))
         return false;
     int64_t gid = json_int(pod, "spec.securityContext.fsGroup", -1);
-    return !mounted || gid < 0 || apply_fs_group_by_policy(dir, pod, gid, err);
+    return !mounted || gid < 0 || volume_give_to_group(dir, pod, gid, err);
 }
 
 static bool is_used(const cJSON *pod, const char *volume)
@@ -260,6 +261,8 @@ bool volumes_ensure(const struct volume_node *n, const struct downward_source *d
                 ok = setup_empty_dir(dir, pod, volume, &failure);
             else if (json_get(volume, "local"))
                 ok = setup_local(n, dir, pod, volume, &failure);
+            else if (json_get(volume, "csi") && n->csi)
+                ok = csi_setup(n->csi, dir, pod, volume, &failure);
             else
                 ok = setup_content(n, downward, dir, volume, max_age_ms, &failure);
         }
@@ -291,6 +294,11 @@ bool volumes_mounts(const struct volume_node *n, const cJSON *pod, const cJSON *
             return false;
         }
         cleanup_free char *host = volume_dir(n, pod, volume);
+        if (json_get(volume, "csi")) {
+            char *mounted = mem_printf("%s/mount", host);
+            free(host);
+            host = mounted;
+        }
         const char *subpath = json_str(m, "subPath"), *expression = json_str(m, "subPathExpr");
         cleanup_free char *expanded = expression && *expression ? env_expand(expression, env, NULL) : NULL;
         if (expanded)
@@ -355,6 +363,10 @@ bool volumes_teardown(const struct volume_node *n, const char *uid, struct error
     cleanup_free char *dir = volumes_pod_dir(n, uid);
     if (access(dir, F_OK) != 0)
         return true;
+    cleanup_free char *subpaths = mem_printf("%s/volume-subpaths", dir);
+    unmount_below(subpaths); /* binds of what the drivers are about to unmount */
+    if (n->csi && !csi_teardown(n->csi, dir, err))
+        return false;
     unmount_below(dir);
     return remove_tree(dir, err);
 }

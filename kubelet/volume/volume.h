@@ -7,6 +7,7 @@
 #include "kubelet/pod/spec.h"
 #include "kubelet/pod/translate.h"
 
+struct csi;
 struct volume_node {
     const char *root_dir; /* "/var/lib/kubelet" */
     const struct kubelet_api *api;
@@ -14,6 +15,7 @@ struct volume_node {
     /* Directories that are PersistentVolumes came or went: the node must tell. May be NULL. */
     void (*local_changed)(void *userdata);
     void *userdata;
+    struct csi *csi; /* volumes of CSI drivers; NULL: there are none */
 };
 /* Sets up what is missing and brings configMap, secret, downwardAPI and projected volumes up to date (objects at most
  * max_age_ms old). On failure the message is that of Kubernetes' FailedMount event. */
@@ -48,6 +50,8 @@ cJSON *volume_resolve(const struct volume_node *n, const cJSON *pod, const cJSON
 /* Binds a local volume's directory to dir. *mounted: it was not before. */
 bool local_volume_setup(const struct volume_node *n, const char *dir, const cJSON *volume, bool *mounted, struct error **err);
 bool bind_mounted(const char *from, const char *to);
+/* fsGroup, as the pod's fsGroupChangePolicy says. */
+bool volume_give_to_group(const char *dir, const cJSON *pod, int64_t gid, struct error **err);
 /* Binds <volume>/<subpath>, which must stay inside of the volume, to a path that is safe to hand to the runtime
  * (caller frees). */
 char *subpath_bind(const char *volume_dir, const char *subpath, const char *target, bool volume_is_file,

@@ -93,7 +93,7 @@ static void setup(void)
     k.objects = object_cache_new(&k.api);
     k.cgroups = cgroups_new(root, "/");
     k.translate = (struct translate_node){.cluster_dns = "", .cluster_domain = "cluster.local", .resolv_conf = ""};
-    k.volumes = (struct volume_node){root, &k.api, k.objects, NULL, NULL};
+    k.volumes = (struct volume_node){root, &k.api, k.objects, NULL, NULL, NULL};
     k.allocatable_cpu_milli = 2000;
     k.allocatable_memory = 1 << 30;
     k.max_pods = 110;

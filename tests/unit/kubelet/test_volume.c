@@ -144,7 +144,7 @@ START_TEST(volumes)
     char color = 'r';
     struct kubelet_api api = {api_request, NULL, &color};
     struct object_cache *cache = object_cache_new(&api);
-    struct volume_node n = {root, &api, cache, NULL, NULL};
+    struct volume_node n = {root, &api, cache, NULL, NULL, NULL};
     cleanup_json cJSON *pod = parse(pod_text);
     struct downward_source d = {.pod = pod};
     struct error *err = NULL;
@@ -213,7 +213,7 @@ START_TEST(volumes_in_memory)
     char color = 'r';
     struct kubelet_api api = {api_request, NULL, &color};
     struct object_cache *cache = object_cache_new(&api);
-    struct volume_node n = {root, &api, cache, NULL, NULL};
+    struct volume_node n = {root, &api, cache, NULL, NULL, NULL};
     cleanup_json cJSON *pod = parse(
         "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"u\",\"labels\":{\"a\":\"b\"}},\"spec\":{\"securityContext\":{\"fsGroup\":4242},"
         "\"volumes\":[{\"name\":\"m\",\"emptyDir\":{\"medium\":\"Memory\",\"sizeLimit\":\"1Mi\"}},{\"name\":\"s\",\"secret\":{\"secretName\":\"s\","
