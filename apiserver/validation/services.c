@@ -143,6 +143,10 @@ static void check_policies(const cJSON *spec, const struct field_path *p, struct
         field_required(e, PATH_CHILD(p, "externalTrafficPolicy"), "");
     if (*internal && !one_of(internal, "Cluster,Local"))
         field_not_supported(e, PATH_CHILD(p, "internalTrafficPolicy"), internal, "Cluster,Local");
+    const char *distribution = text_of(spec, "trafficDistribution");
+    if (*distribution && !one_of(distribution, "PreferClose,PreferSameNode,PreferSameZone"))
+        field_not_supported(e, PATH_CHILD(p, "trafficDistribution"), distribution,
+                            "PreferClose,PreferSameNode,PreferSameZone");
     if (*families && !one_of(families, "PreferDualStack,RequireDualStack,SingleStack"))
         field_not_supported(e, PATH_CHILD(p, "ipFamilyPolicy"), families,
                             "PreferDualStack,RequireDualStack,SingleStack");

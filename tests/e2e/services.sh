@@ -98,6 +98,7 @@ IP=$(service_ip lb)
 check "internalTrafficPolicy Local on one node" eventually 5 only worker-1 "$IP" one
 check "and on the other" eventually 5 only worker-2 "$IP" two
 kn patch svc lb -p '{"spec":{"internalTrafficPolicy":"Cluster","trafficDistribution":"PreferSameNode"}}' >/dev/null
+check_output "an unknown trafficDistribution is refused" 'Unsupported value: "PreferMine"' kn patch svc lb -p '{"spec":{"trafficDistribution":"PreferMine"}}'
 check "trafficDistribution PreferSameNode" eventually 5 only worker-1 "$IP" one
 check "on the other node too" eventually 5 only worker-2 "$IP" two
 for node in worker-1 worker-2; do k label node $node topology.kubernetes.io/zone=zone-$node --overwrite >/dev/null; done
