@@ -20,12 +20,11 @@ measure() { # replicas
     done
     median "${runs[@]}"
 }
-# What the API's watchers see, with the time at which they see it: "<seconds> <type> <pod> <node> <phase> <ready>".
-watch_pods() {
-    local pki=build/cluster/pki
-    curl -sN --cacert $pki/ca.crt --cert $pki/admin.crt --key $pki/admin.key "https://127.0.0.1:6443/api/v1/namespaces/$NS/pods?watch=true" |
-        jq --unbuffered -r '[.type, .object.metadata.name, (.object.spec.nodeName // "-"), .object.status.phase,
-            ([.object.status.conditions[]? | select(.type == "Ready").status][0] // "-")] | join(" ")' |
+# Events of pods on standard input, one JSON document each, with the time at which they came: "<seconds> <type> <pod> <node>
+# <phase> <ready>" a line.
+with_times() {
+    jq --unbuffered -r '[.type, .object.metadata.name, (.object.spec.nodeName // "-"), .object.status.phase,
+        ([.object.status.conditions[]? | select(.type == "Ready").status][0] // "-")] | join(" ")' |
         while read -r line; do echo "$EPOCHREALTIME $line"; done
 }
 # operation: count and seconds that both kubelets spent in it so far.
@@ -37,17 +36,22 @@ spent() {
         if ($1 ~ /_sum/) s += $2; if ($1 ~ /_count/) c += $2} END {print c + 0, s + 0}'
 }
 steps() { # replicas: where the time of one rollout goes
-    local file began operation before after
+    local dir file began operation before after watcher pki=build/cluster/pki
     declare -A at
-    file=$(mktemp)
-    watch_pods >"$file" &
-    sleep 0.5 # the watch is open
+    dir=$(mktemp -d)
+    file=$dir/events
+    mkfifo "$dir/watch"
+    curl -sN --max-time 180 --cacert $pki/ca.crt --cert $pki/admin.crt --key $pki/admin.key \
+        "https://127.0.0.1:6443/api/v1/namespaces/$NS/pods?watch=true" >"$dir/watch" &
+    watcher=$!
+    with_times <"$dir/watch" >"$file" &
     for operation in run_podsandbox create_container start_container; do at[$operation]=$(spent $operation); done
     began=$EPOCHREALTIME
     kn create deployment d --image="$BUSYBOX" --replicas="$1" -- sleep 100000 >/dev/null
     at[created]=$EPOCHREALTIME
     kn wait deployment/d --for=jsonpath='{.status.readyReplicas}'="$1" --timeout=120s >/dev/null
-    kill $! 2>/dev/null
+    kill $watcher 2>/dev/null
+    wait
     printf '  steps of %s pod(s), ms since the start; the last pod counts\n' "$1"
     awk -v b="$began" -v c="${at[created]}" '
         function ms(t) { return int((t - b) * 1000 + 0.5) }
@@ -63,7 +67,7 @@ steps() { # replicas: where the time of one rollout goes
         read -r -a after <<<"$(spent $operation)"
         printf '    %-50s %8s\n' "each $operation of the runtime (mean)" "$(awk -v n=$((after[0] - before[0])) -v a="${after[1]}" -v b="${before[1]}" 'BEGIN {print n ? int((a - b) / n * 1000 + 0.5) : "-"}')"
     done
-    rm -f "$file"
+    rm -rf "$dir"
     kn delete deployment d --wait=true >/dev/null
     kn delete pods --all --grace-period=1 --wait=true >/dev/null 2>&1
 }
