@@ -237,6 +237,7 @@ static void *work(void *p)
     char *key;
     while ((key = workqueue_get(c->queue))) {
         cleanup_free char *owned = key;
+        (void)owned;
         cleanup_error struct error *e = NULL;
         if (manager_stopping(c->manager)) {
             /* nothing more is begun */
