@@ -77,7 +77,8 @@ uid=$(kn create cm root -o jsonpath='{.metadata.uid}')
 plant child '{height: 1}' ", ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: root, uid: $uid}]" | kn apply -f - >/dev/null
 check_equal "owner, owned and child are there" 'configmap/owned configmap/root plant.garden.example.com/child plant.garden.example.com/owner' "$(kn get cm/owned cm/root plant/child plant/owner -o name | xargs)"
 kn delete plant owner >/dev/null
-check "what a custom object owns goes with it" kn wait cm/owned --for=delete --timeout=15s
+# The collector discovers kinds every 30 seconds, as Kubernetes' does.
+check "what a custom object owns goes with it" kn wait cm/owned --for=delete --timeout=60s
 kn delete cm root >/dev/null
 check "and it goes with its owner" kn wait plant/child --for=delete --timeout=15s
 plant owner '{height: 1}' | kn apply -f - >/dev/null
