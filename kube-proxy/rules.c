@@ -1,3 +1,4 @@
+#include "kube-proxy/element_list.h"
 #include "kube-proxy/rules.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -11,8 +12,7 @@
 struct applied {
     struct proxy_service
         *service;    /* each group's endpoints in the order of their numbers in the map */
-    char **elements; /* sorted, unique: one character for the map, then "key" or "key : value" */
-    size_t count;
+    struct element_list elements; /* sorted: one character for the map, then "key" or "key : value" */
     bool conflict; /* an address was left out because another Service has it */
 };
 
@@ -43,9 +43,7 @@ static void applied_free(void *p)
 {
     struct applied *a = p;
     proxy_service_free(a->service);
-    for (size_t i = 0; i < a->count; i++)
-        free(a->elements[i]);
-    free(a->elements);
+    element_list_clear(&a->elements);
     free(a);
 }
 
@@ -111,11 +109,6 @@ static char *endpoint_name(const struct proxy_group *g, const struct proxy_endpo
 
 /* --- from a Service to map elements --- */
 
-struct element_list {
-    char **items;
-    size_t count, capacity;
-};
-
 __attribute__((format(printf, 3, 4))) static void element(struct element_list *l,
                                                           enum rules_map map, const char *fmt, ...)
 {
@@ -125,36 +118,7 @@ __attribute__((format(printf, 3, 4))) static void element(struct element_list *l
     text[0] = (char)('a' + map);
     vsnprintf(text + 1, sizeof text - 1, fmt, ap);
     va_end(ap);
-    if (l->count == l->capacity) {
-        l->capacity = l->capacity ? l->capacity * 2 : 16;
-        l->items = mem_realloc(l->items, l->capacity * sizeof *l->items);
-    }
-    l->items[l->count++] = mem_strdup(text);
-}
-
-static int compare_texts(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void sort_unique(struct element_list *l)
-{
-    if (l->count == 0)
-        return;
-    qsort(l->items, l->count, sizeof *l->items, compare_texts);
-    size_t kept = 1;
-    for (size_t i = 1; i < l->count; i++) {
-        if (strcmp(l->items[i], l->items[kept - 1]) == 0)
-            free(l->items[i]);
-        else
-            l->items[kept++] = l->items[i];
-    }
-    l->count = kept;
-}
-
-static const char *protocol_text(uint8_t protocol)
-{
-    return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
+    element_list_append(l, text);
 }
 
 static void need_chain(struct rules *r, const char *name, rules_printer *print, unsigned n,
@@ -249,9 +213,9 @@ static void render_frontend(struct rules *r, struct applied *a, const struct pro
     char key[72], ip[ADDRESS_TEXT_MAX];
     if (f->ip.family)
         snprintf(key, sizeof key, "%s . %s . %d", address_text(&f->ip, ip),
-                 protocol_text(g->protocol), f->port);
+                 proxy_protocol_name(g->protocol), f->port);
     else
-        snprintf(key, sizeof key, "%s . %d", protocol_text(g->protocol), f->port);
+        snprintf(key, sizeof key, "%s . %d", proxy_protocol_name(g->protocol), f->port);
     if (!claim(r, a, map, key)) {
         a->conflict = true;
         return;
@@ -291,7 +255,7 @@ static void render(struct rules *r, struct applied *a, struct element_list *l)
     }
     for (size_t j = 0; j < s->frontend_count; j++)
         render_frontend(r, a, &s->frontends[j], l);
-    sort_unique(l);
+    element_list_sort(l);
 }
 
 /* --- endpoints keep their numbers --- */
@@ -431,28 +395,25 @@ static void note_udp(struct rules *r, const struct proxy_service *gone,
 /* Brings the elements of a Service to what its state asks for. */
 static void reconcile(struct rules *r, struct applied *a)
 {
-    struct element_list now = {0};
+    struct element_list now = {0}, *before = &a->elements;
     if (a->service)
         render(r, a, &now);
     size_t i = 0, j = 0;
     /* First all removals, so that the claims of what is only given another value are not lost. */
-    for (i = 0, j = 0; i < a->count; i++) {
-        while (j < now.count && strcmp(now.items[j], a->elements[i]) < 0)
+    for (i = 0, j = 0; i < before->count; i++) {
+        while (j < now.count && strcmp(now.items[j], before->items[i]) < 0)
             j++;
-        if (j == now.count || strcmp(now.items[j], a->elements[i]) != 0)
-            remove_element(r, a->elements[i]);
+        if (j == now.count || strcmp(now.items[j], before->items[i]) != 0)
+            remove_element(r, before->items[i]);
     }
     for (i = 0, j = 0; j < now.count; j++) {
-        while (i < a->count && strcmp(a->elements[i], now.items[j]) < 0)
+        while (i < before->count && strcmp(before->items[i], now.items[j]) < 0)
             i++;
-        if (i == a->count || strcmp(a->elements[i], now.items[j]) != 0)
+        if (i == before->count || strcmp(before->items[i], now.items[j]) != 0)
             add_element(r, a, now.items[j]);
     }
-    for (i = 0; i < a->count; i++)
-        free(a->elements[i]);
-    free(a->elements);
-    a->elements = now.items;
-    a->count = now.count;
+    element_list_clear(&a->elements);
+    a->elements = now;
 }
 
 /* After a Service gave addresses up, others may have been waiting for them. */
@@ -555,9 +516,8 @@ void rules_take_all(struct rules *r, struct buf *out)
         for (size_t i = 0; i < again.count; i++) {
             if (again.items[i][0] - 'a' != RULES_HAIRPIN)
                 change(&added[again.items[i][0] - 'a'], again.items[i] + 1, true);
-            free(again.items[i]);
         }
-        free(again.items);
+        element_list_clear(&again);
     }
     for (struct hash_entry *e = NULL; (e = hash_next(&r->hairpins, e));)
         change(&added[RULES_HAIRPIN], e->key, true);

@@ -10,7 +10,7 @@ static bool parse_ip(const char *text, int family, struct address *ip)
     return address_parse(text, ip) && ip->family == family;
 }
 
-static bool parse_protocol(const char *text, uint8_t *protocol)
+bool proxy_protocol_parse(const char *text, uint8_t *protocol)
 {
     if (!text || strcmp(text, "TCP") == 0)
         *protocol = IPPROTO_TCP;
@@ -21,6 +21,11 @@ static bool parse_protocol(const char *text, uint8_t *protocol)
     else
         return false;
     return true;
+}
+
+const char *proxy_protocol_name(uint8_t protocol)
+{
+    return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
 }
 
 bool proxy_endpoint_equal(const struct proxy_endpoint *a, const struct proxy_endpoint *b)
@@ -67,7 +72,7 @@ static uint16_t slice_port(const cJSON *slice, const char *port_name, uint8_t pr
     {
         uint8_t proto;
         int64_t port = json_int(p, "port", 0);
-        if (parse_protocol(json_str(p, "protocol"), &proto) && proto == protocol &&
+        if (proxy_protocol_parse(json_str(p, "protocol"), &proto) && proto == protocol &&
             strcmp(json_str_or(p, "name", ""), port_name) == 0 && port > 0 && port <= 65535)
             return (uint16_t)port;
     }
@@ -257,7 +262,7 @@ static void add_port(struct builder *b, const cJSON *port)
     int64_t number = json_int(port, "port", 0), node_port = json_int(port, "nodePort", 0);
     uint8_t protocol;
     struct address ip;
-    if (number <= 0 || number > 65535 || !parse_protocol(protocol_name, &protocol) ||
+    if (number <= 0 || number > 65535 || !proxy_protocol_parse(protocol_name, &protocol) ||
         !cluster_ip(b->service, b->family, &ip))
         return;
     bool external = strcmp(type, "NodePort") == 0 || strcmp(type, "LoadBalancer") == 0;

@@ -8,6 +8,10 @@
 #include "kube-proxy/address.h"
 #include "kube-proxy/ranges.h"
 
+/* A port's protocol as the API names it; NULL is TCP. False for others than TCP, UDP and SCTP. */
+bool proxy_protocol_parse(const char *text, uint8_t *protocol);
+const char *proxy_protocol_name(uint8_t protocol); /* as nftables names it */
+
 struct proxy_endpoint {
     struct address ip;
     uint16_t port;

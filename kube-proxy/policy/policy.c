@@ -3,26 +3,9 @@
 #include <string.h>
 #include "common/json.h"
 #include "common/mem.h"
+#include "kube-proxy/service.h"
 
 const char *const policy_direction_names[POLICY_DIRECTIONS] = {"ingress", "egress"};
-
-static bool parse_protocol(const char *text, uint8_t *out)
-{
-    if (!text || strcmp(text, "TCP") == 0)
-        *out = IPPROTO_TCP;
-    else if (strcmp(text, "UDP") == 0)
-        *out = IPPROTO_UDP;
-    else if (strcmp(text, "SCTP") == 0)
-        *out = IPPROTO_SCTP;
-    else
-        return false;
-    return true;
-}
-
-const char *policy_protocol_name(uint8_t protocol)
-{
-    return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
-}
 
 /* --- policies --- */
 
@@ -75,7 +58,7 @@ static bool parse_port(struct policy_rule *rule, const cJSON *json, struct error
 {
     const cJSON *port = json_get(json, "port");
     uint8_t protocol;
-    if (!parse_protocol(json_str(json, "protocol"), &protocol)) {
+    if (!proxy_protocol_parse(json_str(json, "protocol"), &protocol)) {
         error_setf(err, "unknown protocol");
         return false;
     }
@@ -212,7 +195,7 @@ static void add_ports(struct policy_pod *p, const cJSON *containers, bool sideca
             int64_t number = json_int(port, "containerPort", 0);
             uint8_t protocol;
             if (!name || number < 1 || number > 65535 ||
-                !parse_protocol(json_str(port, "protocol"), &protocol))
+                !proxy_protocol_parse(json_str(port, "protocol"), &protocol))
                 continue;
             p->ports = mem_realloc(p->ports, (p->port_count + 1) * sizeof *p->ports);
             p->ports[p->port_count++] = (struct policy_pod_port){

@@ -72,4 +72,3 @@ bool policy_selects(const struct policy *p, const struct policy_pod *pod);
 /* Is the pod one of the rule's peers? namespace_labels: those of the pod's namespace. */
 bool policy_rule_names(const struct policy *p, const struct policy_rule *rule,
                        const struct policy_pod *pod, const cJSON *namespace_labels);
-const char *policy_protocol_name(uint8_t protocol); /* "tcp" */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "common/mem.h"
 #include "kube-proxy/policy/table.h"
+#include "kube-proxy/service.h"
 
 static const char table_text[] =
     "table " POLICY_TABLE " {\n"
@@ -183,7 +184,7 @@ void policy_elements(const struct policy *p, const struct policy_pod *pod,
                 for (size_t n = 0; end && n < pod->port_count; n++)
                     if (has_name(rule, &pod->ports[n]))
                         element_list_add(out, "%s/%zu-ports%d\t%s . %s . %u", chain, i, version, ip,
-                                         policy_protocol_name(pod->ports[n].protocol),
+                                         proxy_protocol_name(pod->ports[n].protocol),
                                          pod->ports[n].number);
             }
         }
