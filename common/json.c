@@ -190,6 +190,29 @@ cJSON *json_ensure_array(cJSON *o, const char *dotted)
     return at;
 }
 
+bool json_has_str(const cJSON *array, const char *text)
+{
+    const cJSON *m;
+    cJSON_ArrayForEach(m, array)
+    {
+        if (cJSON_IsString(m) && strcmp(m->valuestring, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+void json_keep_only(cJSON *o, const char *const *names)
+{
+    for (cJSON *m = cJSON_IsObject(o) ? o->child : NULL, *next; m; m = next) {
+        next = m->next;
+        bool keep = false;
+        for (const char *const *n = names; *n && !keep; n++)
+            keep = strcmp(m->string, *n) == 0;
+        if (!keep)
+            cJSON_Delete(cJSON_DetachItemViaPointer(o, m));
+    }
+}
+
 bool json_equal(const cJSON *a, const cJSON *b)
 {
     if (!a || !b)

@@ -39,6 +39,10 @@ void json_map_set_str(cJSON *map, const char *key, const char *value);
 cJSON *json_ensure_object(cJSON *o, const char *dotted);
 cJSON *json_ensure_array(cJSON *o, const char *dotted);
 
+/* Is one of an array's members this string? */
+bool json_has_str(const cJSON *array, const char *text);
+/* Drops the members of an object that are not named; names ends with NULL. Others than objects stay. */
+void json_keep_only(cJSON *o, const char *const *names);
 /* Semantic equality: members in any order; absent and null differ. NULL equals NULL only. */
 bool json_equal(const cJSON *a, const cJSON *b);
 cJSON *json_dup(const cJSON *o);

@@ -167,14 +167,6 @@ void quota_add_usage(const char *group, const char *plural, const cJSON *object,
 
 /* --- scopes --- */
 
-static bool listed(const cJSON *values, const char *text)
-{
-    const cJSON *v;
-    cJSON_ArrayForEach(v,
-                       values) if (cJSON_IsString(v) && !strcmp(v->valuestring, text)) return true;
-    return false;
-}
-
 static bool best_effort(const cJSON *pod)
 {
     cleanup_json cJSON *requests = quota_pod_amounts(pod, "requests"),
@@ -217,9 +209,9 @@ static bool scope_matches(const char *scope, const char *op, const cJSON *values
         return false;
     const char *class = json_str_or(pod, "spec.priorityClassName", "");
     if (!strcmp(op, "In"))
-        return *class && listed(values, class);
+        return *class && json_has_str(values, class);
     if (!strcmp(op, "NotIn"))
-        return !listed(values, class);
+        return !json_has_str(values, class);
     return !strcmp(op, "DoesNotExist") ? !*class : *class != 0;
 }
 

@@ -1,9 +1,9 @@
 #include "common/volumes.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/node_selector.h"
 #include "common/quantity.h"
 #include "common/selector.h"
 
@@ -40,17 +40,6 @@ bool volume_is_bound_to(const cJSON *volume, const cJSON *claim)
     return volume_names_claim(volume, claim) && *json_str_or(volume, "spec.claimRef.uid", "");
 }
 
-static bool has_mode(const cJSON *modes, const char *mode)
-{
-    const cJSON *m;
-    cJSON_ArrayForEach(m, modes)
-    {
-        if (cJSON_IsString(m) && strcmp(m->valuestring, mode) == 0)
-            return true;
-    }
-    return false;
-}
-
 const char *volume_mismatch(const cJSON *volume, const cJSON *claim)
 {
     struct quantity has = {0}, wants = {0};
@@ -65,7 +54,7 @@ const char *volume_mismatch(const cJSON *volume, const cJSON *claim)
     const cJSON *m;
     cJSON_ArrayForEach(m, json_path(claim, "spec.accessModes"))
     {
-        if (cJSON_IsString(m) && !has_mode(json_path(volume, "spec.accessModes"), m->valuestring))
+        if (cJSON_IsString(m) && !json_has_str(json_path(volume, "spec.accessModes"), m->valuestring))
             return "incompatible accessMode";
     }
     return NULL;
@@ -103,65 +92,6 @@ struct kube_object *volume_best(const struct kube_object_list *volumes, const cJ
     }
     label_selector_free(selector);
     return best;
-}
-
-/* --- node selectors --- */
-
-static bool to_number(const char *text, long long *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return *text && !*end && !errno;
-}
-
-/* value: NULL when the label is absent. */
-static bool expression_matches(const cJSON *e, const char *value)
-{
-    const char *op = json_str_or(e, "operator", "");
-    const cJSON *values = json_get(e, "values"), *v;
-    if (strcmp(op, "Exists") == 0 || strcmp(op, "DoesNotExist") == 0)
-        return (value != NULL) == (*op == 'E');
-    if (strcmp(op, "In") == 0 || strcmp(op, "NotIn") == 0) {
-        bool found = value && has_mode(values, value);
-        return found == (*op == 'I');
-    }
-    long long have, want;
-    v = values ? values->child : NULL;
-    if (!value || !cJSON_IsString(v) || !to_number(value, &have) || !to_number(v->valuestring, &want))
-        return false;
-    return strcmp(op, "Gt") == 0 ? have > want : strcmp(op, "Lt") == 0 ? have < want : false;
-}
-
-static bool term_matches(const cJSON *term, const cJSON *labels, const char *name)
-{
-    const cJSON *expressions = json_get(term, "matchExpressions"), *fields = json_get(term, "matchFields"), *e;
-    if (!cJSON_GetArraySize(expressions) && !cJSON_GetArraySize(fields))
-        return false; /* an empty term selects nothing */
-    cJSON_ArrayForEach(e, expressions)
-    {
-        if (!expression_matches(e, json_map_str(labels, json_str_or(e, "key", ""))))
-            return false;
-    }
-    cJSON_ArrayForEach(e, fields)
-    {
-        if (!expression_matches(e, strcmp(json_str_or(e, "key", ""), "metadata.name") == 0 ? name : NULL))
-            return false;
-    }
-    return true;
-}
-
-bool node_selector_matches(const cJSON *selector, const cJSON *labels, const char *name)
-{
-    if (!cJSON_IsObject(selector))
-        return true;
-    const cJSON *term;
-    cJSON_ArrayForEach(term, json_get(selector, "nodeSelectorTerms"))
-    {
-        if (term_matches(term, labels, name))
-            return true;
-    }
-    return false;
 }
 
 bool volume_fits_node(const cJSON *volume, const cJSON *labels, const char *name)

@@ -32,8 +32,6 @@ const char *volume_mismatch(const cJSON *volume, const cJSON *claim);
  * pointer into the list; NULL if there is none. */
 struct kube_object *volume_best(const struct kube_object_list *volumes, const cJSON *claim, bool delayed,
                                 bool (*usable)(void *ctx, const struct kube_object *volume), void *ctx);
-/* A NodeSelector on a node's labels and name. NULL selects every node. */
-bool node_selector_matches(const cJSON *selector, const cJSON *labels, const char *name);
 /* spec.nodeAffinity of a volume. */
 bool volume_fits_node(const cJSON *volume, const cJSON *labels, const char *name);
 /* The claim that a pod's volume means: its own name, or "<pod>-<volume>" of an ephemeral volume (*ephemeral is then

@@ -189,18 +189,6 @@ void pod_info_cleanup(struct pod_info **p)
     pod_info_unref(*p);
 }
 
-static void keep_only(cJSON *object, const char *const *names)
-{
-    for (cJSON *m = cJSON_IsObject(object) ? object->child : NULL, *next; m; m = next) {
-        next = m->next;
-        bool keep = false;
-        for (size_t i = 0; names[i] && !keep; i++)
-            keep = m->string && !strcmp(m->string, names[i]);
-        if (!keep)
-            cJSON_Delete(cJSON_DetachItemViaPointer(object, m));
-    }
-}
-
 void pod_info_strip(cJSON *pod)
 {
     static const char *const spec[] = {"affinity",
@@ -224,22 +212,22 @@ void pod_info_strip(cJSON *pod)
         "creationTimestamp", "deletionTimestamp", "generation",      "labels", "name",
         "namespace",         "ownerReferences",   "resourceVersion", "uid",    NULL};
     static const char *const conditions[] = {"PodScheduled", "DisruptionTarget"};
-    keep_only(json_get(pod, "metadata"), metadata);
-    keep_only(json_get(pod, "spec"), spec);
-    keep_only(json_get(pod, "status"), status);
+    json_keep_only(json_get(pod, "metadata"), metadata);
+    json_keep_only(json_get(pod, "spec"), spec);
+    json_keep_only(json_get(pod, "status"), status);
     static const char *const lists[] = {"spec.containers", "spec.initContainers"};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         cJSON *c;
         cJSON_ArrayForEach(c, json_path(pod, lists[i]))
-            keep_only(c, container);
+            json_keep_only(c, container);
     }
     /* Of volumes, the claims; of an ephemeral one, that it is one. */
     cJSON *volumes = json_path(pod, "spec.volumes");
     for (cJSON *v = cJSON_IsArray(volumes) ? volumes->child : NULL, *next; v; v = next) {
         next = v->next;
         static const char *const claim[] = {"name", "persistentVolumeClaim", "ephemeral", NULL};
-        keep_only(v, claim);
-        keep_only(json_get(v, "ephemeral"), (const char *const[]){NULL});
+        json_keep_only(v, claim);
+        json_keep_only(json_get(v, "ephemeral"), (const char *const[]){NULL});
         if (!json_get(v, "persistentVolumeClaim") && !json_get(v, "ephemeral"))
             cJSON_Delete(cJSON_DetachItemViaPointer(volumes, v));
     }

@@ -67,18 +67,6 @@ static void on_namespace(void *userdata, enum informer_event event, const struct
 
 /* --- what is kept of a pod --- */
 
-static void keep_only(cJSON *object, const char *const *names)
-{
-    for (cJSON *item = object ? object->child : NULL, *next; item; item = next) {
-        next = item->next;
-        bool keep = false;
-        for (const char *const *n = names; *n && !keep; n++)
-            keep = strcmp(item->string, *n) == 0;
-        if (!keep)
-            cJSON_Delete(cJSON_DetachItemViaPointer(object, item));
-    }
-}
-
 static void strip_pod(cJSON *pod)
 {
     static const char *const metadata[] = {"name",   "namespace",         "uid", "resourceVersion",
@@ -87,13 +75,13 @@ static void strip_pod(cJSON *pod)
                                        NULL};
     static const char *const container[] = {"ports", "restartPolicy", NULL};
     static const char *const status[] = {"phase", "podIP", "podIPs", NULL};
-    keep_only(json_get(pod, "metadata"), metadata);
-    keep_only(json_get(pod, "spec"), spec);
-    keep_only(json_get(pod, "status"), status);
+    json_keep_only(json_get(pod, "metadata"), metadata);
+    json_keep_only(json_get(pod, "spec"), spec);
+    json_keep_only(json_get(pod, "status"), status);
     static const char *const lists[] = {"spec.containers", "spec.initContainers"};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         cJSON *c;
-        cJSON_ArrayForEach(c, json_path(pod, lists[i])) keep_only(c, container);
+        cJSON_ArrayForEach(c, json_path(pod, lists[i])) json_keep_only(c, container);
     }
 }
 

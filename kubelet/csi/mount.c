@@ -70,17 +70,6 @@ static void *map_of(struct arena *a, const cJSON *json, const ProtobufCMessageDe
     return entries;
 }
 
-static bool has_mode(const cJSON *modes, const char *mode)
-{
-    const cJSON *m;
-    cJSON_ArrayForEach(m, modes)
-    {
-        if (cJSON_IsString(m) && strcmp(m->valuestring, mode) == 0)
-            return true;
-    }
-    return false;
-}
-
 static Csi__V1__VolumeCapability *capability(struct arena *a, const cJSON *volume,
                                              const char *mount_group)
 {
@@ -104,9 +93,9 @@ static Csi__V1__VolumeCapability *capability(struct arena *a, const cJSON *volum
     csi__v1__volume_capability__access_mode__init(c->access_mode);
     const cJSON *modes = json_get(volume, VOLUME_ACCESS_MODES);
     c->access_mode->mode =
-        has_mode(modes, "ReadWriteMany")
+        json_has_str(modes, "ReadWriteMany")
             ? CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_MULTI_WRITER
-        : has_mode(modes, "ReadOnlyMany")
+        : json_has_str(modes, "ReadOnlyMany")
             ? CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_READER_ONLY
             : CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
     return c;
@@ -339,7 +328,7 @@ bool csi_setup(struct csi *c, const char *dir, const cJSON *pod, const cJSON *vo
     if (ok && policy.pod_info)
         add_pod_info(s.context, pod);
     ok = ok && publish(&s, err);
-    bool once = has_mode(json_get(volume, VOLUME_ACCESS_MODES), "ReadWriteOnce");
+    bool once = json_has_str(json_get(volume, VOLUME_ACCESS_MODES), "ReadWriteOnce");
     if (ok && gid >= 0 && !s.mount_group && !s.readonly &&
         (policy.fs_group == 'F' ||
          (policy.fs_group == 'R' && once && *json_str_or(volume, "csi.fsType", ""))))

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/node_selector.h"
 #include "common/volumes.h"
 
 static cJSON *parse(const char *text)
