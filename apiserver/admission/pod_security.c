@@ -8,6 +8,7 @@
 #include "apiserver/storage/cacher.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/text.h"
 
 #define LABEL "pod-security.kubernetes.io/"
 
@@ -70,18 +71,6 @@ static void add_reason(struct buf *out, const char *reason, const struct buf *de
         buf_printf(out, "%s%s (%s)", out->len ? ", " : "", reason, buf_str((struct buf *)detail));
 }
 
-static bool listed(const char *value, const char *comma_separated)
-{
-    size_t len = strlen(value);
-    for (const char *p = comma_separated; *p;) {
-        size_t n = strcspn(p, ",");
-        if (n == len && !memcmp(p, value, n))
-            return true;
-        p += n + (p[n] == ',');
-    }
-    return false;
-}
-
 /* --- baseline --- */
 
 static bool unconfined_armor(const struct pod *p, const cJSON *c)
@@ -128,7 +117,7 @@ static void look_at_added(void *ctx, const cJSON *c)
     bool bad = false;
     cJSON_ArrayForEach(a, json_path(c, "securityContext.capabilities.add"))
     {
-        if (!cJSON_IsString(a) || listed(a->valuestring, k->allowed))
+        if (!cJSON_IsString(a) || one_of(a->valuestring, k->allowed))
             continue;
         bad = true;
         cleanup_free char *quoted = mem_printf("\"%s\"", a->valuestring);
@@ -250,7 +239,7 @@ static bool bad_se_linux(const cJSON *options)
 {
     const char *type = json_str_or(options, "type", "");
     return (*type &&
-            !listed(type, "container_t,container_init_t,container_kvm_t,container_engine_t")) ||
+            !one_of(type, "container_t,container_init_t,container_kvm_t,container_engine_t")) ||
            *json_str_or(options, "user", "") || *json_str_or(options, "role", "");
 }
 
@@ -272,7 +261,7 @@ static void check_se_linux(const struct pod *p, struct buf *out)
 
 static bool bad_seccomp_type(const char *type)
 {
-    return *type && !listed(type, "RuntimeDefault,Localhost");
+    return *type && !one_of(type, "RuntimeDefault,Localhost");
 }
 
 static bool unconfined(const struct pod *p, const cJSON *c)
@@ -310,7 +299,7 @@ static void check_sysctls(const struct pod *p, struct buf *out)
     cJSON_ArrayForEach(s, json_get(p->security, "sysctls"))
     {
         const char *name = json_str_or(s, "name", "");
-        if (!listed(name, safe))
+        if (!one_of(name, safe))
             buf_printf(&detail, "%s%s", detail.len ? ", " : "", name);
     }
     add_reason(out, "forbidden sysctls", &detail);
@@ -381,7 +370,7 @@ static void check_volumes(const struct pod *p, struct buf *out)
         const char *type = "unknown";
         cJSON_ArrayForEach(m, v) if (strcmp(m->string, "name") != 0 && cJSON_IsObject(m)) type =
             m->string;
-        if (listed(type, "configMap,csi,downwardAPI,emptyDir,ephemeral,image,persistentVolumeClaim,"
+        if (one_of(type, "configMap,csi,downwardAPI,emptyDir,ephemeral,image,persistentVolumeClaim,"
                          "projected,"
                          "secret"))
             continue;

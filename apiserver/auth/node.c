@@ -5,6 +5,7 @@
  * path (registry/admission.c), which sees the stored pod. */
 #include <string.h>
 #include "apiserver/auth/auth.h"
+#include "common/text.h"
 
 const char *auth_node_name(const struct api_user *u)
 {
@@ -12,18 +13,6 @@ const char *auth_node_name(const struct api_user *u)
         return NULL;
     const char *name = u->name + sizeof NODE_USER_PREFIX - 1;
     return *name && api_user_in_group(u, GROUP_NODES) ? name : NULL;
-}
-
-static bool one_of(const char *value, const char *list)
-{
-    size_t len = strlen(value);
-    for (const char *p = list; *p;) {
-        size_t n = strcspn(p, ",");
-        if (n == len && !memcmp(p, value, n))
-            return true;
-        p += n + (p[n] == ',');
-    }
-    return false;
 }
 
 enum scope { ANY, OWN_NAME, OWN_OR_NEW, OWN_LEASE, OF_A_POD };

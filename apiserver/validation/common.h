@@ -2,13 +2,13 @@
 #pragma once
 #include "apiserver/validation/names.h"
 #include "apiserver/validation/validation.h"
+#include "common/text.h"
 
 #define EACH(element, list)                                                                                  \
     for (const cJSON *element = (list) ? (list)->child : NULL; element; element = element->next)
 
 /* A member's text; "" when it is absent or none. */
 const char *text_of(const cJSON *o, const char *name);
-bool one_of(const char *s, const char *comma_separated);
 
 void check_labels(const cJSON *labels, const struct field_path *p, struct field_errors *e);
 void check_annotations(const cJSON *annotations, const struct field_path *p, struct field_errors *e);

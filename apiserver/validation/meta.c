@@ -15,16 +15,6 @@ const char *text_of(const cJSON *o, const char *name)
     return s ? s : "";
 }
 
-bool one_of(const char *s, const char *list)
-{
-    for (size_t n; *list; list += n + (list[n] == ',')) {
-        n = strcspn(list, ",");
-        if (strlen(s) == n && !strncmp(s, list, n))
-            return true;
-    }
-    return false;
-}
-
 void check_name(const char *name, const char *(*check)(const char *), const struct field_path *p,
                 struct field_errors *e)
 {
