@@ -49,3 +49,11 @@ struct component_server *component_serve(const struct component_server_options *
 #define SKIFF_VERSION      "v1.36.0-skiff.1"
 #define KUBERNETES_VERSION "v1.36.0"
 const char *component_user_agent(const char *component, struct buf *b);
+
+/* --- starting --- */
+struct kube_client;
+struct kube_client_config;
+/* A client that names the component to the API. Clears config. */
+struct kube_client *component_connect(struct kube_client_config *config, const char *component, struct error **err);
+/* Parses the flags and runs: what main() returns. Before it come mem_tune, component_init_signals and the flags' defaults. */
+int component_main(int argc, char **argv, const struct flag *flags, const char *description, bool (*run)(struct error **err));

@@ -148,12 +148,7 @@ static struct kube_client *make_client(const char *kubeconfig, struct error **er
     struct kube_client_config config = {0};
     if (!kube_client_config_load(kubeconfig, &config, err))
         return NULL;
-    cleanup_buf struct buf agent = {0};
-    if (!config.user_agent)
-        config.user_agent = mem_strdup(component_user_agent("kube-controller-manager", &agent));
-    struct kube_client *client = kube_client_new(&config, err);
-    kube_client_config_clear(&config);
-    return client;
+    return component_connect(&config, "kube-controller-manager", err);
 }
 
 /* What is under way comes to its end, then the lease is given up, so that the next leader need not

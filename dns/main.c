@@ -107,11 +107,7 @@ static struct kube_client *connect_api(struct error **err)
     struct kube_client_config config;
     if (!kube_client_config_find(kubeconfig, &config, err))
         return NULL;
-    cleanup_buf struct buf agent = {0};
-    config.user_agent = mem_strdup(component_user_agent("dns", &agent));
-    struct kube_client *client = kube_client_new(&config, err);
-    kube_client_config_clear(&config);
-    return client;
+    return component_connect(&config, "dns", err);
 }
 
 static bool run(struct error **err)
@@ -170,17 +166,5 @@ int main(int argc, char **argv)
     upstream = mem_strdup("");
     resolv_conf = mem_strdup("/etc/resolv.conf");
     metrics_address = mem_strdup("0.0.0.0");
-    cleanup_error struct error *err = NULL;
-    if (!component_parse_flags(argc, argv, flags, "Answers for the names of Services and pods.",
-                               &err)) {
-        if (!err)
-            return 0;
-        log_error("Bad flags", "err", error_message(err));
-        return 2;
-    }
-    if (!run(&err)) {
-        log_error("Could not start", "err", error_message(err));
-        return 1;
-    }
-    return 0;
+    return component_main(argc, argv, flags, "Answers for the names of Services and pods.", run);
 }

@@ -65,11 +65,7 @@ static bool run(struct error **err)
     struct kube_client_config config;
     if (!kube_client_config_find(kubeconfig, &config, err))
         return false;
-    cleanup_buf struct buf agent = {0};
-    free(config.user_agent);
-    config.user_agent = mem_strdup(component_user_agent("ingress-controller", &agent));
-    struct kube_client *client = kube_client_new(&config, err);
-    kube_client_config_clear(&config);
+    struct kube_client *client = component_connect(&config, "ingress-controller", err);
     if (!client)
         return false;
     const char *ns = getenv("POD_NAMESPACE"), *pod = getenv("POD_NAME");
@@ -118,16 +114,5 @@ int main(int argc, char **argv)
     nginx = mem_strdup("/usr/sbin/nginx");
     nginx_conf = mem_strdup("/etc/nginx/nginx.conf");
     run_dir = mem_strdup("/run/ingress");
-    cleanup_error struct error *err = NULL;
-    if (!component_parse_flags(argc, argv, flags, "Serves Ingresses by nginx.", &err)) {
-        if (!err)
-            return 0;
-        log_error("Bad flags", "err", error_message(err));
-        return 2;
-    }
-    if (!run(&err)) {
-        log_error("Could not start", "err", error_message(err));
-        return 1;
-    }
-    return 0;
+    return component_main(argc, argv, flags, "Serves Ingresses by nginx.", run);
 }

@@ -60,11 +60,7 @@ static bool run(struct error **err)
             error_setf(err, "--kubeconfig is required");
         return false;
     }
-    cleanup_buf struct buf agent = {0};
-    free(config.user_agent);
-    config.user_agent = mem_strdup(component_user_agent("kube-proxy", &agent));
-    struct kube_client *client = kube_client_new(&config, err);
-    kube_client_config_clear(&config);
+    struct kube_client *client = component_connect(&config, "kube-proxy", err);
     if (!client)
         return false;
     struct proxy *p = proxy_start(
@@ -98,17 +94,5 @@ int main(int argc, char **argv)
     service_cidr = mem_strdup("10.96.0.0/16");
     healthz_address = mem_strdup("0.0.0.0:10256");
     metrics_address = mem_strdup("127.0.0.1:10249");
-    cleanup_error struct error *err = NULL;
-    if (!component_parse_flags(argc, argv, flags, "Programs the node's Services and routes.",
-                               &err)) {
-        if (!err)
-            return 0;
-        log_error("Bad flags", "err", error_message(err));
-        return 2;
-    }
-    if (!run(&err)) {
-        log_error("Could not start", "err", error_message(err));
-        return 1;
-    }
-    return 0;
+    return component_main(argc, argv, flags, "Programs the node's Services and routes.", run);
 }

@@ -269,12 +269,8 @@ static bool run(struct error **err)
     struct kube_client_config config = {0};
     if (!kube_client_config_load(flags.kubeconfig, &config, err))
         return false;
-    cleanup_buf struct buf agent_name = {0};
-    free(config.user_agent);
-    config.user_agent = mem_strdup(component_user_agent("kubelet", &agent_name));
     static struct api_clients clients;
-    clients.client = kube_client_new(&config, err);
-    kube_client_config_clear(&config);
+    clients.client = component_connect(&config, "kubelet", err);
     if (!clients.client)
         return false;
     clients.recorder = recorder_new(clients.client, "kubelet", flags.hostname);

@@ -87,12 +87,8 @@ int main(int argc, char **argv)
 
     struct kube_client_config config;
     struct kube_client *client = NULL;
-    if (kube_client_config_load(kubeconfig, &config, &err)) {
-        cleanup_buf struct buf agent = {0};
-        config.user_agent = mem_strdup(component_user_agent("kube-scheduler", &agent));
-        client = kube_client_new(&config, &err);
-        kube_client_config_clear(&config);
-    }
+    if (kube_client_config_load(kubeconfig, &config, &err))
+        client = component_connect(&config, "kube-scheduler", &err);
     if (!client) {
         log_error("Cannot start", "error", error_message(err));
         return 1;
