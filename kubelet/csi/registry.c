@@ -242,6 +242,7 @@ static void notify(struct rpc_client *client, bool ok, const char *message)
     cleanup_answer ProtobufCMessage *answer =
         csi_call(client, "/pluginregistration.Registration/NotifyRegistrationStatus", &status.base,
                  &pluginregistration__registration_status_response__descriptor, NULL);
+    (void)answer; /* says nothing */
 }
 
 static bool add_driver(struct csi *c, const Pluginregistration__PluginInfo *info,
