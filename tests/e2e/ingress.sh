@@ -223,7 +223,7 @@ check "nginx is killed" on worker-1 kill -9 "$pid"
 check "and serves again within a few seconds" eventually 8 get my-nest-app.local / -f
 # The way of the demo: kubectl port-forward on this machine.
 if ss -Htln 'sport = :8080' src 127.0.0.1 | grep -q .; then
-    check_output "curl http://my-nest-app.local:8080/ by kubectl port-forward" 'Hello from my-nest-app' eventually_output 40 Hello \
+    check_output "curl http://my-nest-app.local:8080/ by kubectl port-forward" 'Hello from my-nest-app' eventually_output 15 Hello \
         curl -s -m 5 --noproxy '*' --resolve my-nest-app.local:8080:127.0.0.1 http://my-nest-app.local:8080/
 fi
 rm -f "$log"

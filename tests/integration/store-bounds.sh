@@ -93,7 +93,7 @@ all=$(fetched 3)
 check "it has fetched them as files" [ "$all" -gt $((data_mb * 700000)) ]
 away $KEYS 20000 "a member that was away for a part is the same as the others"
 part=$(($(fetched 3) - all))
-at_most "kB that it has fetched of $((20000 * BYTES / 1000)) new ones" $((part / 1000)) $((20000 * (BYTES + 100) / 1000 + 4000))
+at_most "kB that it has fetched of $((20000 * BYTES / 1000)) new ones" $((part / 1000)) $((20000 * (BYTES + 100) / 1000 + 1000))
 at_most "memory of the member that caught up, at its peak" "$(peak_mb 3)" $(((data_mb + 20) * 3 / 2 + 50))
 kill_9 3
 start 3 "${three[@]}"
