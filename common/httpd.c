@@ -21,7 +21,9 @@
 /* A connection's memory holds its request line, headers and the pieces in flight; the body is kept
  * outside. */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
-#define CONNECTION_LIMIT  16384U
+/* How long a stop waits for clients to take their answers. */
+#define SEND_TIMEOUT_SECONDS 2
+#define CONNECTION_LIMIT     16384U
 /* A client that sends a body beyond the limit gets its 413 after the body, because answering and
  * closing amid its writes would reset the connection and lose the answer; past this much it is cut
  * off. */
@@ -62,10 +64,14 @@ void httpd_answered(struct httpd *h)
 void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Response *response)
 {
     struct httpd *h = r->server;
+    pthread_mutex_lock(&h->mutex);
+    h->unsent++;
+    pthread_mutex_unlock(&h->mutex);
     pthread_mutex_lock(&r->mutex);
     assert(!r->response);
     r->response = response;
     r->status = status;
+    r->answered = true;
     if (r->suspended) {
         r->suspended = false;
         MHD_resume_connection(r->connection);
@@ -196,11 +202,20 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_con
 static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)cls;
     (void)c;
     (void)code;
-    if (*con_cls)
-        httpd_request_unref(*con_cls);
+    struct httpd *h = cls;
+    struct httpd_request *r = *con_cls;
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->mutex);
+    bool sent = r->answered;
+    pthread_mutex_unlock(&r->mutex);
+    pthread_mutex_lock(&h->mutex);
+    if (sent && --h->unsent == 0 && h->stopping)
+        pthread_cond_broadcast(&h->idle);
+    pthread_mutex_unlock(&h->mutex);
+    httpd_request_unref(r);
     *con_cls = NULL;
 }
 
@@ -259,6 +274,7 @@ static enum MHD_Result queue_answer(struct httpd_request *r, struct MHD_Connecti
 {
     struct MHD_Response *response = r->response;
     r->response = NULL;
+    r->queued = true;
     enum MHD_Result ok = MHD_queue_response(c, (unsigned)r->status, response);
     MHD_destroy_response(response);
     return ok;
@@ -307,7 +323,8 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char
     pthread_mutex_lock(&r->mutex);
     enum MHD_Result ok = MHD_YES;
     bool ready = r->response != NULL;
-    if (r->abandoned) {
+    if (r->abandoned ||
+        r->queued) { /* a daemon that was told to stop forgets what is queued, and asks again */
         ok = MHD_NO;
     } else if (!ready) {
         assert(r->deferred); /* the handler neither answered nor kept the request */
@@ -414,8 +431,7 @@ static bool start_daemon(struct httpd *h, int fd, char *cert, char *key, char *c
     if (fd >= 0) {
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, fd, NULL};
         if (o->threads > 1)
-            items[n++] =
-                (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
+            items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
     }
     if (o->cert_file) {
         items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, cert};
@@ -465,7 +481,8 @@ struct httpd *httpd_start(const struct httpd_options *o, struct error **err)
     if (key.data)
         explicit_bzero(key.data, key.len);
     if (h->n_daemons < count) {
-        error_setf(err, "cannot serve%s%s%s", o->address ? " on " : "", o->address ? o->address : "",
+        error_setf(err, "cannot serve%s%s%s", o->address ? " on " : "",
+                   o->address ? o->address : "",
                    o->cert_file ? " (is the certificate's key the right one?)" : "");
         while (h->n_daemons)
             MHD_stop_daemon(h->daemons[--h->n_daemons]);
@@ -495,6 +512,18 @@ int httpd_port(const struct httpd *h)
     return h->port;
 }
 
+/* What was answered is sent, unless its client does not read. */
+static void await_sent(struct httpd *h)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += SEND_TIMEOUT_SECONDS;
+    pthread_mutex_lock(&h->mutex);
+    while (h->unsent && !pthread_cond_timedwait(&h->idle, &h->mutex, &until))
+        ;
+    pthread_mutex_unlock(&h->mutex);
+}
+
 void httpd_stop(struct httpd *h)
 {
     if (!h)
@@ -508,6 +537,7 @@ void httpd_stop(struct httpd *h)
     pthread_mutex_unlock(&h->mutex);
     httpd_streams_close(h);
     httpd_upgrades_stop(h);
+    await_sent(h);
     while (h->n_daemons)
         MHD_stop_daemon(h->daemons[--h->n_daemons]);
     httpd_free(h);
