@@ -37,6 +37,31 @@ static void reply_text(struct httpd_request *r, int status, const char *text)
     httpd_reply(r, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
+/* A Status, not a text: kubectl reads the body of a refused upgrade as YAML first, and of a text like "rpc error: code = ..." it
+ * makes a Status without a message. */
+char *stream_failure(const struct error *err)
+{
+    cleanup_json cJSON *status = cJSON_CreateObject();
+    cJSON_AddStringToObject(status, "kind", "Status");
+    cJSON_AddStringToObject(status, "apiVersion", "v1");
+    cJSON_AddObjectToObject(status, "metadata");
+    cJSON_AddStringToObject(status, "status", "Failure");
+    cJSON_AddStringToObject(status, "message", error_message(err));
+    cJSON_AddNumberToObject(status, "code", err->code ? err->code : 500);
+    return cJSON_PrintUnformatted(status);
+}
+
+static void reply_failure(struct httpd_request *r, const struct error *err)
+{
+    int status = err->code ? err->code : 500;
+    if (strstr(error_message(err), ": ")) {
+        cleanup_free char *body = stream_failure(err);
+        httpd_reply(r, status, "application/json", body, strlen(body));
+    } else {
+        reply_text(r, status, error_message(err));
+    }
+}
+
 static bool flag(const struct httpd_request *r, const char *name)
 {
     const char *text = httpd_query(r, name);
@@ -145,7 +170,7 @@ static void *run(void *arg)
     if (t)
         tunnel_run(t, s->request);
     else
-        reply_text(s->request, err->code ? err->code : 500, error_message(err));
+        reply_failure(s->request, err);
     stream_free(s);
     atomic_fetch_sub(&running, 1);
     return NULL;

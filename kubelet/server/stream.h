@@ -6,3 +6,6 @@
 
 /* False when the path is none of them. Otherwise the request is, or will be, answered. */
 bool stream_serve(struct kubelet *k, struct httpd_request *r);
+
+/* What a refusal says where a plain text would be misread. The caller's. */
+char *stream_failure(const struct error *err);

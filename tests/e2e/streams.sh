@@ -50,6 +50,7 @@ metadata: {name: one}
 spec: {selector: {app: one}, ports: [{port: 80, targetPort: http}]}
 YAML
 check "pods run" kn wait pod/one pod/two --for=condition=Ready --timeout=30s
+check "and one has run" kn wait pod/done --for=jsonpath={.status.phase}=Succeeded --timeout=60s
 head -c 1000000 /dev/urandom >"$WORK/data"
 
 status_of() { "$@" >/dev/null 2>&1 </dev/null; echo $?; }
