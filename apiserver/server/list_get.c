@@ -516,6 +516,12 @@ void serve_list(struct server_request *q)
         return;
     }
     struct list_options *o = &l->options;
+    /* As Kubernetes' watch cache does: "any revision" has no pages, and pages of a revision that is
+     * told without saying how to match it are of just that one. */
+    if (!o->has_continue && o->has_revision && !o->revision)
+        o->limit = 0;
+    else if (!o->has_continue && o->has_revision && o->limit && o->match == MATCH_UNSET)
+        o->match = MATCH_EXACT;
     request_defer(q);
     if (o->has_continue && o->continue_revision)
         list_at(q, o->continue_revision);

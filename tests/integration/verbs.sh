@@ -86,6 +86,9 @@ for server in "$API" "$API2"; do
 done
 check_equal "how many remain is not known with a selector" null "$(c GET "$N?limit=2&$OF" | jq .metadata.remainingItemCount)"
 check_equal "and known without" true "$(c GET "$N?limit=2" | jq '.metadata.remainingItemCount > 0')"
+check_equal "any revision has no pages" "$(c GET "$N?$OF" | names)+null" "$(c GET "$N?limit=2&resourceVersion=0&$OF" | jq -r '"\([.items[].metadata.name] | join(" "))+\(.metadata.continue)"')"
+check_equal "pages of a revision are of just that one" "$revision c1 c2" "$(c GET "$N?limit=2&resourceVersion=$revision&$OF" | jq -r '"\(.metadata.resourceVersion) \([.items[].metadata.name] | join(" "))"')"
+check_equal "pages that may be newer are of now" true "$(c GET "$N?limit=2&resourceVersion=$revision&resourceVersionMatch=NotOlderThan&$OF" | jq "(.metadata.resourceVersion | tonumber) > $revision")"
 now=$(c GET "$N?limit=1" | jq -r .metadata.resourceVersion)
 check "the store is compacted" bash -c "ETCDCTL_API=3 etcdctl --endpoints='https://127.0.0.1:$CP_PORT' --cacert='$CP_DIR/pki/ca.crt' --cert='$CP_DIR/pki/server.crt' --key='$CP_DIR/pki/server.key' compaction $now"
 control_plane_kill "${CP_APISERVER[1]}" # and with it the moments that it remembers
