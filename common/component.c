@@ -1,16 +1,16 @@
 /* Signals and identity of a component's process. */
 #include "common/component.h"
 #include <errno.h>
-#include <link.h>
-#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
+#include "common/mem.h"
 
 /* Process-wide because signals are: set by component_init_signals(), written by the handler. */
 static int stop_fd = -1;
@@ -54,49 +54,37 @@ void component_init_signals(void)
     sigaction(SIGINT, &sa, NULL);
 }
 
-/* Tells the kernel that we need no page of this object's code and constants just now. They are clean file
- * pages: what is used again is mapped again from the page cache. Writable segments (and what was relocated in
- * them) are left alone. */
-static int release_object(struct dl_phdr_info *info, size_t size, void *userdata)
+#define SETTLED_MS     3000 /* by then the start is over */
+#define REST_PERIOD_MS 10000
+#define CALM_SHARE     20 /* a process that used less than a twentieth of one processor is calm */
+
+static int64_t processor_time_ms(void)
 {
-    (void)size;
-    size_t page = *(size_t *)userdata;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-        if (h->p_type != PT_LOAD || (h->p_flags & PF_W))
-            continue;
-        uintptr_t start = (info->dlpi_addr + h->p_vaddr + page - 1) & ~(page - 1);
-        uintptr_t end = (info->dlpi_addr + h->p_vaddr + h->p_memsz) & ~(page - 1);
-        if (start < end)
-            madvise((void *)start, end - start, MADV_DONTNEED);
-    }
-    return 0;
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Start-up reads half of every library (symbols, relocations, self-tests) and parses what is thrown away
- * again: none of that needs to stay resident. */
-static void release_startup_memory(void)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    malloc_trim(0);
-    dl_iterate_phdr(release_object, &page);
-}
-
-#define SETTLED_MS 3000
-
+/* The main thread has nothing else to do while the others work, so that it is the one that gives
+ * back what the start took (half of every library is read for symbols, relocations and self-tests),
+ * and later what a burst of work left behind, whenever the process has been calm for a while. */
 void component_wait(void)
 {
     component_init_signals();
     int timeout = SETTLED_MS;
+    int64_t before = 0;
     while (!atomic_load(&stopping)) {
         struct pollfd p = {.fd = stop_fd, .events = POLLIN};
         int rc = poll(&p, 1, timeout);
         if (rc < 0 && errno != EINTR)
             return;
-        if (rc == 0) {
-            release_startup_memory();
-            timeout = -1;
-        }
+        if (rc != 0)
+            continue;
+        int64_t now = processor_time_ms();
+        if (timeout == SETTLED_MS || now - before < REST_PERIOD_MS / CALM_SHARE)
+            mem_release_idle();
+        before = now;
+        timeout = REST_PERIOD_MS;
     }
 }
 

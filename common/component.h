@@ -20,7 +20,9 @@ bool component_parse_flags(int argc, char **argv, const struct flag *flags, cons
 
 /* --- signals: blocks SIGPIPE; SIGTERM and SIGINT wake component_wait() --- */
 void component_init_signals(void); /* before any thread */
-void component_wait(void);         /* returns on SIGTERM, SIGINT or component_request_stop() */
+/* Returns on SIGTERM, SIGINT or component_request_stop(). Until then, memory that is not needed goes back to the kernel whenever
+ * the process is calm (mem_release_idle()). For the main thread. */
+void component_wait(void);
 void component_request_stop(void); /* from any thread */
 bool component_stopping(void);
 
