@@ -11,6 +11,7 @@
 #include "common/buf.h"
 #include "common/mem.h"
 #include "common/timefmt.h"
+#include "common/websocket.h"
 
 enum {
     CONNECT_TIMEOUT_S = 10,
@@ -19,6 +20,7 @@ enum {
     HEADER_MAX = 16 * 1024,
     BODY_MAX = 64 * 1024,
     PIECE = 32 * 1024,
+    WAITING_MAX = 1024 * 1024, /* answers to pings that the client does not take */
 };
 
 struct tunnel {
@@ -28,6 +30,7 @@ struct tunnel {
     struct buf header; /* of the answer */
     struct buf rest;   /* what came behind it */
     size_t header_len;
+    const char *wrapped; /* the WebSocket protocol, when bytes are unwrapped on their way */
 };
 
 static void tunnel_free(struct tunnel *t)
@@ -150,6 +153,10 @@ static void write_request(const struct httpd_request *r, const struct tunnel_tar
                to->path, host ? host + 3 : to->server);
     if (strcmp(httpd_method(r), "GET") != 0)
         buf_adds(b, "Content-Length: 0\r\n");
+    if (to->unwrapped) {
+        buf_printf(b, "Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: %s\r\n\r\n", to->unwrapped);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(passed); i++) {
         size_t n = httpd_header_all(r, passed[i], values, ARRAY_LEN(values));
         for (size_t k = 0; k < n && k < ARRAY_LEN(values); k++)
@@ -267,6 +274,7 @@ struct tunnel *tunnel_open(const struct httpd_request *r, const struct tunnel_ta
                            struct error **err)
 {
     struct tunnel *t = mem_alloc(sizeof *t);
+    t->wrapped = to->wrapped;
     cleanup_buf struct buf request = {0};
     write_request(r, to, &request);
     bool ok = dial(t, to, err);
@@ -290,15 +298,22 @@ int tunnel_status(const struct tunnel *t)
 
 /* Bytes on their way in one direction. */
 struct flow {
-    char data[PIECE];
-    size_t at, len;
+    struct buf out; /* from `at` on */
+    size_t at;
     bool ended; /* its source has */
 };
 struct relay {
     struct tunnel *t;
     struct httpd_upgrade *client;
     struct flow up, down;
+    struct websocket socket; /* when wrapped */
+    char piece[PIECE];
 };
+
+static bool waits(const struct flow *f)
+{
+    return f->at < f->out.len;
+}
 
 static enum io client_result(ssize_t result, size_t *n)
 {
@@ -318,29 +333,57 @@ static enum io client_write(struct httpd_upgrade *u, const char *p, size_t len, 
     return client_result(httpd_upgrade_write(u, p, len), n);
 }
 
+static void add_unwrapped(void *ctx, const void *p, size_t n, bool begins)
+{
+    (void)begins; /* where messages end means nothing to SPDY */
+    struct relay *r = ctx;
+    if (n)
+        buf_add(&r->up.out, p, n);
+}
+
+/* More from the source of f. */
+static bool fetch(struct relay *r, struct flow *f)
+{
+    bool up = f == &r->up;
+    size_t n = 0;
+    enum io io = up ? client_read(r->client, r->piece, PIECE, &n)
+                    : upstream_read(r->t, r->piece, PIECE, &n);
+    f->ended = io == IO_ENDED;
+    if (!r->t->wrapped) {
+        if (n)
+            buf_add(&f->out, r->piece, n);
+    } else if (up) {
+        if (n && !websocket_feed(&r->socket, r->piece, n, add_unwrapped, r, &r->down.out))
+            f->ended = true;
+    } else {
+        if (n)
+            websocket_frame(&f->out, WEBSOCKET_BINARY, r->piece, n);
+        if (f->ended && !r->socket.closed)
+            websocket_close_frame(&f->out, 1000);
+    }
+    return io != IO_LATER;
+}
+
 /* True when something moved; *over when nobody takes the bytes any more. */
 static bool advance(struct relay *r, struct flow *f, bool *over)
 {
     bool up = f == &r->up, moved = false;
-    if (!f->len && !f->ended) {
+    if (!waits(f) && !f->ended)
+        moved = fetch(r, f);
+    if (waits(f)) {
         size_t n = 0;
-        enum io io = up ? client_read(r->client, f->data, PIECE, &n)
-                        : upstream_read(r->t, f->data, PIECE, &n);
-        f->at = 0;
-        f->len = n;
-        f->ended = io == IO_ENDED;
-        moved = io != IO_LATER;
-    }
-    if (f->len) {
-        size_t n = 0;
-        enum io io = up ? upstream_write(r->t, f->data + f->at, f->len, &n)
-                        : client_write(r->client, f->data + f->at, f->len, &n);
+        const char *p = f->out.data + f->at;
+        enum io io = up ? upstream_write(r->t, p, f->out.len - f->at, &n)
+                        : client_write(r->client, p, f->out.len - f->at, &n);
         f->at += n;
-        f->len -= n;
         moved |= n > 0;
-        *over |= io == IO_ENDED;
+        *over |= io == IO_ENDED || f->out.len - f->at > WAITING_MAX;
     }
-    *over |= f->ended && !f->len;
+    if (f->at && !waits(f)) {
+        buf_clear(&f->out);
+        f->at = 0;
+    }
+    *over |= f->ended && !waits(f);
     return moved;
 }
 
@@ -356,10 +399,10 @@ static void relay_run(struct relay *r)
         bool ending = r->up.ended || r->down.ended;
         struct pollfd p[2] = {
             {.fd = httpd_upgrade_fd(r->client),
-             .events = (short)((r->up.len || r->up.ended ? 0 : POLLIN) | (r->down.len ? POLLOUT : 0))},
+             .events = (short)((waits(&r->up) || r->up.ended ? 0 : POLLIN) | (waits(&r->down) ? POLLOUT : 0))},
             {.fd = r->t->fd,
              .events =
-                 (short)((r->down.len || r->down.ended ? 0 : POLLIN) | (r->up.len ? POLLOUT : 0))},
+                 (short)((waits(&r->down) || r->down.ended ? 0 : POLLIN) | (waits(&r->up) ? POLLOUT : 0))},
         };
         for (int i = 0; i < 2; i++) /* a hang-up would be told for ever to who waits for the other */
             if (!p[i].events)
@@ -368,6 +411,16 @@ static void relay_run(struct relay *r)
         if (rc == 0 || (rc < 0 && errno != EINTR))
             return;
     }
+}
+
+static void add_websocket_headers(const struct tunnel *t, struct httpd_request *r)
+{
+    cleanup_buf struct buf accept = {0};
+    const char *key = httpd_header(r, "Sec-WebSocket-Key");
+    websocket_accept(&accept, key ? key : "");
+    httpd_add_header(r, "Upgrade", "websocket");
+    httpd_add_header(r, "Sec-WebSocket-Accept", buf_str(&accept));
+    httpd_add_header(r, "Sec-WebSocket-Protocol", t->wrapped);
 }
 
 void tunnel_run(struct tunnel *t, struct httpd_request *r)
@@ -379,24 +432,23 @@ void tunnel_run(struct tunnel *t, struct httpd_request *r)
         tunnel_free(t);
         return;
     }
-    read_headers(t, r);
+    if (t->wrapped)
+        add_websocket_headers(t, r);
+    else
+        read_headers(t, r);
     struct httpd_upgrade *u = httpd_upgrade(r);
     if (u) {
         struct relay *relay = mem_alloc(sizeof *relay);
         relay->t = t;
         relay->client = u;
-        size_t at = 0; /* what came right behind the answer goes first */
-        int64_t deadline = time_monotonic_ms() + LAST_WORDS_MS;
-        while (at < t->rest.len) {
-            size_t n = 0;
-            enum io io = client_write(u, t->rest.data + at, t->rest.len - at, &n);
-            if (io == IO_ENDED ||
-                (io == IO_LATER && !wait_for(httpd_upgrade_fd(u), POLLOUT, deadline)))
-                break;
-            at += n;
-        }
-        if (at == t->rest.len)
-            relay_run(relay);
+        /* what came right behind the answer goes first */
+        if (t->rest.len && t->wrapped)
+            websocket_frame(&relay->down.out, WEBSOCKET_BINARY, t->rest.data, t->rest.len);
+        else if (t->rest.len)
+            buf_add(&relay->down.out, t->rest.data, t->rest.len);
+        relay_run(relay);
+        buf_free(&relay->up.out);
+        buf_free(&relay->down.out);
         free(relay);
         httpd_upgrade_end(u);
     }

@@ -11,6 +11,10 @@ struct tunnel_target {
     const char *path;   /* with its query, percent-encoded */
     const char *client_certificate, *client_key; /* PEM files, or NULL */
     const char *authority; /* PEM file; NULL: the server is not checked */
+    /* The client speaks SPDY inside a WebSocket (KEP-4006), the server plain SPDY: the stream protocol
+     * that the server is asked for ("portforward.k8s.io"), and the WebSocket protocol that the
+     * client is told. Static strings; NULL: the client's request is passed on as it is. */
+    const char *unwrapped, *wrapped;
 };
 /* Does the client ask for another protocol? */
 bool tunnel_wanted(const struct httpd_request *r);

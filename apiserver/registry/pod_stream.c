@@ -30,10 +30,12 @@ static bool may_create(struct write *w, struct error **err)
 
 /* Runtimes speak SPDY/3.1, and the WebSocket protocols that came before v5. A client that asks for a
  * newer one only is refused, and then comes again with SPDY. */
-static bool protocol_is_known(const struct httpd_request *http, struct error **err)
+static bool protocol_is_known(const struct httpd_request *http, bool forward, struct error **err)
 {
     static const char *const known[] = {"v4.channel.k8s.io", "v4.base64.channel.k8s.io",
-                                        "channel.k8s.io", "base64.channel.k8s.io"};
+                                        "channel.k8s.io", "base64.channel.k8s.io",
+                                        "SPDY/3.1+portforward.k8s.io" /* to forward ports only */};
+    size_t n_known = ARRAY_LEN(known) - !forward;
     if (strcasecmp(httpd_header(http, "Upgrade"), "websocket") != 0)
         return true;
     const char *values[8];
@@ -48,7 +50,7 @@ static bool protocol_is_known(const struct httpd_request *http, struct error **e
                 continue;
             any = true;
             buf_printf(&asked, "%s%s", asked.len ? " " : "", p);
-            for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            for (size_t k = 0; k < n_known; k++)
                 if (!strcmp(p, known[k]))
                     return true;
         }
@@ -149,7 +151,7 @@ static struct tunnel *open_stream(struct write *w, struct error **err)
         api_error_bad_request(err, "Upgrade request required");
         return NULL;
     }
-    if (!protocol_is_known(w->req->http, err))
+    if (!protocol_is_known(w->req->http, !strcmp(w->sub, "portforward"), err))
         return NULL;
     const struct api_config *config = w->req->config;
     struct tunnel_target target = {

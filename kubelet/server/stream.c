@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <strings.h>
 
 enum { STREAMS_MAX = 256, STACK_SIZE = 512 * 1024, COMMAND_MAX = 4096, PORTS_MAX = 64 };
 
@@ -147,6 +148,25 @@ static char *ask_runtime(const struct stream *s, struct error **err)
     return url;
 }
 
+/* kubectl's way to forward ports since 1.31. Runtimes do not know it. */
+static const char spdy_in_websocket[] = "SPDY/3.1+portforward.k8s.io";
+
+static bool asks_for(const struct httpd_request *r, const char *protocol)
+{
+    const char *upgrade = httpd_header(r, "Upgrade"), *values[8];
+    if (!upgrade || strcasecmp(upgrade, "websocket") != 0)
+        return false;
+    size_t n = httpd_header_all(r, "Sec-WebSocket-Protocol", values, ARRAY_LEN(values));
+    for (size_t i = 0; i < n && i < ARRAY_LEN(values); i++) {
+        cleanup_free char *copy = mem_strdup(values[i]);
+        char *save = NULL;
+        for (char *p = strtok_r(copy, ", ", &save); p; p = strtok_r(NULL, ", ", &save))
+            if (strcmp(p, protocol) == 0)
+                return true;
+    }
+    return false;
+}
+
 static struct tunnel *open_tunnel(const struct stream *s, struct error **err)
 {
     cleanup_free char *url = ask_runtime(s, err);
@@ -159,6 +179,10 @@ static struct tunnel *open_tunnel(const struct stream *s, struct error **err)
     }
     cleanup_free char *server = mem_strndup(url, (size_t)(slash - url));
     struct tunnel_target target = {.server = server, .path = slash};
+    if (s->kind == STREAM_PORT_FORWARD && asks_for(s->request, spdy_in_websocket)) {
+        target.unwrapped = "portforward.k8s.io";
+        target.wrapped = spdy_in_websocket;
+    }
     return tunnel_open(s->request, &target, err);
 }
 

@@ -83,6 +83,15 @@ END
     mkfifo "$WORK/keys"
     timeout 20 script -qec "sh $WORK/terminal" /dev/null <>"$WORK/keys" | tr -d '\r' # nobody types
 }
+# kubectl 1.31 and later forward through a WebSocket, and would silently fall back to SPDY.
+websocket_forward() { # port
+    timeout 30 "$KUBECTL" -v=8 -n "$NS" port-forward pod/one "$1:8080" >"$WORK/verbose" 2>&1 &
+    echo $! >>"$WORK/forwards"
+    eventually 15 grep -q '^Forwarding from 127.0.0.1' "$WORK/verbose"
+    curl -sf --max-time 10 "http://127.0.0.1:$1/small" || echo "nothing came" >&2
+    kill $!
+    cat "$WORK/verbose"
+}
 port=35100
 for version in 1.27 1.33 1.35; do
     echo "-- kubectl $version"
@@ -116,6 +125,10 @@ for version in 1.27 1.33 1.35; do
     check_output "a pod without a node" 'pod nowhere does not have a host assigned' kn exec nowhere -- true
     check_output "no such pod" 'pods "absent" not found' kn exec absent -- true
     check "port-forward to a pod" forward $port pod/one $port:8080
+    if [ $version != 1.27 ]; then
+        check_output "over a WebSocket" 'SPDY/3.1\+portforward.k8s.io' websocket_forward $((port + 2))
+        check_fails "without falling back" grep -qi fallback "$WORK/verbose"
+    fi
     check_equal "a request through it" small "$(curl -sf --max-time 5 http://127.0.0.1:$port/small)"
     check "four large answers at once" four_at_once $port
     check "port-forward to a Service" forward $((port + 1)) svc/one $((port + 1)):80
