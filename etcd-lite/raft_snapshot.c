@@ -16,7 +16,7 @@
  * some log is kept for members that are a little behind: else they fetch files. */
 #define NEVER          (1u << 30) /* libraft counts entries, we bytes */
 #define ENTRY_OVERHEAD 128        /* what libraft keeps of an entry beside its bytes */
-#define LOG_BYTES_MIN  ((size_t)4 << 20)
+#define LOG_BYTES_MIN  ((size_t)1 << 20)
 #define LOG_BYTES_MAX  ((size_t)32 << 20)
 #define LOG_SHARE      30
 #define TRAILING_MIN   16 /* entries */
