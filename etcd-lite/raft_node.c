@@ -182,12 +182,17 @@ static int on_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **
 }
 
 /* --- roles --- */
-void server_fail(struct server *s, const char *what, const char *why)
+void server_fail_advised(struct server *s, const char *what, const char *why, const char *advice)
 {
     if (!atomic_exchange(&s->failed, true))
-        log_error(what, "reason", why, "advice", DAMAGE_ADVICE);
+        log_error(what, "reason", why, "advice", advice);
     atomic_store(&s->ready, false);
     component_request_stop();
+}
+
+void server_fail(struct server *s, const char *what, const char *why)
+{
+    server_fail_advised(s, what, why, DAMAGE_ADVICE);
 }
 
 bool node_is_leader(const struct server *s)

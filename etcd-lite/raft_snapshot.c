@@ -24,6 +24,10 @@
 #define BASE_BYTES_MIN ((uint64_t)16 << 20) /* changes that are worth no new base */
 #define CHANGES_MAX    200                  /* files */
 
+#define FORMAT_ADVICE                                                                              \
+    "nothing is damaged: start the etcd-lite that wrote it, or replace this member by a fresh one "  \
+    "(etcdctl member remove, member add), or restore a backup (etcd-lite restore)"
+
 struct snapshots {
     struct server *server;
     char *dir, *raft_dir;
@@ -221,6 +225,11 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
     struct snapshot_list l;
     int64_t began = server_now_ms();
     drop_base(sn);
+    if (snapshot_list_is_foreign(buf->base, buf->len)) {
+        snapshot_list_decode(&l, buf->base, buf->len, &e);
+        server_fail_advised(s, "Cannot restore from a snapshot", error_message(e), FORMAT_ADVICE);
+        return RAFT_INVALID;
+    }
     if (!snapshot_list_decode(&l, buf->base, buf->len, &e) ||
         !snapshot_load(&s->state, &l, sn->dir, &e)) {
         snapshot_list_clear(&l);

@@ -116,7 +116,8 @@ struct server {
 
 int64_t server_now_ms(void);
 void op_finish(struct server *s, struct op *op, enum kv_status status);
-void server_fail(struct server *s, const char *what, const char *why);
+void server_fail(struct server *s, const char *what, const char *why); /* data are damaged */
+void server_fail_advised(struct server *s, const char *what, const char *why, const char *advice);
 /* Does whatever can be done now; after every turn of the event loop. */
 void server_work(struct server *s);
 

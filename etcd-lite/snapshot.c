@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
+#include "etcd-lite/heap_ahead.h"
 
 /* Records; integers are varints, strings and bytes a length and themselves, lists a count and the
  * rest:
@@ -437,21 +438,35 @@ bool snapshot_load_done(struct snapshot_loader *l)
     return true;
 }
 
+struct loading {
+    struct snapshot_loader loader;
+    struct heap_ahead *ahead;
+};
+
 static bool load_block(void *userdata, const uint8_t *p, size_t n)
 {
-    return snapshot_load_block(userdata, p, n);
+    struct loading *l = userdata;
+    heap_ahead_look(l->ahead);
+    return snapshot_load_block(&l->loader, p, n);
 }
 
 static bool load_files(struct state *s, const struct snapshot_list *files, const char *dir,
                        struct error **err)
 {
-    struct snapshot_loader l = {.state = s};
     const struct snapshot_file *last = &files->files[files->n - 1];
-    mvcc_load_begin(s->kv, last->compacted);
+    size_t bytes = 0;
     for (size_t i = 0; i < files->n; i++)
-        if (!snapshot_file_read(dir, &files->files[i], load_block, &l, err))
-            return false;
-    if (l.revision == last->to && l.compact_revision == last->compacted && snapshot_load_done(&l))
+        bytes += files->files[i].bytes;
+    mvcc_load_begin(s->kv, last->compacted);
+    struct loading all = {.loader = {.state = s}, .ahead = heap_ahead_begin(bytes)};
+    bool ok = true;
+    for (size_t i = 0; i < files->n && ok; i++)
+        ok = snapshot_file_read(dir, &files->files[i], load_block, &all, err);
+    heap_ahead_end(all.ahead);
+    if (!ok)
+        return false;
+    struct snapshot_loader *l = &all.loader;
+    if (l->revision == last->to && l->compact_revision == last->compacted && snapshot_load_done(l))
         return true;
     error_setf(err, "the snapshot's files do not fit together");
     return false;

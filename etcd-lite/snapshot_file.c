@@ -86,8 +86,8 @@ bool snapshot_list_decode(struct snapshot_list *l, const void *data, size_t len,
     }
     memcpy(&h, data, sizeof(h));
     if (h.version != LIST_VERSION) {
-        error_setf(err, "the snapshot has format %u, this program reads %d", h.version,
-                   LIST_VERSION);
+        error_setf(err, "the snapshot has format %u, and this program reads format %d only",
+                   h.version, LIST_VERSION);
         return false;
     }
     const char *files = (const char *)data + sizeof(h);
@@ -115,6 +115,15 @@ bool snapshot_list_decode(struct snapshot_list *l, const void *data, size_t len,
         error_setf(err, "the snapshot's list of files is damaged");
     }
     return good;
+}
+
+bool snapshot_list_is_foreign(const void *data, size_t len)
+{
+    struct list_header h;
+    if (len < sizeof(h) || memcmp(data, LIST_MAGIC, 8) != 0)
+        return false;
+    memcpy(&h, data, sizeof(h));
+    return h.version != LIST_VERSION;
 }
 
 bool snapshot_list_news(const struct snapshot_list *l, int64_t have, struct snapshot_list *news)

@@ -40,6 +40,8 @@ void snapshot_list_clear(struct snapshot_list *l);
 void snapshot_list_encode(const struct snapshot_list *l, struct buf *out); /* a multiple of 8 */
 bool snapshot_list_decode(struct snapshot_list *l, const void *data, size_t len,
                           struct error **err);
+/* Of another version of the format: decoding fails, though nothing is damaged. */
+bool snapshot_list_is_foreign(const void *data, size_t len);
 /* The part of `l` that one who has all of `have` needs; false when all of it. */
 bool snapshot_list_news(const struct snapshot_list *l, int64_t have, struct snapshot_list *news);
 

@@ -91,9 +91,15 @@ away() { # KEYS: written while member 3 is down; then it is there again, the sam
 away 0 $KEYS "a member that was away for all of the data is the same as the others"
 all=$(fetched 3)
 check "it has fetched them as files" [ "$all" -gt $((data_mb * 700000)) ]
+restored() { grep -o 'Restored a snapshot.*revision="[0-9]*"' "$work/m3.log" | grep -o '[0-9]*"$' | tr -d '"'; }
+before=$(restored | wc -l)
 away $KEYS 20000 "a member that was away for a part is the same as the others"
 part=$(($(fetched 3) - all))
-at_most "kB that it has fetched of $((20000 * BYTES / 1000)) new ones" $((part / 1000)) $((20000 * (BYTES + 100) / 1000 + 1000))
+# Its own files reach to the revision that it restored when it started; what it had beyond them, in its log, comes again. A
+# hundred keys are one revision.
+lacking=$((($(revision 1) - $(restored | sed -n "$((before + 1))p")) * 100))
+check "its own files are of use" [ $lacking -lt $((20000 + 6000)) ]
+at_most "kB that it has fetched of $((lacking * BYTES / 1000)) that its files lacked" $((part / 1000)) $((lacking * (BYTES + 100) / 1000 + 1000))
 at_most "memory of the member that caught up, at its peak" "$(peak_mb 3)" $(((data_mb + 20) * 3 / 2 + 50))
 kill_9 3
 start 3 "${three[@]}"

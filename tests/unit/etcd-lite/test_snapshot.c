@@ -293,6 +293,24 @@ START_TEST(damage)
 }
 END_TEST
 
+START_TEST(other_format)
+{
+    struct snapshot_list l = {0}, got;
+    struct snapshot_file f = {.name = "a.changes", .kind = SNAPSHOT_CHANGES, .to = 7};
+    cleanup_buf struct buf b = {0};
+    cleanup_error struct error *e = NULL;
+    snapshot_list_add(&l, &f);
+    snapshot_list_encode(&l, &b);
+    ck_assert(!snapshot_list_is_foreign(b.data, b.len));
+    b.data[8] = 2;
+    ck_assert(snapshot_list_is_foreign(b.data, b.len));
+    ck_assert(!snapshot_list_decode(&got, b.data, b.len, &e));
+    ck_assert_str_eq(error_message(e),
+                     "the snapshot has format 2, and this program reads format 3 only");
+    snapshot_list_clear(&l);
+}
+END_TEST
+
 START_TEST(names)
 {
     ck_assert(snapshot_name_is_good("0190-ab.changes"));
@@ -357,6 +375,7 @@ int main(void)
     tcase_add_test(t, one_long_history);
     tcase_add_test(t, news);
     tcase_add_test(t, damage);
+    tcase_add_test(t, other_format);
     tcase_add_test(t, names);
     tcase_add_test(t, sweeping);
     suite_add_tcase(suite, t);
