@@ -119,12 +119,12 @@ check "helm test runs the test's pod" h test shop --timeout 60s
 check_equal "which ends well" "Succeeded hello" "$(kn get pod shop-test -o jsonpath={.status.phase}) $(kn logs shop-test)"
 check_output "upgrade changes what changed" 'STATUS: deployed' h upgrade shop "$chart" --set greeting=goodbye,replicas=2 --wait --timeout 60s
 check_equal "two replicas are available" 2 "$(kn get deploy shop -o jsonpath='{.status.availableReplicas}')"
-check "the service answers anew" eventually 5 bash -c "$(declare -f on index service_ip kn k); NS=$NS KUBECTL=$KUBECTL; [ \"\$(index)\" = goodbye ]"
+check "the service answers anew" eventually 20 bash -c "$(declare -f on index service_ip kn k); NS=$NS KUBECTL=$KUBECTL; [ \"\$(index)\" = goodbye ]"
 check_equal "the hook ran again" 2 "$(kn get cm shop-hook -o jsonpath='{.data.revision}')"
 check_output "get values knows what was set" 'greeting: goodbye' h get values shop
 check_output "rollback goes back" 'Rollback was a success' h rollback shop 1 --wait --timeout 60s
 check_equal "to one replica" 1 "$(kn get deploy shop -o jsonpath='{.spec.replicas}')"
-check "and the old greeting" eventually 5 bash -c "$(declare -f on index service_ip kn k); NS=$NS KUBECTL=$KUBECTL; [ \"\$(index)\" = hello ]"
+check "and the old greeting" eventually 20 bash -c "$(declare -f on index service_ip kn k); NS=$NS KUBECTL=$KUBECTL; [ \"\$(index)\" = hello ]"
 check_output "history tells all three" '^3\s.*deployed.*Rollback to 1' h history shop
 check_output "uninstall removes it" 'release "shop" uninstalled' h uninstall shop --wait --timeout 60s
 check_output "nothing is left of it" '^$' kn get deploy,svc,cm shop --ignore-not-found -o name

@@ -18,7 +18,7 @@ test_namespace() {
     k delete ns "$NS" --ignore-not-found --wait=true >/dev/null 2>&1
     k create ns "$NS" >/dev/null
     trap 'k delete ns "$NS" --wait=false >/dev/null 2>&1' EXIT
-    check "the namespace gets its default ServiceAccount" eventually 10 k get serviceaccount default -n "$NS"
+    check "the namespace gets its default ServiceAccount" eventually 40 k get serviceaccount default -n "$NS"
 }
 kn() { "$KUBECTL" -n "$NS" "$@"; }
 
