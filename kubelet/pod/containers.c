@@ -322,7 +322,8 @@ void pod_sync_containers(struct pod *p, const struct kube_object *o)
     const struct runtime_sandbox *was = pod_current_sandbox(p);
     bool running = was && was->ready;
     pthread_mutex_unlock(&p->lock);
-    if (!volumes_ensure(&k->volumes, &downward, running ? 5000 : 1000, &failure)) {
+    /* A first mount shows what the API has now: it may be a minute until it is renewed. */
+    if (!volumes_ensure(&k->volumes, &downward, running ? 5000 : 0, &failure)) {
         kubelet_event(k, o->json, NULL, "Warning", "FailedMount", "%s", error_message(failure));
         if (!running) {
             retry_later(p);

@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#define OBJECT_AGE_MS 1000 /* containers of one pod share what was fetched for the first */
+#define OBJECT_AGE_MS 0 /* a container that starts sees what the API has now: its environment is never renewed */
 
 void env_list_clear(struct env_list *l)
 {

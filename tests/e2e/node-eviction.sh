@@ -75,7 +75,7 @@ check "a BestEffort pod is refused" eventually 15 field_is late '{.status.phase}
 check_output "and told why" 'The node had condition: \[MemoryPressure\]' field late '{.status.message}'
 pod wanted 'command: [sleep, "1000"]
     resources: {requests: {cpu: 10m, memory: 200Mi}}' >/dev/null
-check "one that requested memory starts" eventually 15 field_is wanted '{.status.phase}' Running
+check "one that requested memory starts" eventually 40 field_is wanted '{.status.phase}' Running
 check "the pressure ends" kubelet_flags $HOST --housekeeping-interval=1s
 check "MemoryPressure is over" eventually 20 node_condition_is $HOST MemoryPressure False
 untainted() { [ -z "$(k get node $HOST -o jsonpath='{.spec.taints}')" ]; }
