@@ -54,7 +54,7 @@ static struct cached *find(struct object_cache *c, const char *path)
     return NULL;
 }
 
-static void store(struct object_cache *c, const char *path, struct kube_object *object)
+static void store(struct object_cache *c, const char *path, struct kube_object *object, int64_t asked_ms)
 {
     struct cached *e = find(c, path);
     if (!e) {
@@ -65,7 +65,8 @@ static void store(struct object_cache *c, const char *path, struct kube_object *
     }
     kube_object_unref(e->object);
     e->object = kube_object_ref(object);
-    e->fetched_ms = e->used_ms = time_monotonic_ms();
+    e->fetched_ms = asked_ms;
+    e->used_ms = time_monotonic_ms();
 }
 
 static void not_found(struct error **err, const char *resource, const char *name)
@@ -90,11 +91,12 @@ struct kube_object *object_cache_get(struct object_cache *c, const char *resourc
     pthread_mutex_unlock(&c->lock);
 
     cleanup_error struct error *failure = NULL;
+    int64_t asked_ms = time_monotonic_ms(); /* the answer may be as old as the question */
     cJSON *json = c->api->request(c->api->userdata, "GET", path, NULL, NULL, &failure);
     struct kube_object *o = json ? kube_object_new(json) : NULL;
     pthread_mutex_lock(&c->lock);
     if (o || (failure && failure->code == 404)) {
-        store(c, path, o);
+        store(c, path, o, asked_ms);
     } else if ((e = find(c, path)) && e->object && (!failure || failure->code == 0 || failure->code >= 500)) {
         o = kube_object_ref(e->object); /* an old copy is better than a pod that cannot start again */
         e->used_ms = time_monotonic_ms();

@@ -1,10 +1,10 @@
 #include "kubelet/pod/env.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/timefmt.h"
+
 #include <ctype.h>
 #include <string.h>
-
-#define OBJECT_AGE_MS 0 /* a container that starts sees what the API has now: its environment is never renewed */
 
 void env_list_clear(struct env_list *l)
 {
@@ -157,7 +157,7 @@ static char *secret_text(const char *base64)
 }
 
 static bool add_env_from(const struct downward_source *downward, const cJSON *from, struct object_cache *objects,
-                         struct env_list *out, struct error **err)
+                         struct env_list *out, int64_t began_ms, struct error **err)
 {
     const cJSON *ref = json_get(from, "configMapRef");
     bool secret = !ref;
@@ -168,7 +168,7 @@ static bool add_env_from(const struct downward_source *downward, const cJSON *fr
     cleanup_error struct error *failure = NULL;
     cleanup_object struct kube_object *object =
         object_cache_get(objects, secret ? "secrets" : "configmaps", json_str_or(downward->pod, "metadata.namespace", ""),
-                         json_str_or(ref, "name", ""), OBJECT_AGE_MS, &failure);
+                         json_str_or(ref, "name", ""), time_monotonic_ms() - began_ms + 1, &failure);
     if (!object) {
         if (failure && failure->code == 404 && json_bool(ref, "optional", false))
             return true;
@@ -190,7 +190,7 @@ static bool add_env_from(const struct downward_source *downward, const cJSON *fr
 
 /* true with *value NULL: optional and absent, the variable is left out. */
 static bool value_from(const struct downward_source *downward, const cJSON *container, const cJSON *source,
-                       struct object_cache *objects, char **value, struct error **err)
+                       struct object_cache *objects, int64_t began_ms, char **value, struct error **err)
 {
     *value = NULL;
     cleanup_buf struct buf text = {0};
@@ -220,7 +220,7 @@ static bool value_from(const struct downward_source *downward, const cJSON *cont
     bool optional = json_bool(ref, "optional", false);
     cleanup_error struct error *failure = NULL;
     cleanup_object struct kube_object *object =
-        object_cache_get(objects, secret ? "secrets" : "configmaps", ns, name, OBJECT_AGE_MS, &failure);
+        object_cache_get(objects, secret ? "secrets" : "configmaps", ns, name, time_monotonic_ms() - began_ms + 1, &failure);
     if (!object) {
         if (failure && failure->code == 404 && optional)
             return true;
@@ -242,10 +242,12 @@ static bool value_from(const struct downward_source *downward, const cJSON *cont
 bool env_build(const struct downward_source *downward, const cJSON *container, struct object_cache *objects,
                const struct env_list *services, struct env_list *out, struct error **err)
 {
+    /* What the API has now, for it is never renewed; but each object is fetched once. */
+    int64_t began_ms = time_monotonic_ms();
     const cJSON *e;
     cJSON_ArrayForEach(e, json_get(container, "envFrom"))
     {
-        if (!add_env_from(downward, e, objects, out, err))
+        if (!add_env_from(downward, e, objects, out, began_ms, err))
             return false;
     }
     cJSON_ArrayForEach(e, json_get(container, "env"))
@@ -254,7 +256,7 @@ bool env_build(const struct downward_source *downward, const cJSON *container, s
         const cJSON *source = json_get(e, "valueFrom");
         cleanup_free char *final = NULL;
         if (source && (!value || !*value)) {
-            if (!value_from(downward, container, source, objects, &final, err))
+            if (!value_from(downward, container, source, objects, began_ms, &final, err))
                 return false;
             if (!final)
                 continue;

@@ -3,6 +3,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/timefmt.h"
 #include "common/quantity.h"
 #include "kubelet/volume/atomic.h"
 #include <errno.h>
@@ -240,6 +241,7 @@ bool volumes_ensure(const struct volume_node *n, const struct downward_source *d
                     struct error **err)
 {
     const cJSON *pod = downward->pod, *v;
+    int64_t began_ms = time_monotonic_ms(); /* what was fetched since then serves all of the pod's volumes */
     cleanup_free char *pod_dir = volumes_pod_dir(n, json_str_or(pod, "metadata.uid", ""));
     if (!make_directories(pod_dir, 0750, err))
         return false;
@@ -264,7 +266,7 @@ bool volumes_ensure(const struct volume_node *n, const struct downward_source *d
             else if (json_get(volume, "csi") && n->csi)
                 ok = csi_setup(n->csi, dir, pod, volume, &failure);
             else
-                ok = setup_content(n, downward, dir, volume, max_age_ms, &failure);
+                ok = setup_content(n, downward, dir, volume, max_age_ms + time_monotonic_ms() - began_ms + 1, &failure);
         }
         if (!ok) {
             error_set(err, failure ? failure->code : 0, "", "MountVolume.SetUp failed for volume \"%s\" : %s", name,

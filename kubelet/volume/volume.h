@@ -18,7 +18,7 @@ struct volume_node {
     struct csi *csi; /* volumes of CSI drivers; NULL: there are none */
 };
 /* Sets up what is missing and brings configMap, secret, downwardAPI and projected volumes up to date (objects at most
- * max_age_ms old). On failure the message is that of Kubernetes' FailedMount event. */
+ * max_age_ms old when it is called). On failure the message is that of Kubernetes' FailedMount event. */
 bool volumes_ensure(const struct volume_node *n, const struct downward_source *downward, int64_t max_age_ms,
                     struct error **err);
 /* Has the pod volumes whose content comes from the API? */
