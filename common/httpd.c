@@ -64,14 +64,10 @@ void httpd_answered(struct httpd *h)
 void httpd_request_answer(struct httpd_request *r, int status, struct MHD_Response *response)
 {
     struct httpd *h = r->server;
-    pthread_mutex_lock(&h->mutex);
-    h->unsent++;
-    pthread_mutex_unlock(&h->mutex);
     pthread_mutex_lock(&r->mutex);
     assert(!r->response);
     r->response = response;
     r->status = status;
-    r->answered = true;
     if (r->suspended) {
         r->suspended = false;
         MHD_resume_connection(r->connection);
@@ -208,13 +204,12 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls,
     struct httpd_request *r = *con_cls;
     if (!r)
         return;
-    pthread_mutex_lock(&r->mutex);
-    bool sent = r->answered;
-    pthread_mutex_unlock(&r->mutex);
-    pthread_mutex_lock(&h->mutex);
-    if (sent && --h->unsent == 0 && h->stopping)
-        pthread_cond_broadcast(&h->idle);
-    pthread_mutex_unlock(&h->mutex);
+    if (r->handed) {
+        pthread_mutex_lock(&h->mutex);
+        if (--h->unfinished == 0 && h->stopping)
+            pthread_cond_broadcast(&h->idle);
+        pthread_mutex_unlock(&h->mutex);
+    }
     httpd_request_unref(r);
     *con_cls = NULL;
 }
@@ -249,8 +244,10 @@ static bool admit(struct httpd *h)
 {
     pthread_mutex_lock(&h->mutex);
     bool ok = !h->stopping;
-    if (ok)
+    if (ok) {
         h->unanswered++;
+        h->unfinished++;
+    }
     pthread_mutex_unlock(&h->mutex);
     return ok;
 }
@@ -323,8 +320,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char
     pthread_mutex_lock(&r->mutex);
     enum MHD_Result ok = MHD_YES;
     bool ready = r->response != NULL;
-    if (r->abandoned ||
-        r->queued) { /* a daemon that was told to stop forgets what is queued, and asks again */
+    if (r->abandoned || r->queued) { /* told to stop, a daemon forgets what is queued and asks again */
         ok = MHD_NO;
     } else if (!ready) {
         assert(r->deferred); /* the handler neither answered nor kept the request */
@@ -519,7 +515,7 @@ static void await_sent(struct httpd *h)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += SEND_TIMEOUT_SECONDS;
     pthread_mutex_lock(&h->mutex);
-    while (h->unsent && !pthread_cond_timedwait(&h->idle, &h->mutex, &until))
+    while (h->unfinished && !pthread_cond_timedwait(&h->idle, &h->mutex, &until))
         ;
     pthread_mutex_unlock(&h->mutex);
 }

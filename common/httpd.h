@@ -51,6 +51,8 @@ size_t httpd_query_all(const struct httpd_request *r, const char *name, const ch
 const char *httpd_query_string(const struct httpd_request *r); /* as sent, without '?'; "" if none */
 const char *httpd_header(const struct httpd_request *r, const char *name); /* any case; NULL if absent */
 size_t httpd_header_all(const struct httpd_request *r, const char *name, const char **values, size_t max);
+/* Is the item one of those that the header lists, joined by commas? Of headers of that name the first 8 count. */
+bool httpd_header_lists(const struct httpd_request *r, const char *name, const char *item);
 /* Calls fn with each header whose name begins with prefix (any case); rest: the name after it, as sent. */
 void httpd_headers_prefixed(const struct httpd_request *r, const char *prefix,
                             void (*fn)(void *ctx, const char *rest, const char *value), void *ctx);

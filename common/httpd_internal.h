@@ -47,7 +47,7 @@ struct httpd {
     pthread_cond_t idle;
     bool stopping;
     unsigned unanswered;            /* handlers running or deferred */
-    unsigned unsent;                /* answers that libmicrohttpd has not done with */
+    unsigned unfinished;            /* those, and answers that libmicrohttpd has not done with */
     struct httpd_upgrade *upgrades; /* all that are not ended */
     unsigned closing;               /* ended, but libmicrohttpd has not closed them yet */
     /* Streams, by slot: for stopping, and for the thread that watches for clients that hang up
@@ -66,7 +66,6 @@ struct httpd_request {
     struct peer *peer;
     pthread_mutex_t mutex;
     bool handed, deferred, suspended;
-    bool answered;                 /* under the mutex: counted in the server's `unsent` */
     bool queued;                   /* the answer is libmicrohttpd's */
     struct MHD_Response *response; /* the answer, until it is queued */
     int status;

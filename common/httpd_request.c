@@ -194,6 +194,20 @@ size_t httpd_header_all(const struct httpd_request *r, const char *name, const c
     return s.count;
 }
 
+bool httpd_header_lists(const struct httpd_request *r, const char *name, const char *item)
+{
+    const char *values[8];
+    size_t n = httpd_header_all(r, name, values, ARRAY_LEN(values)), len = strlen(item);
+    for (size_t i = 0; i < n && i < ARRAY_LEN(values); i++)
+        for (const char *p = values[i]; *(p += strspn(p, ", "));) {
+            size_t part = strcspn(p, ", ");
+            if (part == len && memcmp(p, item, len) == 0)
+                return true;
+            p += part;
+        }
+    return false;
+}
+
 struct prefix_search {
     const char *prefix;
     void (*fn)(void *ctx, const char *rest, const char *value);

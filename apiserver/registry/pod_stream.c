@@ -38,6 +38,9 @@ static bool protocol_is_known(const struct httpd_request *http, bool forward, st
     size_t n_known = ARRAY_LEN(known) - !forward;
     if (strcasecmp(httpd_header(http, "Upgrade"), "websocket") != 0)
         return true;
+    for (size_t k = 0; k < n_known; k++)
+        if (httpd_header_lists(http, "Sec-WebSocket-Protocol", known[k]))
+            return true;
     const char *values[8];
     size_t n = httpd_header_all(http, "Sec-WebSocket-Protocol", values, ARRAY_LEN(values));
     bool any = false;
@@ -50,9 +53,6 @@ static bool protocol_is_known(const struct httpd_request *http, bool forward, st
                 continue;
             any = true;
             buf_printf(&asked, "%s%s", asked.len ? " " : "", p);
-            for (size_t k = 0; k < n_known; k++)
-                if (!strcmp(p, known[k]))
-                    return true;
         }
     }
     if (!any)

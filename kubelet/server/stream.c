@@ -153,18 +153,9 @@ static const char spdy_in_websocket[] = "SPDY/3.1+portforward.k8s.io";
 
 static bool asks_for(const struct httpd_request *r, const char *protocol)
 {
-    const char *upgrade = httpd_header(r, "Upgrade"), *values[8];
-    if (!upgrade || strcasecmp(upgrade, "websocket") != 0)
-        return false;
-    size_t n = httpd_header_all(r, "Sec-WebSocket-Protocol", values, ARRAY_LEN(values));
-    for (size_t i = 0; i < n && i < ARRAY_LEN(values); i++) {
-        cleanup_free char *copy = mem_strdup(values[i]);
-        char *save = NULL;
-        for (char *p = strtok_r(copy, ", ", &save); p; p = strtok_r(NULL, ", ", &save))
-            if (strcmp(p, protocol) == 0)
-                return true;
-    }
-    return false;
+    const char *upgrade = httpd_header(r, "Upgrade");
+    return upgrade && strcasecmp(upgrade, "websocket") == 0 &&
+           httpd_header_lists(r, "Sec-WebSocket-Protocol", protocol);
 }
 
 static struct tunnel *open_tunnel(const struct stream *s, struct error **err)
