@@ -551,7 +551,6 @@ static bool reconcile_discovery(struct controller *c, const char *key, struct er
     pthread_mutex_unlock(&gc->lock);
     found = before;
     wait_for_monitors(gc);
-    mem_release_idle(); /* what the start needed, or a wave of objects that has passed */
     return true;
 }
 

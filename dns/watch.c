@@ -146,12 +146,10 @@ static void *work(void *arg)
     struct watch *w = arg;
     char *key;
     while ((key = workqueue_get(w->queue))) {
-        if (*key) {
+        if (*key)
             reconcile(w, key);
-        } else {
+        else
             atomic_store(&w->synced, true);
-            mem_release_idle();
-        }
         workqueue_done(w->queue, key);
         free(key);
     }

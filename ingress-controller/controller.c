@@ -257,10 +257,8 @@ static bool sync_all(struct controller *c, struct error **err)
         !give(c, DOCUMENT_BACKENDS, backend_document, err) ||
         !give(c, DOCUMENT_ROUTES, route_document, err))
         return false;
-    if (!atomic_exchange(&c->ready, true)) {
+    if (!atomic_exchange(&c->ready, true))
         log_info("Serving", "ingresses", log_int((long long)r.count));
-        mem_release_idle();
-    }
     report_forget(c, &r.objects);
     status_sync(c, r.ingresses, r.count);
     return true;
